@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * UNSTABLE: what the command-line tool needs beyond billfish.h: the oracle, checkpoint writing, clocks and ceilings, device memory.
+ * No compatibility promise; part of the same library. Same conventions as billfish.h.
+ */
+#ifndef BILLFISH_BILLFISH_TOOLS_H
+#define BILLFISH_BILLFISH_TOOLS_H
+
+#include "billfish/billfish.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---------------------------------------------------------------------------------------------------------- the oracle */
+
+/* Columns [n0, n1) of y = a x weights (+ bias) in double, and the bound on the error of the implementation that `args` would choose
+ * (args: a, lda, a_type, c_type, precision, flags, implementation; its workspace and c are not used). CPU memory.
+ * y and bound are [m, n1 - n0]; bound may be NULL. The implementation that the bound is for may be on another device:
+ * `bound_device` says which kind. */
+BILLFISH_API billfish_status billfish_tools_oracle(const billfish_weights* weights, const billfish_gemm_args* args, int64_t n0,
+                                                   int64_t n1, billfish_device_kind bound_device, double* y, double* bound);
+
+/* Element by element comparison of two matrices in any two forms (checkpoint order or packed), in original row order.
+ * Writes the number of differing codes, zeros and scales, and one line about the first of them. CPU memory. */
+BILLFISH_API billfish_status billfish_tools_compare(const billfish_matrix* left, const billfish_matrix* right, int64_t* codes,
+                                                    int64_t* zeros, int64_t* scales, char* first, size_t first_capacity);
+
+/* ------------------------------------------------------------------------------------------------- checkpoints, written */
+
+/* Called between chunks of work; return non-zero to stop (BILLFISH_CANCELLED, nothing left behind). */
+typedef int (*billfish_progress_fn)(void* user, const char* layer, int64_t bytes_done, int64_t bytes_total);
+
+typedef struct billfish_convert_options {
+  size_t size;
+  int (*want_layer)(void* user, const char* layer); /* NULL: all; a layer not wanted is copied through as it is */
+  int skip_unsupported;                             /* copy unsupported layers through instead of failing */
+  billfish_progress_fn progress;
+  void* user;
+  const billfish_parallel* parallel;
+  const char* source_version; /* reserved */
+} billfish_convert_options;
+#define BILLFISH_CONVERT_OPTIONS_INIT {sizeof(billfish_convert_options), NULL, 0, NULL, NULL, NULL, NULL}
+
+/* `in` (anything billfish_checkpoint_open reads) -> a checkpoint in Marlin bytes at `out`: a file if `in` is a file, else a directory.
+ * Written beside the target and renamed when whole. BILLFISH_UNSUPPORTED names the first unsupported layer. */
+BILLFISH_API billfish_status billfish_tools_pack_checkpoint(const char* in, const char* out, const billfish_convert_options* options);
+/* The way back. format: "gptq", "gptq_v2", "awq", "compressed-tensors", or NULL for the source format the file remembers. */
+BILLFISH_API billfish_status billfish_tools_unpack_checkpoint(const char* in, const char* out, const char* format,
+                                                              const billfish_convert_options* options);
+/* Marks an output path's leftovers for removal if the process is interrupted (async-signal-safe). */
+BILLFISH_API void billfish_tools_abandon_outputs(void);
+
+/* A safe matcher for the regexes that users write: literals . [] * + ? | () ^ $ \ escapes; linear time, no recursion on input.
+ * 1 match, 0 no match, -1 not a valid expression (billfish_last_error says where). Matches anywhere in the text unless anchored. */
+BILLFISH_API int billfish_tools_match(const char* expression, const char* text);
+
+/* Random codes and power-of-two or random scales as a packed or checkpoint-order matrix are the caller's business; this quantises:
+ * weights f32 [k,n] -> codes uint8 [k,n], zeros uint8 [groups,n] (u4, u8; else NULL), scales scale_type [groups,n], round to nearest. */
+BILLFISH_API billfish_status billfish_tools_quantize(const float* weights, int64_t k, int64_t n, int64_t group,
+                                                     billfish_weight_type type, billfish_element_type scale_type, uint8_t* codes,
+                                                     uint8_t* zeros, void* scales);
+/* One quantised layer and plain tensors as a checkpoint directory of `format` ("gptq", ...): what `demo` and tests make. */
+typedef struct billfish_named_matrix {
+  const char* name;
+  const billfish_matrix* matrix; /* format RAW */
+} billfish_named_matrix;
+BILLFISH_API billfish_status billfish_tools_write_checkpoint(const char* directory, const char* format,
+                                                             const billfish_named_matrix* layers, int64_t count);
+
+/* ------------------------------------------------------------------------------------------------------------ elements */
+
+BILLFISH_API void billfish_tools_to_f32(const void* source, billfish_element_type type, float* target, int64_t count);
+BILLFISH_API void billfish_tools_from_f32(const float* source, billfish_element_type type, void* target, int64_t count);
+
+/* -------------------------------------------------------------------------------------------------- clocks and ceilings */
+
+BILLFISH_API double billfish_tools_now(void); /* seconds, monotonic */
+
+typedef struct billfish_cpu_ceilings {
+  size_t size;
+  double read_gbps;                                /* of a read loop over `buffer` */
+  double f32_gflops, bf16_gflops, int8_gops;       /* dot rates in registers; 0 where the machine has no such instruction */
+} billfish_cpu_ceilings;
+/* Arithmetic ceilings, `parallel` wide. About 0.2 s. */
+BILLFISH_API billfish_status billfish_tools_cpu_ceilings(const billfish_parallel* parallel, billfish_cpu_ceilings* out);
+/* Seconds to read `bytes` once, `parallel` wide: the read ceiling of that very buffer. */
+BILLFISH_API double billfish_tools_read_seconds(const void* buffer, int64_t bytes, const billfish_parallel* parallel);
+/* Seconds of c[m,n] = a[m,k] x b[k,n], f32, blocked and vectorised: the unquantised product to compare with on a CPU. `packed_b` is made
+ * by the first call when *packed_b is NULL and freed with billfish_tools_dense_free. */
+typedef struct billfish_dense billfish_dense;
+BILLFISH_API billfish_status billfish_tools_dense_create(const float* b, int64_t k, int64_t n, billfish_precision precision,
+                                                         billfish_dense** out);
+BILLFISH_API billfish_status billfish_tools_dense_multiply(const billfish_dense* dense, const float* a, int64_t m, float* c,
+                                                           const billfish_parallel* parallel);
+BILLFISH_API void billfish_tools_dense_free(billfish_dense* dense);
+
+/* -------------------------------------------------------------------------------------------------------- CUDA devices */
+
+BILLFISH_API int billfish_tools_cuda_devices(void); /* 0 in a build or on a machine without CUDA */
+BILLFISH_API billfish_status billfish_tools_cuda_name(int device, char* buffer, size_t capacity);
+BILLFISH_API billfish_status billfish_tools_cuda_allocate(int device, size_t bytes, void** out);
+BILLFISH_API void billfish_tools_cuda_free(int device, void* memory);
+/* kind 0: to the device, 1: from it, 2: within it. Synchronous. */
+BILLFISH_API billfish_status billfish_tools_cuda_copy(int device, void* target, const void* source, size_t bytes, int kind);
+BILLFISH_API billfish_status billfish_tools_cuda_synchronize(int device);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CPU backend's doorway: what this machine can do, and its three implementations.
+#pragma once
+
+#include "gemm/problem.hpp"
+
+namespace billfish::gemm { struct Implementation; }
+
+namespace billfish::cpu {
+
+gemm::DeviceFacts facts();  // of the machine this runs on
+
+extern const gemm::Implementation scalar;
+extern const gemm::Implementation avx2;
+extern const gemm::Implementation avx512;  // AVX-512 F, BW, VL, VNNI and BF16
+
+}  // namespace billfish::cpu

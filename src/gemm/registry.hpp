@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ordered list of implementations. The first whose why_not is empty runs the problem; `explain` prints the others' reasons.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "core/status.hpp"
+#include "gemm/problem.hpp"
+
+namespace billfish::gemm {
+
+// Pure functions, but for run: same inputs, same answer, no device touched.
+struct Implementation {
+  const char* name;
+  DeviceKind device;
+  // Empty if it can run the problem on such a device; else a reason that a person can act on. Must not allocate when empty.
+  std::string (*why_not)(const Problem&, const DeviceFacts&);
+  // Only for problems that why_not allows. Respects problem.workspace_bytes when it is >= 0.
+  Plan (*plan)(const Problem&, const DeviceFacts&);
+  // Launches (CUDA) or computes (CPU) a plan of its own. m > 0, n > 0; k may be 0 (C = bias or 0).
+  Status (*run)(const Plan&, const Problem&, const Call&);
+};
+
+// All, in order of preference: sm90, sm80, cpu_avx512, cpu_avx2, cpu_scalar, reference. Those not compiled in are listed too, with
+// a why_not that says so.
+std::span<const Implementation* const> implementations();
+const Implementation* find_implementation(std::string_view name);  // nullptr if there is none
+
+// The best plan, or the plan of the implementation named `force` (empty: none). Unsupported lists every refusal.
+Result<Plan> choose_plan(const Problem&, const DeviceFacts&, std::string_view force = {});
+
+// Text or JSON for `explain`.
+std::string explain(const Problem&, const DeviceFacts&, std::string_view force, bool json);
+
+}  // namespace billfish::gemm
