@@ -16,9 +16,10 @@ namespace billfish {
 using TaskFn = void (*)(void* context, std::int64_t index);
 
 // threads - 1 workers that spin briefly and then sleep; the caller is the last one. One job at a time: a second caller waits.
+// A task that calls run() on its own pool does that inner job alone, in its thread.
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads);  // >= 1, the calling thread included
+  explicit ThreadPool(int threads);  // >= 1, the calling thread included; fewer if the system refuses to start that many
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -27,19 +28,23 @@ class ThreadPool {
   void run(std::int64_t count, TaskFn task, void* context);
 
  private:
-  struct Job;
   void work();
+  void help();
+  bool await_job(std::uint64_t seen);
   std::vector<std::thread> workers_;
-  std::mutex callers_;               // one job at a time
+  int spins_ = 0;                    // how often an idle worker looks before it sleeps
+  std::mutex callers_;               // held by the one caller whose job runs
   std::mutex mutex_;                 // guards sleeping
   std::condition_variable wake_;
-  std::atomic<std::uint64_t> generation_{0};
+  std::atomic<int> sleepers_{0};
   std::atomic<bool> stop_{false};
-  std::atomic<std::int64_t> next_{0};
-  std::atomic<int> running_{0};
-  TaskFn task_ = nullptr;
+  std::atomic<std::uint64_t> generation_{0};  // grows with every job
+  std::atomic<bool> open_{false};             // may a worker join the job?
+  TaskFn task_ = nullptr;                     // the job: written while closed and nobody is inside
   void* context_ = nullptr;
   std::int64_t count_ = 0;
+  alignas(64) std::atomic<std::int64_t> next_{0};  // first index that nobody took
+  alignas(64) std::atomic<int> inside_{0};         // workers between joining and leaving
 };
 
 // How many threads this process may run at once (its affinity mask, not the machine).
