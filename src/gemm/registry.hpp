@@ -21,6 +21,10 @@ struct Implementation {
   Plan (*plan)(const Problem&, const DeviceFacts&);
   // Launches (CUDA) or computes (CPU) a plan of its own. m > 0, n > 0; k may be 0 (C = bias or 0).
   Status (*run)(const Plan&, const Problem&, const Call&);
+  // What follows is for `explain` alone.
+  const char* detail_names[4] = {};  // what Plan::detail holds; null: not shown
+  // The last hops of a call, "sm90::launch (cuda/sm90/wgmma_launch.cu)": host half, kernel, instruction wrappers. Null: not shown.
+  const char* hops[3] = {};
 };
 
 // All, in order of preference: sm90, sm80, cpu_avx512, cpu_avx2, cpu_scalar, reference. Those not compiled in are listed too, with
@@ -31,7 +35,14 @@ const Implementation* find_implementation(std::string_view name);  // nullptr if
 // The best plan, or the plan of the implementation named `force` (empty: none). Unsupported lists every refusal.
 Result<Plan> choose_plan(const Problem&, const DeviceFacts&, std::string_view force = {});
 
-// Text or JSON for `explain`.
+// Text or JSON for `explain`: every candidate in order with its refusal, the chosen plan and the hops of the call.
 std::string explain(const Problem&, const DeviceFacts&, std::string_view force, bool json);
+
+// Why this implementation cannot run the problem there, its device included; empty if it can.
+std::string refusal(const Implementation&, const Problem&, const DeviceFacts&);
+
+// "m=1 n=4096 k=4096 group=128 u4b8, a f16, c f16, ...": for messages.
+std::string describe(const Problem&);
+std::string describe(const DeviceFacts&);
 
 }  // namespace billfish::gemm

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// The list, in order of preference, and the pure function that walks it. Called by api/ and explain.cpp; calls the why_not and plan
+// of each implementation.
+#include "gemm/registry.hpp"
+
+#include "cpu/cpu.hpp"
+#include "cuda/cuda.hpp"
+#include "reference/reference.hpp"
+
+namespace billfish::gemm {
+namespace {
+
+constexpr const Implementation* kImplementations[] = {
+    &cuda::sm90, &cuda::sm80, &cpu::avx512, &cpu::avx2, &cpu::scalar, &reference::implementation,
+};
+
+std::string known_names() {
+  std::string names;
+  for (const Implementation* implementation : kImplementations) {
+    if (!names.empty()) names += ", ";
+    names += implementation->name;
+  }
+  return names;
+}
+
+}  // namespace
+
+std::span<const Implementation* const> implementations() { return kImplementations; }
+
+const Implementation* find_implementation(std::string_view name) {
+  for (const Implementation* implementation : kImplementations) {
+    if (name == implementation->name) return implementation;
+  }
+  return nullptr;
+}
+
+std::string refusal(const Implementation& implementation, const Problem& problem, const DeviceFacts& facts) {
+  if (implementation.device != facts.kind) {
+    return "it runs on " + std::string(name_of(implementation.device)) + " devices; this one is " + std::string(name_of(facts.kind));
+  }
+  return implementation.why_not(problem, facts);
+}
+
+Result<Plan> choose_plan(const Problem& problem, const DeviceFacts& facts, std::string_view force) {
+  if (!force.empty()) {
+    const Implementation* forced = find_implementation(force);
+    if (forced == nullptr) {
+      return invalid_argument("implementation is \"" + std::string(force) + "\"; known are " + known_names());
+    }
+    const std::string reason = refusal(*forced, problem, facts);
+    if (reason.empty()) return forced->plan(problem, facts);
+    return unsupported("implementation " + std::string(force) + " cannot run " + describe(problem) + ": " + reason);
+  }
+  std::string reasons;
+  for (const Implementation* implementation : kImplementations) {
+    const std::string reason = refusal(*implementation, problem, facts);
+    if (reason.empty()) return implementation->plan(problem, facts);
+    // Those for another kind of device are no news to a caller who knows where the weights are.
+    if (implementation->device == facts.kind) reasons += std::string("; ") + implementation->name + ": " + reason;
+  }
+  return unsupported("no implementation can run " + describe(problem) + " on " + describe(facts) + reasons);
+}
+
+std::string describe(const Problem& problem) {
+  std::string text = "m=" + std::to_string(problem.m) + " n=" + std::to_string(problem.n) + " k=" + std::to_string(problem.k) +
+                     " group=" + std::to_string(problem.group) + " " + std::string(name_of(problem.weight));
+  text += ", a " + std::string(name_of(problem.a)) + ", c " + std::string(name_of(problem.c)) + ", scales " +
+          std::string(name_of(problem.scale)) + ", precision " + std::string(name_of(problem.precision));
+  if (problem.act_order) text += ", act order";
+  if (problem.uneven_groups) text += ", uneven groups";
+  if (problem.bias) text += ", bias";
+  if (problem.wide_scales) text += ", wide scales";
+  if (problem.batch_invariant) text += ", batch invariant";
+  if (problem.dependent_launch) text += ", dependent launch";
+  if (!problem.aligned_a) text += ", a not aligned to 16 bytes";
+  if (!problem.aligned_c) text += ", c not aligned to 16 bytes";
+  if (problem.workspace_bytes >= 0) text += ", workspace " + std::to_string(problem.workspace_bytes) + " bytes";
+  return text;
+}
+
+std::string describe(const DeviceFacts& facts) {
+  if (facts.kind == DeviceKind::cuda) {
+    return "sm_" + std::to_string(facts.architecture) + " (" + std::to_string(facts.multiprocessors) + " multiprocessors, " +
+           std::to_string(facts.shared_bytes_per_block) + " bytes of shared memory a block)";
+  }
+  std::string features;
+  if (facts.avx2) features += " avx2";
+  if (facts.avx512) features += " avx512";
+  if (facts.avx512_vnni) features += " avx512_vnni";
+  if (facts.avx512_bf16) features += " avx512_bf16";
+  return "cpu (" + (features.empty() ? "no vector extension used here" : features.substr(1)) + ")";
+}
+
+}  // namespace billfish::gemm
