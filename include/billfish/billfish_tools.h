@@ -82,6 +82,7 @@ typedef struct billfish_cpu_ceilings {
   double read_gbps;                                /* of a read loop over `buffer` */
   double f32_gflops, bf16_gflops, int8_gops;       /* dot rates in registers; 0 where the machine has no such instruction */
 } billfish_cpu_ceilings;
+#define BILLFISH_CPU_CEILINGS_INIT {sizeof(billfish_cpu_ceilings), 0.0, 0.0, 0.0, 0.0}
 /* Arithmetic ceilings, `parallel` wide. About 0.2 s. */
 BILLFISH_API billfish_status billfish_tools_cpu_ceilings(const billfish_parallel* parallel, billfish_cpu_ceilings* out);
 /* Seconds to read `bytes` once, `parallel` wide: the read ceiling of that very buffer. */
@@ -94,6 +95,23 @@ BILLFISH_API billfish_status billfish_tools_dense_create(const float* b, int64_t
 BILLFISH_API billfish_status billfish_tools_dense_multiply(const billfish_dense* dense, const float* a, int64_t m, float* c,
                                                            const billfish_parallel* parallel);
 BILLFISH_API void billfish_tools_dense_free(billfish_dense* dense);
+/* Bytes that one multiplication must read of the packed b, and which kernel does it ("avx2 f32"). */
+BILLFISH_API int64_t billfish_tools_dense_bytes(const billfish_dense* dense);
+BILLFISH_API const char* billfish_tools_dense_name(const billfish_dense* dense);
+
+/* Order statistics of timings (sorted in place), interpolated between neighbours. */
+typedef struct billfish_summary {
+  size_t size;
+  double median, p10, p90, min, max;
+  int64_t samples;
+} billfish_summary;
+#define BILLFISH_SUMMARY_INIT {sizeof(billfish_summary), 0, 0, 0, 0, 0, 0}
+BILLFISH_API void billfish_tools_summarize(double* values, int64_t count, billfish_summary* out);
+
+/* The bound of billfish_tools_oracle for elements whose sum and sum of magnitudes are already known. */
+BILLFISH_API billfish_status billfish_tools_bound(const billfish_weights* weights, const billfish_gemm_args* args,
+                                                  billfish_device_kind bound_device, const double* y, const double* magnitude,
+                                                  int64_t count, double* bound);
 
 /* -------------------------------------------------------------------------------------------------------- CUDA devices */
 
@@ -104,6 +122,50 @@ BILLFISH_API void billfish_tools_cuda_free(int device, void* memory);
 /* kind 0: to the device, 1: from it, 2: within it. Synchronous. */
 BILLFISH_API billfish_status billfish_tools_cuda_copy(int device, void* target, const void* source, size_t bytes, int kind);
 BILLFISH_API billfish_status billfish_tools_cuda_synchronize(int device);
+/* Bytes free and in all. */
+BILLFISH_API billfish_status billfish_tools_cuda_memory(int device, int64_t* free_bytes, int64_t* total_bytes);
+
+/* --------------------------------------------------------------- measuring on CUDA devices (BILLFISH_UNSUPPORTED without CUDA)
+ * These calls allocate and synchronise; none belongs on a hot path. `stream` is a cudaStream_t; NULL is the default stream. */
+
+BILLFISH_API billfish_status billfish_tools_cuda_stream_create(int device, void** stream);
+BILLFISH_API void billfish_tools_cuda_stream_destroy(int device, void* stream);
+
+/* A chain of calls, captured once: enqueue(user, 0 .. calls - 1, stream), then replayed and timed by device events. */
+typedef struct billfish_cuda_graph billfish_cuda_graph;
+typedef billfish_status (*billfish_enqueue_fn)(void* user, int64_t index, void* stream);
+BILLFISH_API billfish_status billfish_tools_cuda_graph_create(int device, int64_t calls, billfish_enqueue_fn enqueue, void* user,
+                                                              billfish_cuda_graph** out);
+BILLFISH_API void billfish_tools_cuda_graph_free(billfish_cuda_graph* graph);
+/* `rounds` times: one replay of each graph in turn, queued back to back. seconds[round * count + graph]. */
+BILLFISH_API billfish_status billfish_tools_cuda_graph_time(billfish_cuda_graph* const* graphs, int64_t count, int64_t rounds,
+                                                            double* seconds);
+
+/* GB/s of reading `bytes` of device memory once from all multiprocessors. */
+BILLFISH_API billfish_status billfish_tools_cuda_read_gbps(int device, int64_t bytes, double* gbps);
+
+typedef struct billfish_cuda_telemetry {
+  size_t size;
+  double clock_mhz, memory_clock_mhz, power_w, power_limit_w, temperature_c; /* 0: not known */
+  uint64_t throttle;                                                         /* the driver's mask of reasons */
+} billfish_cuda_telemetry;
+#define BILLFISH_CUDA_TELEMETRY_INIT {sizeof(billfish_cuda_telemetry), 0, 0, 0, 0, 0, 0}
+BILLFISH_API billfish_status billfish_tools_cuda_telemetry(int device, billfish_cuda_telemetry* out);
+/* "power cap, thermal"; "" for none. */
+BILLFISH_API billfish_status billfish_tools_cuda_throttle_text(uint64_t reasons, char* buffer, size_t capacity);
+
+BILLFISH_API billfish_status billfish_tools_cuda_fill_bits(int device, void* target, int64_t bytes, uint64_t seed, void* stream);
+BILLFISH_API billfish_status billfish_tools_cuda_fill_uniform(int device, void* target, billfish_element_type type, int64_t count,
+                                                              float low, float high, uint64_t seed, void* stream);
+/* float(scale) * (code - zero), rounded once to `type`, dense [n,k] on the device in original row order. */
+BILLFISH_API billfish_status billfish_tools_cuda_dequantize(const billfish_weights* weights, billfish_element_type type, void* target,
+                                                            void* stream);
+/* y = a x dense^T in double, and the sums of magnitudes; all of [m,n], or `count` elements (rows[i], columns[i]) if rows is not NULL.
+ * dense is f32 [n,k] of billfish_tools_cuda_dequantize; no bias. Every pointer is device memory. */
+BILLFISH_API billfish_status billfish_tools_cuda_product(int device, const void* a, billfish_element_type a_type, int64_t m, int64_t lda,
+                                                         const float* dense, int64_t n, int64_t k, const int32_t* rows,
+                                                         const int32_t* columns, int64_t count, double* y, double* magnitude,
+                                                         void* stream);
 
 #ifdef __cplusplus
 }

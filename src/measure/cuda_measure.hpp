@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// Measuring on a CUDA device: streams, timed graphs, ceilings, random data, and a double-precision product to check against.
+// Called by api/; implemented by cuda_*.cu, or by cuda_absent.cpp in a build without CUDA (every function answers `unsupported`).
+// Plain C++: a stream is the void* of a cudaStream_t. These functions synchronise and allocate: they are not for the hot path.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "core/matrix.hpp"
+#include "core/status.hpp"
+#include "core/types.hpp"
+
+namespace billfish::measure::cuda {
+
+Result<void*> create_stream(int device);
+void destroy_stream(int device, void* stream);
+
+// A captured chain of calls that can be replayed and timed.
+struct Graph;
+using EnqueueFn = Status (*)(void* user, std::int64_t index, void* stream);
+// Captures enqueue(user, 0 .. calls - 1, stream) on a stream of its own.
+Result<Graph*> create_graph(int device, std::int64_t calls, EnqueueFn enqueue, void* user);
+void destroy_graph(Graph* graph);
+// `rounds` times: one replay of every graph in turn, back to back, each between two events. seconds[round * graphs + graph].
+// All graphs must be of one device.
+Status time_graphs(std::span<Graph* const> graphs, std::int64_t rounds, double* seconds);
+
+// Bytes per second of reading `bytes` once from all multiprocessors (bulk copies into shared memory from sm_90 on).
+Result<double> read_rate(int device, std::int64_t bytes);
+
+// What the driver's management library says; 0 and "" where it is not to be had.
+struct Telemetry {
+  double clock_mhz = 0, memory_clock_mhz = 0, power_w = 0, power_limit_w = 0, temperature_c = 0;
+  std::uint64_t throttle = 0;  // the library's bit mask of reasons
+};
+Telemetry telemetry(int device);
+std::string throttle_text(std::uint64_t reasons);  // "power cap, thermal", "" for none
+
+// Random bits; and values of `type`, uniform in [low, high). The same seed gives the same data.
+Status fill_bits(int device, void* target, std::int64_t bytes, std::uint64_t seed, void* stream);
+Status fill_uniform(int device, void* target, ElementType type, std::int64_t count, float low, float high, std::uint64_t seed,
+                    void* stream);
+
+// float(scale) * (code - zero), rounded once to `type`, as dense [n, k] in original row order.
+Status dequantize(const PackedMatrix& weights, ElementType type, void* target, void* stream);
+
+// In double, one element per (row, column): y = sum of a[row,:] w[column,:] and the sum of magnitudes that error bounds
+// are made of. `dense` is [n, k] f32 of dequantize. rows and columns null: all of [m, n], row-major; else `count` samples.
+struct ProductCheck {
+  int device = 0;
+  const void* a = nullptr;
+  ElementType a_type = ElementType::f16;
+  std::int64_t m = 0, lda = 0;
+  const float* dense = nullptr;
+  std::int64_t n = 0, k = 0;
+  const std::int32_t* rows = nullptr;     // device memory
+  const std::int32_t* columns = nullptr;  // device memory
+  std::int64_t count = 0;
+  double* y = nullptr;          // device memory
+  double* magnitude = nullptr;  // device memory
+};
+Status product_in_double(const ProductCheck& check, void* stream);
+
+}  // namespace billfish::measure::cuda
