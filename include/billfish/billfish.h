@@ -147,7 +147,9 @@ typedef struct billfish_matrix {
   int device_index;
   int64_t reserved[6];
 } billfish_matrix;
-#define BILLFISH_MATRIX_INIT {sizeof(billfish_matrix)}
+#define BILLFISH_MATRIX_INIT                                                                                            \
+  {sizeof(billfish_matrix), BILLFISH_FORMAT_GPTQ, BILLFISH_U4B8, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, BILLFISH_F32, \
+   BILLFISH_F32, 0, 0, 0, BILLFISH_CPU, 0, {0, 0, 0, 0, 0, 0}}
 
 enum {
   BILLFISH_WEIGHTS_WIDE_SCALES = 1, /* some scale * code leaves the 16-bit range: run with the scale on the f32 accumulator */
@@ -184,7 +186,9 @@ typedef struct billfish_weights {
   int64_t experts;
   int64_t reserved[6];
 } billfish_weights;
-#define BILLFISH_WEIGHTS_INIT {sizeof(billfish_weights)}
+#define BILLFISH_WEIGHTS_INIT                                                                                           \
+  {sizeof(billfish_weights), BILLFISH_U4B8, BILLFISH_F32, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, BILLFISH_F32, 0u, BILLFISH_CPU, \
+   0, NULL, NULL, 0, 0, {0, 0, 0, 0, 0, 0}}
 
 /* Bytes of each part of the packed form; a part that the matrix does not need is 0. */
 typedef struct billfish_packed_sizes {
@@ -245,7 +249,9 @@ typedef struct billfish_gemm_args {
   const billfish_parallel* parallel; /* CPU only; NULL: the calling thread */
   int64_t reserved[6];
 } billfish_gemm_args;
-#define BILLFISH_GEMM_ARGS_INIT {sizeof(billfish_gemm_args)}
+#define BILLFISH_GEMM_ARGS_INIT                                                                                         \
+  {sizeof(billfish_gemm_args), 0, NULL, 0, NULL, 0, BILLFISH_F32, BILLFISH_F32, BILLFISH_PRECISION_FULL, 0u, NULL, 0, NULL, NULL, \
+   {0, 0, 0, 0, 0, 0}}
 
 /* c = a x weights (+ bias). f32 accumulation; deterministic: the same call gives the same bits. `stream` is a cudaStream_t for CUDA
  * weights (NULL: the default stream) and ignored on the CPU. CUDA: no allocation, no synchronisation, capturable in a graph; the
@@ -270,7 +276,7 @@ typedef struct billfish_implementation_info {
   const char* reason; /* why not, or ""; static */
   int64_t reserved[2];
 } billfish_implementation_info;
-#define BILLFISH_IMPLEMENTATION_INFO_INIT {sizeof(billfish_implementation_info)}
+#define BILLFISH_IMPLEMENTATION_INFO_INIT {sizeof(billfish_implementation_info), NULL, BILLFISH_CPU, 0, NULL, {0, 0}}
 BILLFISH_API int billfish_implementation_count(void);
 /* In order of preference. Any thread. */
 BILLFISH_API billfish_status billfish_implementation(int index, billfish_implementation_info* out);
@@ -289,7 +295,9 @@ typedef struct billfish_problem {
   int64_t workspace_bytes; /* -1: as much as the plan likes */
   int64_t reserved[4];
 } billfish_problem;
-#define BILLFISH_PROBLEM_INIT {sizeof(billfish_problem)}
+#define BILLFISH_PROBLEM_INIT                                                                                           \
+  {sizeof(billfish_problem), 0, 0, 0, 0, BILLFISH_U4B8, BILLFISH_F32, BILLFISH_F32, BILLFISH_F32, BILLFISH_PRECISION_FULL, 0u, 0, 0, 0, \
+   0, -1, {0, 0, 0, 0}}
 
 /* Who would run it and why: every candidate in order, each refusal with its reason, the chosen plan. `device` is "cpu", "cuda" (the
  * first device here), or "sm_80", "sm_90", ... for a typical device of that architecture, or NULL for the best device here.
@@ -317,7 +325,8 @@ typedef struct billfish_layer_info {
   const char* reason; /* why not, or "" */
   int64_t reserved[4];
 } billfish_layer_info;
-#define BILLFISH_LAYER_INFO_INIT {sizeof(billfish_layer_info)}
+#define BILLFISH_LAYER_INFO_INIT                                                                                        \
+  {sizeof(billfish_layer_info), NULL, BILLFISH_FORMAT_GPTQ, BILLFISH_U4B8, 0, 0, -1, 0, 0, 0, 0, BILLFISH_F16, 0, 0, NULL, {0, 0, 0, 0}}
 
 typedef struct billfish_tensor_info {
   size_t size;
@@ -328,7 +337,7 @@ typedef struct billfish_tensor_info {
   int64_t bytes;
   int64_t reserved[2];
 } billfish_tensor_info;
-#define BILLFISH_TENSOR_INFO_INIT {sizeof(billfish_tensor_info)}
+#define BILLFISH_TENSOR_INFO_INIT {sizeof(billfish_tensor_info), NULL, NULL, NULL, 0, 0, {0, 0}}
 
 /* Opens a .safetensors file, a shard index, or a model directory; reads headers, configs and g_idx only. Any thread. */
 BILLFISH_API billfish_status billfish_checkpoint_open(const char* path, billfish_checkpoint** out);
