@@ -19,7 +19,12 @@ find_program(BILLFISH_CCACHE ccache)
 if(BILLFISH_CCACHE)
   set(CMAKE_C_COMPILER_LAUNCHER ${BILLFISH_CCACHE})
   set(CMAKE_CXX_COMPILER_LAUNCHER ${BILLFISH_CCACHE})
-  set(CMAKE_CUDA_COMPILER_LAUNCHER ${BILLFISH_CCACHE})
+endif()
+# ptxas reports registers and spills; the launcher keeps the report beside every object for tests/rules/spills.py.
+set(CMAKE_CUDA_FLAGS "${CMAKE_CUDA_FLAGS} -Xptxas=-v")
+set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_CURRENT_LIST_DIR}/ptxas_log.sh ${BILLFISH_CCACHE})
+if(NOT BILLFISH_CCACHE)
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_CURRENT_LIST_DIR}/ptxas_log.sh)
 endif()
 
 add_library(billfish_options INTERFACE)

@@ -1,0 +1,19 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Compiler launcher for CUDA: runs the command, and keeps what ptxas says of registers, stack and spills in <object>.resources,
+# which tests/rules/spills.py reads. Everything else that the compiler says is shown.
+output=
+previous=
+for word in "$@"; do
+  [ "$previous" = -o ] && output=$word
+  previous=$word
+done
+[ -n "$output" ] || exec "$@"
+log=$output.stderr
+"$@" 2>"$log"
+code=$?
+about='^ptxas info|^[[:space:]]+[0-9]+ bytes stack frame|^ptxas \.|^$'
+grep -E "$about" "$log" >"$output.resources"
+grep -vE "$about" "$log" >&2
+rm -f "$log"
+exit $code
