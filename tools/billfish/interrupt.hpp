@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ctrl-C, SIGTERM and SIGHUP: what the tool was writing disappears, and the process returns 130. One thread waits for the signals, so
+// that cleaning up may do anything that ordinary code may.
+#pragma once
+
+#include <string>
+
+namespace billfish::cli {
+
+// Before any other thread is made. Signals that the parent ignores (nohup) stay ignored.
+void start_interrupt_watch();
+
+// A file or folder that exists only while this object does; also removed when the process is interrupted.
+class Temporary {
+ public:
+  explicit Temporary(std::string path);
+  Temporary(const Temporary&) = delete;
+  Temporary& operator=(const Temporary&) = delete;
+  ~Temporary();
+  const std::string& path() const { return path_; }
+  // It has been renamed to where it belongs: nothing to remove any more.
+  void keep();
+
+ private:
+  std::string path_;
+  bool kept_ = false;
+};
+
+}  // namespace billfish::cli

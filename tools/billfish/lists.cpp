@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lists.hpp"
+
+#include <charconv>
+
+#include "errors.hpp"
+#include "types.hpp"
+
+namespace billfish::cli {
+namespace {
+
+constexpr const char* kListGroup = "Lists (values separated by commas or spaces)";
+
+bool is_number(const std::string& text) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+bool is_item(const std::string& text) { return is_number(text) || is_type_word(text); }
+
+// Every part of "1,2 u4" is an item. A path never is, unless it is a bare number.
+bool is_list(const std::string& text) {
+  const auto parts = split_list(text);
+  if (parts.empty()) return false;
+  for (const std::string& part : parts) {
+    if (!is_item(part)) return false;
+  }
+  return true;
+}
+
+bool is_list_option(const CLI::App& command, const std::string& argument) {
+  if (!argument.starts_with("-")) return false;
+  for (const CLI::Option* option : command.get_options()) {
+    if (option->get_group() == kListGroup && option->check_name(argument)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+CLI::Option* add_list_option(CLI::App& app, const std::string& names, std::string& target, const std::string& help) {
+  return app.add_option(names, target, help)->group(kListGroup)->type_name("LIST")->capture_default_str();
+}
+
+std::vector<std::string> split_list(const std::string& text) {
+  std::vector<std::string> parts;
+  std::string part;
+  for (const char c : text + ",") {
+    if (c != ',' && c != ' ' && c != '\t') {
+      part += c;
+    } else if (!part.empty()) {
+      parts.push_back(part);
+      part.clear();
+    }
+  }
+  return parts;
+}
+
+std::vector<std::int64_t> parse_numbers(const std::string& text, const std::string& option, std::int64_t low, std::int64_t high) {
+  std::vector<std::int64_t> numbers;
+  for (const std::string& part : split_list(text)) {
+    std::int64_t value = 0;
+    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), value);
+    if (error != std::errc() || end != part.data() + part.size() || value < low || value > high) {
+      fail(kUsage, "{} has the value '{}': a whole number from {} to {} is needed", option, part, low, high);
+    }
+    numbers.push_back(value);
+  }
+  if (numbers.empty()) fail(kUsage, "{} is an empty list: give at least one number", option);
+  return numbers;
+}
+
+std::vector<std::string> join_lists(const CLI::App& command, const std::vector<std::string>& arguments) {
+  std::vector<std::string> joined;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    joined.push_back(arguments[i]);
+    if (arguments[i] == "--") {  // positional values only from here on
+      joined.insert(joined.end(), arguments.begin() + static_cast<std::ptrdiff_t>(i) + 1, arguments.end());
+      break;
+    }
+    const std::size_t equals = arguments[i].find('=');
+    const bool inline_value = equals != std::string::npos;
+    if (!is_list_option(command, arguments[i].substr(0, equals)) || i + 1 == arguments.size()) continue;
+    if (!inline_value) joined.push_back(arguments[++i]);
+    while (i + 1 < arguments.size() && is_list(joined.back().substr(inline_value ? equals + 1 : 0)) && is_list(arguments[i + 1])) {
+      joined.back() += "," + arguments[++i];
+    }
+  }
+  return joined;
+}
+
+}  // namespace billfish::cli
