@@ -20,6 +20,8 @@ struct MatrixShape {
 
   constexpr std::int64_t groups() const { return k == 0 ? 0 : ceil_div(k, group); }
   constexpr bool per_column() const { return group >= k; }
+  // The group of packed row k' where there is no g_idx; padding rows count to the last group.
+  constexpr std::int64_t group_of_row(std::int64_t row) const { return row / group < groups() ? row / group : groups() - 1; }
   constexpr std::int64_t padded_n() const { return round_up(n, 64); }
   constexpr std::int64_t padded_k() const { return round_up(k, 16); }
   constexpr std::int64_t packed_code_words() const { return padded_k() / 16 * (padded_n() * bits_of(type) / 2); }
