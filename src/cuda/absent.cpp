@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CUDA backend of a build without CUDA: no devices, and every function that would need one says so. Compiled instead of the .cu files.
+#include "cuda/cuda.hpp"
+#include "cuda/families.hpp"
+#include "cuda/memory.hpp"
+
+namespace billfish::cuda {
+namespace {
+
+Status absent() { return device_error("this build has no CUDA: configure with -DBILLFISH_CUDA=ON"); }
+
+}  // namespace
+
+int device_count() { return 0; }
+Result<gemm::DeviceFacts> facts(int) { return absent(); }
+Status prepare(int) { return absent(); }
+Status pack(const QuantizedMatrix&, PackedMatrix&, void*) { return absent(); }
+
+Result<void*> allocate(int, std::size_t) { return absent(); }
+void free_memory(int, void*) {}
+Status copy(int, void*, const void*, std::size_t, CopyKind) { return absent(); }
+Status synchronize(int) { return absent(); }
+Result<std::string> device_name(int) { return absent(); }
+
+Status mma::run(const gemm::Plan&, const gemm::Problem&, const gemm::Call&) { return absent(); }
+Status mma::prepare(int) { return absent(); }
+Status wgmma::run(const gemm::Plan&, const gemm::Problem&, const gemm::Call&) { return absent(); }
+Status wgmma::prepare(int) { return absent(); }
+
+}  // namespace billfish::cuda
