@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// cuda_measure.hpp in a build without CUDA: everything answers `unsupported`.
+#include "measure/cuda_measure.hpp"
+
+namespace billfish::measure::cuda {
+namespace {
+
+Status absent() { return unsupported("this build of billfish has no CUDA part; configure with BILLFISH_CUDA=ON to get it"); }
+
+}  // namespace
+
+Result<void*> create_stream(int) { return absent(); }
+void destroy_stream(int, void*) {}
+Result<Graph*> create_graph(int, std::int64_t, EnqueueFn, void*) { return absent(); }
+void destroy_graph(Graph*) {}
+Status time_graphs(std::span<Graph* const>, std::int64_t, double*) { return absent(); }
+Result<double> read_rate(int, std::int64_t) { return absent(); }
+Telemetry telemetry(int) { return {}; }
+Status fill_bits(int, void*, std::int64_t, std::uint64_t, void*) { return absent(); }
+Status fill_uniform(int, void*, ElementType, std::int64_t, float, float, std::uint64_t, void*) { return absent(); }
+Status dequantize(const PackedMatrix&, ElementType, void*, void*) { return absent(); }
+Status product_in_double(const ProductCheck&, void*) { return absent(); }
+
+}  // namespace billfish::measure::cuda
