@@ -49,8 +49,7 @@ class PreparedKernels {
   Status ensure(int device, int index, const void* kernel, std::int64_t shared_bytes) {
     const std::uint64_t bit = std::uint64_t{1} << index;
     if ((done_[device].load(std::memory_order_acquire) & bit) != 0) return {};
-    cudaError_t error =
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
+    cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
     cudaFuncAttributes attributes;
     if (error == cudaSuccess) error = cudaFuncGetAttributes(&attributes, kernel);  // loads a lazily loaded module
     if (error != cudaSuccess) return status_of(error, "preparing a kernel");
