@@ -125,7 +125,7 @@ BILLFISH_API billfish_status billfish_tools_cuda_synchronize(int device);
 /* Bytes free and in all. */
 BILLFISH_API billfish_status billfish_tools_cuda_memory(int device, int64_t* free_bytes, int64_t* total_bytes);
 
-/* --------------------------------------------------------------- measuring on CUDA devices (BILLFISH_UNSUPPORTED without CUDA)
+/* --------------------------------------------------------------- measuring on CUDA devices (BILLFISH_DEVICE_ERROR without CUDA)
  * These calls allocate and synchronise; none belongs on a hot path. `stream` is a cudaStream_t; NULL is the default stream. */
 
 BILLFISH_API billfish_status billfish_tools_cuda_stream_create(int device, void** stream);

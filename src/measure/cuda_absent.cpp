@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// cuda_measure.hpp in a build without CUDA: everything answers `unsupported`.
+// cuda_measure.hpp in a build without CUDA: everything says so.
 #include "measure/cuda_measure.hpp"
 
 namespace billfish::measure::cuda {
 namespace {
 
-Status absent() { return unsupported("this build of billfish has no CUDA part; configure with BILLFISH_CUDA=ON to get it"); }
+Status absent() { return device_error("this build has no CUDA: configure with -DBILLFISH_CUDA=ON"); }
 
 }  // namespace
 

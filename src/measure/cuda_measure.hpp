@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Measuring on a CUDA device: streams, timed graphs, ceilings, random data, and a double-precision product to check against.
-// Called by api/; implemented by cuda_*.cu, or by cuda_absent.cpp in a build without CUDA (every function answers `unsupported`).
+// Called by api/; implemented by cuda_*.cu, or by cuda_absent.cpp in a build without CUDA (every function says so).
 // Plain C++: a stream is the void* of a cudaStream_t. These functions synchronise and allocate: they are not for the hot path.
 #pragma once
 
