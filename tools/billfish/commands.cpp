@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "commands.hpp"
 
-#include <array>
-
 namespace billfish::cli {
 
 std::span<const Command> commands() {
   static constexpr Command kCommands[] = {
+      {"inspect", "show what a checkpoint holds and what of it is supported", add_inspect},
+      {"dequantize", "write one layer's weights as a NumPy file", add_dequantize},
+      {"matmul", "multiply a NumPy file by one layer", add_matmul},
+      {"check", "multiply random or raw weights and compare with the oracle", add_check},
+      {"extract", "write one layer as the raw files that check reads", add_extract},
+      {"percolumn", "average raw grouped scales to one a column", add_percolumn},
+      {"explain", "say who would run a problem, who would not and why", add_explain},
       {"implementations", "list the implementations and say which can run here", add_implementations},
       {"version", "print the versions of the tool and the library", add_version},
   };

@@ -8,23 +8,16 @@ namespace billfish::cli {
 
 Exit exit_of(billfish_status status) {
   switch (status) {
-    case BILLFISH_OK:
-      return kOk;
-    case BILLFISH_INVALID_ARGUMENT:
-      return kUsage;
+    case BILLFISH_OK: return kOk;
+    case BILLFISH_INVALID_ARGUMENT: return kUsage;
     case BILLFISH_BAD_INPUT:
-    case BILLFISH_IO_ERROR:
-      return kBadInput;
-    case BILLFISH_UNSUPPORTED:
-      return kUnsupported;
+    case BILLFISH_IO_ERROR: return kBadInput;
+    case BILLFISH_UNSUPPORTED: return kUnsupported;
     case BILLFISH_DEVICE_ERROR:
-    case BILLFISH_OUT_OF_MEMORY:
-      return kDevice;
-    case BILLFISH_CANCELLED:
-      return kInterrupted;
+    case BILLFISH_OUT_OF_MEMORY: return kDevice;
+    case BILLFISH_CANCELLED: return kInterrupted;
     case BILLFISH_WORKSPACE_TOO_SMALL:
-    case BILLFISH_INTERNAL:
-      return kDefect;
+    case BILLFISH_INTERNAL: return kDefect;
   }
   return kDefect;
 }

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "product.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "billfish/billfish_tools.h"
+#include "errors.hpp"
+#include "random.hpp"
+#include "types.hpp"
+
+namespace billfish::cli {
+namespace {
+
+constexpr int kPoison = 0xff;                      // every byte: NaN in f32, f16 and bf16
+constexpr std::int64_t kOracleElements = 1 << 18;  // outputs of one call of the oracle
+
+billfish_gemm_args arguments(const ProductOptions& options, std::int64_t m, std::int64_t n, std::int64_t k) {
+  billfish_gemm_args args = BILLFISH_GEMM_ARGS_INIT;
+  args.m = m;
+  args.lda = k;
+  args.ldc = n;
+  args.a_type = options.a_type;
+  args.c_type = options.c_type;
+  args.precision = options.precision;
+  args.flags = options.bias ? 0 : BILLFISH_GEMM_NO_BIAS;
+  args.implementation = options.implementation.empty() ? nullptr : options.implementation.c_str();
+  args.parallel = options.parallel;
+  return args;
+}
+
+// 0 where both are the same infinity, or both are NaN.
+double error_of(double value, double expected) {
+  if (value == expected || (std::isnan(value) && std::isnan(expected))) return 0;
+  return std::abs(value - expected);
+}
+
+}  // namespace
+
+void add_threads_option(CLI::App& app, int& threads) {
+  app.add_option("--threads", threads, "CPU threads; 0 is one a core")->check(CLI::Range(0, 1024))->capture_default_str()->type_name("T");
+}
+
+void add_product_options(CLI::App& app, ProductWords& words) {
+  add_device_option(app, words.device);
+  app.add_option("--implementation", words.implementation, "Force one: see `billfish implementations`")->type_name("NAME");
+  app.add_option("--precision", words.precision, "Of activations on the CPU: full, bf16 or int8")->capture_default_str()->type_name("WORD");
+  app.add_option("--act", words.act, "Type of activations: f32, f16 or bf16")->capture_default_str()->type_name("TYPE");
+  app.add_option("--out-type", words.out_type, "Type of outputs: f32, f16 or bf16")->capture_default_str()->type_name("TYPE");
+  add_threads_option(app, words.threads);
+}
+
+ProductOptions product_options(const ProductWords& words, const Pool& pool) {
+  ProductOptions options;
+  options.device = choose_device(words.device);
+  options.implementation = words.implementation;
+  options.precision = parse_precision(words.precision);
+  options.a_type = parse_element_type(words.act, "--act");
+  options.c_type = parse_element_type(words.out_type, "--out-type");
+  options.parallel = pool.parallel();
+  return options;
+}
+
+Product::Product(const PackedLayer& layer, const ProductOptions& options) : layer_(layer), options_(options) {
+  if (options.device.kind != BILLFISH_CPU) on_device_ = std::make_unique<DeviceWeights>(layer, options.device);
+}
+
+void Product::run(const void* a, std::int64_t m, void* c) {
+  const billfish_weights& weights = on_device_ ? on_device_->weights() : layer_.weights();
+  const std::int64_t c_bytes = m * weights.n * bytes_of(options_.c_type);
+  const std::int64_t a_bytes = m * weights.k * bytes_of(options_.a_type);
+  std::memset(c, kPoison, static_cast<std::size_t>(c_bytes));
+  DeviceBuffer device_a(options_.device, a_bytes), device_c(options_.device, c_bytes);
+  device_a.upload(a, a_bytes);
+  device_c.upload(c, c_bytes);
+  billfish_gemm_args args = arguments(options_, m, weights.n, weights.k);
+  args.a = device_a.data();
+  args.c = device_c.data();
+  std::size_t workspace_bytes = 0;
+  check(billfish_gemm_workspace(&weights, &args, &workspace_bytes));
+  const DeviceBuffer workspace(options_.device, static_cast<std::int64_t>(workspace_bytes));
+  args.workspace = workspace.data();
+  args.workspace_bytes = workspace_bytes;
+  check(billfish_gemm(&weights, &args, nullptr));
+  if (options_.device.kind == BILLFISH_CUDA) check(billfish_tools_cuda_synchronize(options_.device.index));
+  device_c.download(c, c_bytes);
+}
+
+std::vector<std::byte> random_activations(std::int64_t m, std::int64_t k, billfish_element_type type, std::uint64_t seed) {
+  const std::vector<float> values = random_normal(m * k, seed);
+  std::vector<std::byte> activations(static_cast<std::size_t>(m * k * bytes_of(type)));
+  billfish_tools_from_f32(values.data(), type, activations.data(), m * k);
+  return activations;
+}
+
+Comparison compare_with_oracle(const PackedLayer& layer, const ProductOptions& options, const void* a, std::int64_t m, const void* c,
+                               std::int64_t n0, std::int64_t n1) {
+  const billfish_weights& weights = layer.weights();
+  billfish_gemm_args args = arguments(options, m, weights.n, weights.k);
+  args.a = a;
+  Comparison result;
+  double worst_ratio = -1, error_squares = 0, squares = 0;
+  const std::int64_t block = std::max<std::int64_t>(64, kOracleElements / std::max<std::int64_t>(1, m));
+  for (std::int64_t low = n0; low < n1; low += block) {
+    const std::int64_t width = std::min(block, n1 - low);
+    std::vector<double> expected(static_cast<std::size_t>(m * width)), bound(expected.size());
+    std::vector<float> row(static_cast<std::size_t>(width));
+    check(billfish_tools_oracle(&weights, &args, low, low + width, options.device.kind, expected.data(), bound.data()));
+    for (std::int64_t i = 0; i < m; ++i) {
+      const auto* first = static_cast<const std::byte*>(c) + (i * weights.n + low) * bytes_of(options.c_type);
+      billfish_tools_to_f32(first, options.c_type, row.data(), width);
+      for (std::int64_t j = 0; j < width; ++j) {
+        const double y = expected[i * width + j], limit = bound[i * width + j], value = row[j];
+        const double error = error_of(value, y);
+        const double ratio = error == 0 ? 0 : error / limit;  // not a number, where value or bound is none: never passes
+        if (std::isfinite(y)) {
+          squares += y * y;
+          error_squares += error * error;
+        }
+        if (std::isfinite(value)) result.largest = std::max(result.largest, std::abs(value));
+        result.passed = result.passed && ratio <= 1;
+        if (!(ratio <= worst_ratio) && !std::isnan(worst_ratio)) {  // a NaN is worse than any number, and stays
+          worst_ratio = ratio;
+          result.row = i;
+          result.column = low + j;
+          result.value = value;
+          result.expected = y;
+          result.error = error;
+          result.bound = limit;
+        }
+      }
+    }
+  }
+  result.relative_error = error_squares == 0 ? 0 : std::sqrt(error_squares / squares);
+  return result;
+}
+
+Json to_json(const Comparison& comparison) {
+  return {{"passed", comparison.passed},
+          {"worst",
+           {{"row", comparison.row},
+            {"column", comparison.column},
+            {"value", comparison.value},
+            {"expected", comparison.expected},
+            {"error", comparison.error},
+            {"bound", comparison.bound}}},
+          {"relative_error", comparison.relative_error},
+          {"largest", comparison.largest}};
+}
+
+}  // namespace billfish::cli

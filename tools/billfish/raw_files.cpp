@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "raw_files.hpp"
+
+#include "billfish/billfish_tools.h"
+#include "errors.hpp"
+#include "files.hpp"
+
+namespace billfish::cli {
+
+RawNames raw_names(const std::string& layer) {
+  const std::string last = layer.substr(layer.rfind('.') + 1);
+  return {last + "_qweight.bin", last + "_scales.bin", last + "_scales_percolumn.bin"};
+}
+
+std::vector<std::byte> read_exactly(const std::string& path, std::int64_t expected, const std::string& shape, const std::string& hint) {
+  const std::int64_t size = file_size(path);
+  if (size != expected) {
+    fail(kBadInput, "{} has {} bytes where {} needs {}{}", path, size, shape, expected, hint.empty() ? "" : "; " + hint);
+  }
+  return read_file(path);
+}
+
+std::vector<std::uint16_t> mean_scales(const std::uint16_t* scales, std::int64_t groups, std::int64_t n) {
+  std::vector<double> sums(static_cast<std::size_t>(n), 0.0);
+  std::vector<float> row(sums.size());
+  for (std::int64_t g = 0; g < groups; ++g) {
+    billfish_tools_to_f32(scales + g * n, BILLFISH_F16, row.data(), n);
+    for (std::int64_t j = 0; j < n; ++j) sums[j] += row[j];
+  }
+  for (std::int64_t j = 0; j < n; ++j) row[j] = static_cast<float>(sums[j] / static_cast<double>(groups));
+  std::vector<std::uint16_t> means(sums.size());
+  billfish_tools_from_f32(row.data(), BILLFISH_F16, means.data(), n);
+  return means;
+}
+
+}  // namespace billfish::cli
