@@ -5,6 +5,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <cstring>
 
 #include "core/types.hpp"
 
@@ -43,17 +44,25 @@ constexpr std::uint16_t f32_to_bf16(float f) {
   return static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
-// Element `index` of an array of any element type.
+// Element `index` of an array of any element type. The array may lie at any address: a file's tensors are where its writer put them.
 inline float load_element(const void* base, ElementType type, std::int64_t index) {
-  if (type == ElementType::f32) return static_cast<const float*>(base)[index];
-  const std::uint16_t bits = static_cast<const std::uint16_t*>(base)[index];
+  const char* const at = static_cast<const char*>(base) + index * bytes_of(type);
+  if (type == ElementType::f32) {
+    float value = 0;
+    std::memcpy(&value, at, sizeof value);
+    return value;
+  }
+  std::uint16_t bits = 0;
+  std::memcpy(&bits, at, sizeof bits);
   return type == ElementType::f16 ? f16_to_f32(bits) : bf16_to_f32(bits);
 }
 inline void store_element(void* base, ElementType type, std::int64_t index, float value) {
+  char* const at = static_cast<char*>(base) + index * bytes_of(type);
   if (type == ElementType::f32) {
-    static_cast<float*>(base)[index] = value;
+    std::memcpy(at, &value, sizeof value);
   } else {
-    static_cast<std::uint16_t*>(base)[index] = type == ElementType::f16 ? f32_to_f16(value) : f32_to_bf16(value);
+    const std::uint16_t bits = type == ElementType::f16 ? f32_to_f16(value) : f32_to_bf16(value);
+    std::memcpy(at, &bits, sizeof bits);
   }
 }
 

@@ -47,8 +47,9 @@ struct Sums {
   double y = 0;
   double magnitude = 0;  // sum |a| |w| + |bias|
   double unzeroed = 0;   // sum |a| |scale| (code + zero) + |bias|: what a kernel adds up that subtracts zeros after the sum
-  double peak = 0;       // sum over groups of max |a| * sum |w|: what one int8 scale per row and group costs
   double squares = 0;    // sum (a w)^2 + bias^2
+  double peak = 0;       // sum over groups of max |a| * sum |w|: what one int8 scale per row and group costs
+  double peak_squares = 0;  // sum over groups of max |a|^2 * sum w^2
 };
 
 // Columns [n0, n1) of all m rows; out is [m, n1 - n0].
@@ -65,7 +66,7 @@ struct Rounding {
   bool scales_rounded = false;     // and its scale was rounded to that type before
   bool tensor_cores = false;       // sums are cut off, not rounded
   bool zeros_after_sum = true;     // zeros may be subtracted after the sum (times the sum of activations)
-  std::int64_t chain = 0;          // gemm::Plan::chain; 0: the worst, 2k
+  std::int64_t chain = 0;          // gemm::Plan::chain; 0: not said, the worst that the device's kernels may do
 };
 // What may happen on such a device: every implementation there stays within it. The second takes the plan's word for its chain.
 Rounding rounding_of(const gemm::Problem&, DeviceKind);

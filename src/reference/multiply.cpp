@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// The product in double, with the sums that error bounds need; and the dequantised matrix. Called by api/ and tests.
+//
+// Work is cut into blocks of 8 columns x 16 rows of C. Weights of a block are decoded 256 packed rows at a time onto the stack, so that
+// nothing is allocated and a decoded weight serves 16 rows. Sums run over packed rows in ascending order whatever the cut.
+#include <algorithm>
+#include <cmath>
+
+#include "core/half.hpp"
+#include "reference/reference.hpp"
+
+namespace billfish::reference {
+namespace {
+
+constexpr int kColumns = 8;
+constexpr int kRows = 16;
+constexpr int kDepth = 256;
+
+struct Weights {  // kDepth packed rows of kColumns columns
+  double value[kDepth][kColumns];     // scale * (code - zero): exact, 24 + 9 bits
+  double unzeroed[kDepth][kColumns];  // |scale| * (code + zero)
+};
+
+void decode(const PackedMatrix& m, std::int64_t k0, std::int64_t k1, std::int64_t n0, std::int64_t n1, Weights& out) {
+  for (std::int64_t n = n0; n < n1; ++n) {
+    std::int64_t group = -1;
+    double scale = 0;
+    int zero = 0;
+    for (std::int64_t k = k0; k < k1; ++k) {
+      if (group_at(m, k) != group) {
+        group = group_at(m, k);
+        scale = static_cast<double>(scale_of_group(m, group, n));
+        zero = zero_of_group(m, group, n);
+      }
+      const int code = code_at(m, k, n);
+      out.value[k - k0][n - n0] = scale * (code - zero);
+      out.unzeroed[k - k0][n - n0] = std::fabs(scale) * (code + zero);
+    }
+  }
+}
+
+// The sums of one row of a block, column by column, and the int8 sums of the group that runs.
+struct Row {
+  double y[kColumns] = {}, magnitude[kColumns] = {}, unzeroed[kColumns] = {}, squares[kColumns] = {}, peak[kColumns] = {}, peak_squares[kColumns] = {};
+  std::int64_t group = -1;
+  double largest = 0;                    // |a| in this group
+  double group_weights[kColumns] = {};   // sum |w| in this group
+  double group_squares[kColumns] = {};   // sum w^2 in this group
+
+  void next_group(std::int64_t to) {
+    for (int c = 0; c < kColumns; ++c) {
+      peak[c] += largest * group_weights[c];
+      peak_squares[c] += largest * largest * group_squares[c];
+      group_weights[c] = group_squares[c] = 0;
+    }
+    group = to;
+    largest = 0;
+  }
+
+  void add(double x, const double* w, const double* w_unzeroed) {
+    const double size = std::fabs(x);
+    largest = std::max(largest, size);
+    for (int c = 0; c < kColumns; ++c) {
+      const double product = x * w[c];
+      y[c] += product;
+      magnitude[c] += std::fabs(product);
+      unzeroed[c] += size * w_unzeroed[c];
+      squares[c] += product * product;
+      group_weights[c] += std::fabs(w[c]);
+      group_squares[c] += w[c] * w[c];
+    }
+  }
+};
+
+void multiply_block(const PackedMatrix& m, const void* a, ElementType a_type, std::int64_t lda, std::int64_t row0, std::int64_t row1,
+                    std::int64_t n0, std::int64_t n1, Row* rows) {
+  Weights weights = {};
+  for (std::int64_t k0 = 0; k0 < m.k; k0 += kDepth) {
+    const std::int64_t k1 = std::min(k0 + kDepth, m.k);
+    decode(m, k0, k1, n0, n1, weights);
+    for (std::int64_t r = row0; r < row1; ++r) {
+      Row& row = rows[r - row0];
+      for (std::int64_t k = k0; k < k1; ++k) {
+        const std::int64_t original = m.perm != nullptr ? m.perm[k] : k;
+        if (group_at(m, k) != row.group) row.next_group(group_at(m, k));
+        row.add(static_cast<double>(load_element(a, a_type, r * lda + original)), weights.value[k - k0], weights.unzeroed[k - k0]);
+      }
+    }
+  }
+  for (std::int64_t r = row0; r < row1; ++r) rows[r - row0].next_group(-1);
+}
+
+}  // namespace
+
+void multiply(const PackedMatrix& m, const void* a, ElementType a_type, std::int64_t rows, std::int64_t lda, bool bias, std::int64_t n0,
+              std::int64_t n1, Sums* out, const Parallel& parallel) {
+  const std::int64_t columns = n1 - n0;
+  const std::int64_t column_blocks = ceil_div(columns, kColumns);
+  parallel.run(ceil_div(rows, kRows) * column_blocks, [&](std::int64_t task) {
+    const std::int64_t row0 = task / column_blocks * kRows;
+    const std::int64_t row1 = std::min(row0 + kRows, rows);
+    const std::int64_t first = n0 + task % column_blocks * kColumns;
+    const std::int64_t last = std::min(first + kColumns, n1);
+    Row block[kRows];
+    multiply_block(m, a, a_type, lda, row0, row1, first, last, block);
+    for (std::int64_t r = row0; r < row1; ++r) {
+      const Row& row = block[r - row0];
+      for (std::int64_t n = first; n < last; ++n) {
+        const std::int64_t c = n - first;
+        const double b = bias ? static_cast<double>(bias_at(m, n)) : 0.0;
+        out[r * columns + n - n0] = {.y = row.y[c] + b,
+                                     .magnitude = row.magnitude[c] + std::fabs(b),
+                                     .unzeroed = row.unzeroed[c] + std::fabs(b),
+                                     .squares = row.squares[c] + b * b,
+                                     .peak = row.peak[c],
+                                     .peak_squares = row.peak_squares[c]};
+      }
+    }
+  });
+}
+
+void dequantize(const PackedMatrix& m, float* out, std::int64_t ld, const Parallel& parallel) {
+  parallel.run(m.k, [&](std::int64_t row) {
+    const std::int64_t original = m.perm != nullptr ? m.perm[row] : row;
+    const std::int64_t group = group_at(m, row);
+    for (std::int64_t n = 0; n < m.n; ++n) {
+      out[original * ld + n] = scale_of_group(m, group, n) * static_cast<float>(code_at(m, row, n) - zero_of_group(m, group, n));
+    }
+  });
+}
+
+}  // namespace billfish::reference
