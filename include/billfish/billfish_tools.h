@@ -122,8 +122,6 @@ BILLFISH_API void billfish_tools_cuda_free(int device, void* memory);
 /* kind 0: to the device, 1: from it, 2: within it. Synchronous. */
 BILLFISH_API billfish_status billfish_tools_cuda_copy(int device, void* target, const void* source, size_t bytes, int kind);
 BILLFISH_API billfish_status billfish_tools_cuda_synchronize(int device);
-/* Bytes free and in all. */
-BILLFISH_API billfish_status billfish_tools_cuda_memory(int device, int64_t* free_bytes, int64_t* total_bytes);
 
 /* --------------------------------------------------------------- measuring on CUDA devices (BILLFISH_DEVICE_ERROR without CUDA)
  * These calls allocate and synchronise; none belongs on a hot path. `stream` is a cudaStream_t; NULL is the default stream. */
@@ -166,6 +164,10 @@ BILLFISH_API billfish_status billfish_tools_cuda_product(int device, const void*
                                                          const float* dense, int64_t n, int64_t k, const int32_t* rows,
                                                          const int32_t* columns, int64_t count, double* y, double* magnitude,
                                                          void* stream);
+/* target[i] = source[rows[i] * ld + columns[i]] as f32. Every pointer is device memory. */
+BILLFISH_API billfish_status billfish_tools_cuda_gather(int device, const void* source, billfish_element_type type, int64_t ld,
+                                                        const int32_t* rows, const int32_t* columns, int64_t count, float* target,
+                                                        void* stream);
 
 #ifdef __cplusplus
 }

@@ -184,4 +184,17 @@ billfish_status billfish_tools_cuda_product(int device, const void* a, billfish_
   });
 }
 
+billfish_status billfish_tools_cuda_gather(int device, const void* source, billfish_element_type type, int64_t ld, const int32_t* rows,
+                                           const int32_t* columns, int64_t count, float* target, void* stream) {
+  return api::guarded([&]() -> Status {
+    if (source == nullptr) return api::null_argument("source");
+    if (rows == nullptr) return api::null_argument("rows");
+    if (columns == nullptr) return api::null_argument("columns");
+    if (target == nullptr) return api::null_argument("target");
+    ElementType element_type = ElementType::f32;
+    BILLFISH_RETURN_IF_ERROR(element(type, "type", element_type));
+    return cuda::gather(device, source, element_type, ld, rows, columns, count, target, stream);
+  });
+}
+
 }  // extern "C"

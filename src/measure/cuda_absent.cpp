@@ -19,6 +19,9 @@ Telemetry telemetry(int) { return {}; }
 Status fill_bits(int, void*, std::int64_t, std::uint64_t, void*) { return absent(); }
 Status fill_uniform(int, void*, ElementType, std::int64_t, float, float, std::uint64_t, void*) { return absent(); }
 Status dequantize(const PackedMatrix&, ElementType, void*, void*) { return absent(); }
+Status gather(int, const void*, ElementType, std::int64_t, const std::int32_t*, const std::int32_t*, std::int64_t, float*, void*) {
+  return absent();
+}
 Status product_in_double(const ProductCheck&, void*) { return absent(); }
 
 }  // namespace billfish::measure::cuda

@@ -82,6 +82,11 @@ __global__ void write_dense(PackedMatrix w, ElementType type, void* target) {
   }
 }
 
+__global__ void gather_elements(const void* source, ElementType type, std::int64_t ld, const std::int32_t* rows,
+                                const std::int32_t* columns, std::int64_t count, float* target) {
+  for (std::int64_t i = first_index(); i < count; i += index_stride()) target[i] = load(source, type, rows[i] * ld + columns[i]);
+}
+
 Status on_device(int device) {
   const auto here = billfish::cuda::facts(device);
   return here.ok() ? Status() : here.status();
@@ -117,6 +122,16 @@ Status dequantize(const PackedMatrix& weights, ElementType type, void* target, v
   if (weights.n == 0 || weights.k == 0) return {};
   write_dense<<<blocks_for(weights.n * weights.k), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(weights, type, target);
   return status_of(cudaGetLastError(), "dequantising on the device");
+}
+
+Status gather(int device, const void* source, ElementType type, std::int64_t ld, const std::int32_t* rows, const std::int32_t* columns,
+              std::int64_t count, float* target, void* stream) {
+  BILLFISH_RETURN_IF_ERROR(on_device(device));
+  const DeviceGuard guard(device);
+  BILLFISH_RETURN_IF_ERROR(guard.status());
+  if (count <= 0) return {};
+  gather_elements<<<blocks_for(count), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(source, type, ld, rows, columns, count, target);
+  return status_of(cudaGetLastError(), "gathering elements");
 }
 
 }  // namespace billfish::measure::cuda

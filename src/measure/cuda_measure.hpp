@@ -46,6 +46,10 @@ Status fill_uniform(int device, void* target, ElementType type, std::int64_t cou
 // float(scale) * (code - zero), rounded once to `type`, as dense [n, k] in original row order.
 Status dequantize(const PackedMatrix& weights, ElementType type, void* target, void* stream);
 
+// target[i] = source[rows[i] * ld + columns[i]] as f32; all device memory.
+Status gather(int device, const void* source, ElementType type, std::int64_t ld, const std::int32_t* rows, const std::int32_t* columns,
+              std::int64_t count, float* target, void* stream);
+
 // In double, one element per (row, column): y = sum of a[row,:] w[column,:] and the sum of magnitudes that error bounds
 // are made of. `dense` is [n, k] f32 of dequantize. rows and columns null: all of [m, n], row-major; else `count` samples.
 struct ProductCheck {
