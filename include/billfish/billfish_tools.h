@@ -79,13 +79,13 @@ BILLFISH_API double billfish_tools_now(void); /* seconds, monotonic */
 
 typedef struct billfish_cpu_ceilings {
   size_t size;
-  double read_gbps;                                /* of a read loop over `buffer` */
-  double f32_gflops, bf16_gflops, int8_gops;       /* dot rates in registers; 0 where the machine has no such instruction */
+  double read_gbps;                          /* 0: reading depends on the buffer, billfish_tools_read_seconds measures that */
+  double f32_gflops, bf16_gflops, int8_gops; /* dot rates in registers; 0 where the machine has no such instruction */
 } billfish_cpu_ceilings;
 #define BILLFISH_CPU_CEILINGS_INIT {sizeof(billfish_cpu_ceilings), 0.0, 0.0, 0.0, 0.0}
 /* Arithmetic ceilings, `parallel` wide. About 0.2 s. */
 BILLFISH_API billfish_status billfish_tools_cpu_ceilings(const billfish_parallel* parallel, billfish_cpu_ceilings* out);
-/* Seconds to read `bytes` once, `parallel` wide: the read ceiling of that very buffer. */
+/* Seconds to read `bytes` once, `parallel` wide: the read ceiling of that very buffer. Negative if an argument is wrong. */
 BILLFISH_API double billfish_tools_read_seconds(const void* buffer, int64_t bytes, const billfish_parallel* parallel);
 /* Seconds of c[m,n] = a[m,k] x b[k,n], f32, blocked and vectorised: the unquantised product to compare with on a CPU. `packed_b` is made
  * by the first call when *packed_b is NULL and freed with billfish_tools_dense_free. */

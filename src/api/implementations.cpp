@@ -2,7 +2,6 @@
 // billfish_implementation_count, billfish_implementation, billfish_explain.
 #include <array>
 #include <charconv>
-#include <limits>
 #include <string>
 #include <string_view>
 
@@ -103,7 +102,6 @@ Status read_problem(const billfish_problem* given, gemm::Problem& out) {
   out.k = p.k;
   out.group = p.k == 0 ? 1 : resolve_group(p.group, p.k);
   out.act_order = p.act_order != 0;
-  out.uneven_groups = p.act_order != 0;  // an activation order that matters spreads groups unevenly once it is sorted
   out.bias = p.bias != 0 && (p.flags & BILLFISH_GEMM_NO_BIAS) == 0;
   out.wide_scales = p.wide_scales != 0;
   out.batch_invariant = (p.flags & BILLFISH_GEMM_BATCH_INVARIANT) != 0;
