@@ -45,15 +45,15 @@ class DeviceGuard {
 // Which of up to 64 kernels have been prepared on which device. Lock-free: two threads may prepare the same kernel, harmlessly.
 class PreparedKernels {
  public:
+  bool is_ready(int device, int index) const { return (done_[device].load(std::memory_order_acquire) & std::uint64_t{1} << index) != 0; }
   // Loads `kernel` into the current device and allows it `shared_bytes` of dynamic shared memory, unless that was done before.
   Status ensure(int device, int index, const void* kernel, std::int64_t shared_bytes) {
-    const std::uint64_t bit = std::uint64_t{1} << index;
-    if ((done_[device].load(std::memory_order_acquire) & bit) != 0) return {};
+    if (is_ready(device, index)) return {};
     cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
     cudaFuncAttributes attributes;
     if (error == cudaSuccess) error = cudaFuncGetAttributes(&attributes, kernel);  // loads a lazily loaded module
     if (error != cudaSuccess) return status_of(error, "preparing a kernel");
-    done_[device].fetch_or(bit, std::memory_order_release);
+    done_[device].fetch_or(std::uint64_t{1} << index, std::memory_order_release);
     return {};
   }
 

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which problems the sm80 kernel can run and with which configuration: pure functions of the problem and the device's facts.
+// Called through gemm::Implementation cuda::sm80; the launch is in mma_launch.cu.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "cuda/cuda.hpp"
+#include "cuda/families.hpp"
+#include "cuda/sm80/mma_policy.hpp"
+#include "gemm/registry.hpp"
+
+namespace billfish::cuda {
+
+constexpr gemm::Implementation sm80 = {
+    "sm80",
+    DeviceKind::cuda,
+    mma::why_not,
+    mma::plan,
+    mma::run,
+    {"warps_k", "run_steps", "steps_per_split", "reduce_dependent"},
+    {"mma::run (cuda/sm80/mma_launch.cu)", "mma_gemm (cuda/sm80/mma_gemm.cuh)", "ptx::mma_m16n8k16 (cuda/ptx/mma.cuh)"},
+};
+
+namespace mma {
+namespace {
+
+constexpr std::int64_t kMaxSize = std::numeric_limits<std::int32_t>::max() - 65536;  // room for a tile beyond the end
+
+struct Candidate {
+  int policy = 0;
+  int warps_m = 1, warps_n = 1, warps_k = 1;
+  int run_steps = 8;
+  int splits = 1;
+
+  int tokens() const { return 8 * kConfigs[policy].token_tiles; }
+  int tile_m() const { return tokens() * warps_m; }
+  int tile_n() const { return 64 * warps_n; }
+  int warps() const { return warps_m * warps_n * warps_k; }
+  std::int64_t shared() const { return shared_bytes(tile_m(), tile_n(), warps_k, run_steps); }
+  std::int64_t steps_per_split(std::int64_t steps) const {
+    return round_up(ceil_div(steps, splits), static_cast<std::int64_t>(warps_k) * run_steps);
+  }
+};
+
+// Clocks a multiprocessor is busy with one step of one warp (64 columns x 16 k x the warp's tokens), all its warps being resident.
+// H200, 2026-11-21: slopes of a search over plans.
+constexpr double kClocksPerStep[kPolicies] = {22, 24, 36};
+
+// Estimated clocks. Memory is shared by all multiprocessors, each of which can draw about 40 bytes a clock of it; the rest is the depth
+// of what happens one after the other: first weights, activations, reduction, a second launch.
+double estimate(const Candidate& c, const gemm::Problem& problem, const gemm::DeviceFacts& facts) {
+  const double steps = static_cast<double>(ceil_div(problem.k, 16));
+  const double split_steps = static_cast<double>(c.steps_per_split(ceil_div(problem.k, 16)));
+  const double tiles = static_cast<double>(ceil_div(problem.m, c.tile_m()) * ceil_div(problem.n, c.tile_n()));
+  const double blocks = tiles * c.splits;
+  const int resident = std::max<int>(
+      1, std::min<int>(kConfigs[c.policy].max_threads / (32 * c.warps()), static_cast<int>(facts.shared_bytes_per_block / c.shared())));
+  const double sms = facts.multiprocessors;
+  const double per_sm = std::ceil(blocks / sms);  // blocks on the busiest multiprocessor
+  const double together = std::min<double>(per_sm, resident);
+  const double block_warp_steps = split_steps / c.warps_k * c.warps();
+  // Few warps cannot keep a multiprocessor busy: a warp alone needs about 8 times its share.
+  const double busy = std::min(1.0, together * c.warps() / 14.0);
+  const double compute = per_sm * block_warp_steps * kClocksPerStep[c.policy] / busy;
+  const double bytes = steps * 16 * static_cast<double>(problem.n) * bits_of(problem.weight) / 8;
+  const double memory = bytes * static_cast<double>(ceil_div(problem.m, c.tile_m())) / (sms * 18.0);
+  const double sums = 0.06 * together * static_cast<double>(c.warps_k) * c.tile_m() * c.tile_n() / 8.0;
+  const double latency = 2500 + 300.0 * std::ceil(per_sm / resident);
+  const double second = c.splits > 1 ? 1800 + 1.5 * c.splits : 0;
+  return std::max(compute, memory) + sums + latency + second;
+}
+
+bool fits(const Candidate& c, const gemm::Problem& problem, const gemm::DeviceFacts& facts) {
+  if (32 * c.warps() > kConfigs[c.policy].max_threads || c.shared() > facts.shared_bytes_per_block) return false;
+  if (c.splits > 1 && problem.m * ceil_div(problem.n, 1024) > kMaxSize) return false;  // blocks of the second launch
+  return problem.workspace_bytes < 0 || workspace_bytes(problem, c.splits) <= problem.workspace_bytes;
+}
+
+// The order of every sum must depend on neither m nor the tile: one way to cut K for all of them.
+Candidate batch_invariant(const gemm::Problem& problem, int policy) {
+  Candidate c;
+  c.policy = policy;
+  c.warps_k = 4;
+  c.run_steps = 8;
+  c.warps_n = 2;
+  (void)problem;
+  return c;
+}
+
+Candidate choose(const gemm::Problem& problem, const gemm::DeviceFacts& facts) {
+  const int policy = problem.m <= 8 ? 0 : problem.m <= 16 ? 1 : 2;
+  if (problem.batch_invariant) return batch_invariant(problem, policy);
+  const std::int64_t steps = ceil_div(problem.k, 16);
+  Candidate best;
+  double best_clocks = std::numeric_limits<double>::infinity();
+  const int most_m = policy < 2 ? 1 : 4;
+  const int ahead = steps_ahead(policy, bits_of(problem.weight));
+  for (int warps_m = 1; warps_m <= most_m; warps_m *= 2) {
+    for (int warps_n = 1; warps_n <= 4; warps_n *= 2) {
+      for (int warps_k = 1; warps_k <= 16; warps_k *= 2) {
+        for (int run_steps = std::max(ahead, 8); run_steps >= ahead; run_steps /= 2) {
+          for (int splits = 1; splits <= 8; ++splits) {
+            const Candidate c = {policy, warps_m, warps_n, warps_k, run_steps, splits};
+            if (!fits(c, problem, facts)) continue;
+            if (splits > 1 && (splits - 1) * c.steps_per_split(steps) >= steps) continue;  // the last would be empty
+            const double clocks = estimate(c, problem, facts);
+            if (clocks < best_clocks) {
+              best = c;
+              best_clocks = clocks;
+            }
+          }
+        }
+      }
+    }
+  }
+  best.policy = policy;
+  return best;
+}
+
+}  // namespace
+
+std::string why_not(const gemm::Problem& problem, const gemm::DeviceFacts& facts) {
+  if (facts.kind != DeviceKind::cuda) return "it needs a CUDA device";
+  if (facts.architecture < 80) return "the device is sm_" + std::to_string(facts.architecture) + "; sm_80 and later are supported";
+  if (problem.a == ElementType::f32) return "a is f32; f16 and bf16 are supported on CUDA";
+  if (problem.scale == ElementType::f32) return "scales are f32; f16 and bf16 are supported";
+  if (problem.uneven_groups) return "g_idx gives groups of uneven size; only groups of equal size are supported on CUDA";
+  if (problem.group < problem.k && problem.group % 16 != 0) {
+    return "group is " + std::to_string(problem.group) + "; multiples of 16 and one group per column are supported on CUDA";
+  }
+  if (problem.m > kMaxSize || problem.n > kMaxSize || problem.k > kMaxSize) {
+    return "m, n and k are " + std::to_string(problem.m) + ", " + std::to_string(problem.n) + " and " + std::to_string(problem.k) +
+           "; each may be at most " + std::to_string(kMaxSize);
+  }
+  if (ceil_div(problem.m, 8) * ceil_div(problem.n, 64) > kMaxSize) {
+    return "m x n is " + std::to_string(problem.m) + " x " + std::to_string(problem.n) + "; that is more tiles than a launch can have";
+  }
+  if (facts.shared_bytes_per_block < 64 * 1024) {
+    return "the device allows " + std::to_string(facts.shared_bytes_per_block) + " bytes of shared memory a block; 65536 are needed";
+  }
+  return {};
+}
+
+gemm::Plan plan(const gemm::Problem& problem, const gemm::DeviceFacts& facts) {
+  const Candidate c = choose(problem, facts);
+  gemm::Plan plan;
+  plan.implementation = &sm80;
+  plan.policy = c.policy;
+  plan.policy_name = kPolicyNames[c.policy];
+  plan.tile_m = c.tile_m();
+  plan.tile_n = c.tile_n();
+  plan.tile_k = 16 * c.warps_k * c.run_steps;
+  plan.stages = 2;
+  plan.splits = c.splits;
+  plan.threads = 32 * c.warps();
+  plan.blocks = ceil_div(problem.m, c.tile_m()) * ceil_div(problem.n, c.tile_n()) * c.splits;
+  plan.shared_bytes = c.shared();
+  plan.workspace_bytes = workspace_bytes(problem, c.splits);
+  plan.dependent_launch = problem.dependent_launch && facts.architecture >= 90;
+  plan.detail[kWarpsK] = c.warps_k;
+  plan.detail[kRunSteps] = c.run_steps;
+  plan.detail[kStepsPerSplit] = c.steps_per_split(ceil_div(problem.k, 16));
+  plan.detail[kReduceDependent] = c.splits > 1 && facts.architecture >= 90;
+  // One accumulator takes in a run's products, then a sum a run; the parts of K follow.
+  const std::int64_t runs = ceil_div(plan.detail[kStepsPerSplit], c.warps_k * c.run_steps);
+  const std::int64_t folds =
+      runs * ceil_div(c.run_steps * std::int64_t{16}, std::max<std::int64_t>(1, std::min(problem.group, std::int64_t{16} * c.run_steps))) +
+      runs;
+  plan.chain = std::min<std::int64_t>(problem.group, 16 * c.run_steps) + folds + c.warps_k + c.splits + 2;
+  return plan;
+}
+
+}  // namespace mma
+}  // namespace billfish::cuda
