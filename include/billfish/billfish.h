@@ -7,10 +7,12 @@
  * Conventions
  *   - Every function that can fail returns a billfish_status; billfish_last_error() then tells, for the calling thread, which
  *     argument was wrong, its value and what is supported.
- *   - Structs begin with their own size. Fill them with the matching *_INIT macro; fields that a newer version adds are read as
- *     zero when an older caller's size does not reach them. Every reserved field must be zero.
+ *   - Structs begin with their own size. Fill them with the matching *_INIT macro: all zero but the size. Fields that a newer version
+ *     adds are read as zero when an older caller's size does not reach them; a newer caller's larger struct is accepted while what this
+ *     library does not know is zero. Every reserved field must be zero. Results are written as far as the caller's size reaches.
  *   - Sizes are int64_t and count elements unless the name says bytes. Row-major throughout: element (i,j) is p[i * ld + j].
  *   - Nothing here prints, aborts, exits or throws. No function keeps a pointer after it returns, unless it says so.
+ *   - Compatibility: within one major version (the SONAME) functions, fields and enum values are only added. docs/c-api.md has the rule.
  *   - Thread safety is stated for every function. "Any thread" means: from many threads at once, on distinct outputs.
  */
 #ifndef BILLFISH_BILLFISH_H
@@ -65,7 +67,8 @@ BILLFISH_API const char* billfish_last_error(void);
 
 typedef enum billfish_log_level { BILLFISH_LOG_DEBUG = 0, BILLFISH_LOG_INFO = 1, BILLFISH_LOG_WARNING = 2 } billfish_log_level;
 typedef void (*billfish_log_fn)(void* user, billfish_log_level level, const char* message);
-/* Where notes go (plans chosen, files opened). NULL, the default, drops them. Any thread; the callback may be called from any. */
+/* Where notes go (plans chosen, files opened). NULL, the default, drops them. Any thread; the callback may be called from any, and once
+ * more on another thread while this function returns. */
 BILLFISH_API void billfish_set_log(billfish_log_fn log, void* user);
 
 /* ------------------------------------------------------------------------------------------------------------- types */
@@ -107,10 +110,11 @@ typedef void (*billfish_task_fn)(void* task_context, int64_t index);
 typedef void (*billfish_parallel_for_fn)(void* user, int64_t count, billfish_task_fn task, void* task_context);
 
 typedef struct billfish_pool billfish_pool; /* a persistent set of threads */
-/* threads >= 1 counts the calling thread; 0 means one per core this process may use. Any thread. */
+/* threads >= 1 counts the calling thread; 0 means one per core this process may use. *out is the caller's to destroy. Any thread. */
 BILLFISH_API billfish_status billfish_pool_create(int threads, billfish_pool** out);
-/* NULL is a no-op. Not while a call that uses the pool runs. */
+/* NULL is a no-op. Any thread, but not while a call that uses the pool runs. */
 BILLFISH_API void billfish_pool_destroy(billfish_pool* pool);
+/* The calling thread included; 1 for NULL. Any thread. */
 BILLFISH_API int billfish_pool_threads(const billfish_pool* pool);
 
 /* Who does CPU work. All zero: the calling thread alone. Results are bitwise the same whatever is chosen.
@@ -201,14 +205,16 @@ typedef struct billfish_packed_sizes {
 BILLFISH_API billfish_status billfish_packed_sizes_of(const billfish_matrix* matrix, billfish_packed_sizes* out);
 
 /* Checkpoint order -> Marlin bytes, into the memory that `out` points to (sizes from billfish_packed_sizes_of). The pointers and
- * the device of `out` are the caller's; its type, shape and flags are written. Padding contributes exactly 0 to any product.
+ * the device of `out` are the caller's; its type, shape and flags are written, and a pointer to a part that this matrix does not need
+ * becomes NULL. Padding contributes exactly 0 to any product.
  * CPU: validates (non-finite scales, zeros that contradict the type, g_idx out of range: BILLFISH_BAD_INPUT); `stream` is ignored.
  * CUDA: enqueued on `stream`, no validation of data, no synchronisation. Any thread. `parallel` may be NULL. */
 BILLFISH_API billfish_status billfish_pack(const billfish_matrix* matrix, billfish_weights* out, const billfish_parallel* parallel,
                                            void* stream);
 
 /* The way back, code for code (CPU memory only): `out` has format, pointers and byte sizes set by the caller, of the shapes of that
- * format. BILLFISH_UNSUPPORTED where the format cannot hold it (act order or 8-bit to AWQ). Any thread. */
+ * format; what its const pointers point to is written. Its n and k may be 0; type, group and scale_type are those of the weights.
+ * BILLFISH_UNSUPPORTED where the format cannot hold it (act order or 8-bit to AWQ). Any thread. */
 BILLFISH_API billfish_status billfish_unpack(const billfish_weights* weights, const billfish_matrix* out,
                                              const billfish_parallel* parallel);
 
@@ -277,8 +283,9 @@ typedef struct billfish_implementation_info {
   int64_t reserved[2];
 } billfish_implementation_info;
 #define BILLFISH_IMPLEMENTATION_INFO_INIT {sizeof(billfish_implementation_info), NULL, BILLFISH_CPU, 0, NULL, {0, 0}}
+/* Any thread. */
 BILLFISH_API int billfish_implementation_count(void);
-/* In order of preference. Any thread. */
+/* In order of preference; index from 0. Available: some device here can run an ordinary product with it. Any thread. */
 BILLFISH_API billfish_status billfish_implementation(int index, billfish_implementation_info* out);
 
 /* A problem without pointers, and a device that need not be here. */
@@ -301,7 +308,8 @@ typedef struct billfish_problem {
 
 /* Who would run it and why: every candidate in order, each refusal with its reason, the chosen plan. `device` is "cpu", "cuda" (the
  * first device here), or "sm_80", "sm_90", ... for a typical device of that architecture, or NULL for the best device here.
- * Text, or JSON if `json` is not 0. Writes at most capacity bytes, NUL included, and the full length (without NUL) to *length.
+ * Text, or JSON if `json` is not 0. Writes at most capacity bytes, NUL included, and the full length (without NUL) to *length
+ * if that is not NULL; with buffer NULL and capacity 0 only the length.
  * BILLFISH_UNSUPPORTED if nobody can; the text is written all the same. Any thread. */
 BILLFISH_API billfish_status billfish_explain(const billfish_problem* problem, const char* device, const char* implementation, int json,
                                               char* buffer, size_t capacity, size_t* length);
@@ -330,7 +338,7 @@ typedef struct billfish_layer_info {
 
 typedef struct billfish_tensor_info {
   size_t size;
-  const char* name;
+  const char* name; /* these pointers live as long as the checkpoint is open */
   const char* dtype; /* "F16", "BF16", "I32", ... */
   const int64_t* shape;
   int rank;
@@ -341,19 +349,23 @@ typedef struct billfish_tensor_info {
 
 /* Opens a .safetensors file, a shard index, or a model directory; reads headers, configs and g_idx only. Any thread. */
 BILLFISH_API billfish_status billfish_checkpoint_open(const char* path, billfish_checkpoint** out);
-/* NULL is a no-op. Matrices loaded from it become invalid. */
+/* NULL is a no-op. Matrices loaded from it become invalid. Any thread, but not while another call uses the checkpoint. */
 BILLFISH_API void billfish_checkpoint_close(billfish_checkpoint* checkpoint);
 /* What was recognised and why: "gptq" and "config.json: quantization_config.quant_method is gptq". Any thread. */
 BILLFISH_API const char* billfish_checkpoint_format(const billfish_checkpoint* checkpoint);
+/* Any thread; like the one above, a string that lives as long as the checkpoint is open. */
 BILLFISH_API const char* billfish_checkpoint_why(const billfish_checkpoint* checkpoint);
 /* The quantisation config as JSON text; "{}" if there is none. Any thread. */
 BILLFISH_API const char* billfish_checkpoint_config(const billfish_checkpoint* checkpoint);
+/* How many quantised layers; 0 for NULL. Any thread. */
 BILLFISH_API int64_t billfish_checkpoint_layers(const billfish_checkpoint* checkpoint);
+/* What headers and configs say about one. Any thread. */
 BILLFISH_API billfish_status billfish_checkpoint_layer(const billfish_checkpoint* checkpoint, int64_t index, billfish_layer_info* out);
 /* BILLFISH_BAD_INPUT, with the nearest names in the message, if there is none of that name. Any thread. */
 BILLFISH_API billfish_status billfish_checkpoint_find(const billfish_checkpoint* checkpoint, const char* name, int64_t* index);
-/* Tensors that belong to no quantised layer. Any thread. */
+/* How many tensors belong to no quantised layer; 0 for NULL. Any thread. */
 BILLFISH_API int64_t billfish_checkpoint_tensors(const billfish_checkpoint* checkpoint);
+/* One of them. Any thread. */
 BILLFISH_API billfish_status billfish_checkpoint_tensor(const billfish_checkpoint* checkpoint, int64_t index, billfish_tensor_info* out);
 /* A view into the map, with the type decided by looking at the zeros. Layers already in Marlin bytes come as BILLFISH_FORMAT_MARLIN;
  * billfish_pack copies such a matrix, billfish_weights_of_matrix borrows it. Valid until the checkpoint is closed. Any thread. */

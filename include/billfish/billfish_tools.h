@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * UNSTABLE: what the command-line tool needs beyond billfish.h: the oracle, checkpoint writing, clocks and ceilings, device memory.
- * No compatibility promise; part of the same library. Same conventions as billfish.h.
+ * No compatibility promise; part of the same library. Same conventions as billfish.h. Every function here may be called from any
+ * thread, on distinct outputs, except: what one call destroys or frees, no other may be using.
  */
 #ifndef BILLFISH_BILLFISH_TOOLS_H
 #define BILLFISH_BILLFISH_TOOLS_H
