@@ -45,10 +45,10 @@ extern "C" {
 
 typedef enum billfish_status {
   BILLFISH_OK = 0,
-  BILLFISH_INVALID_ARGUMENT = 1,    /* the call is wrong: null, misaligned, negative, contradictory */
-  BILLFISH_BAD_INPUT = 2,           /* the data is wrong: a missing, truncated or inconsistent file, a non-finite scale */
-  BILLFISH_UNSUPPORTED = 3,         /* legal, but no implementation here can do it */
-  BILLFISH_DEVICE_ERROR = 4,        /* no such device, or the device's driver reported an error */
+  BILLFISH_INVALID_ARGUMENT = 1, /* the call is wrong: null, misaligned, negative, contradictory */
+  BILLFISH_BAD_INPUT = 2,        /* the data is wrong: a missing, truncated or inconsistent file, a non-finite scale */
+  BILLFISH_UNSUPPORTED = 3,      /* legal, but no implementation here can do it */
+  BILLFISH_DEVICE_ERROR = 4,     /* no such device, or the device's driver reported an error */
   BILLFISH_OUT_OF_MEMORY = 5,
   BILLFISH_WORKSPACE_TOO_SMALL = 6, /* ask billfish_gemm_workspace for the size */
   BILLFISH_IO_ERROR = 7,            /* reading or writing failed: permissions, full disk */
@@ -88,7 +88,7 @@ typedef enum billfish_device_kind { BILLFISH_CPU = 0, BILLFISH_CUDA = 1 } billfi
 
 /* Where codes, zeros and scales of a billfish_matrix come from. FORMATS in docs/formats.md has the bytes. */
 typedef enum billfish_format {
-  BILLFISH_FORMAT_GPTQ = 0,               /* v1: stored zeros are one less */
+  BILLFISH_FORMAT_GPTQ = 0, /* v1: stored zeros are one less */
   BILLFISH_FORMAT_GPTQ_V2 = 1,
   BILLFISH_FORMAT_AWQ = 2,                /* AWQ "gemm" */
   BILLFISH_FORMAT_COMPRESSED_TENSORS = 3, /* pack-quantized */
@@ -127,7 +127,8 @@ typedef struct billfish_parallel {
   int threads; /* with parallel_for: how many tasks may run at once (a hint for cutting the work) */
   int reserved;
 } billfish_parallel;
-#define BILLFISH_PARALLEL_INIT {sizeof(billfish_parallel), NULL, NULL, NULL, 0, 0}
+#define BILLFISH_PARALLEL_INIT \
+  { sizeof(billfish_parallel), NULL, NULL, NULL, 0, 0 }
 
 /* ------------------------------------------------------------------------------- a matrix in checkpoint order, and packed */
 
@@ -151,12 +152,16 @@ typedef struct billfish_matrix {
   int device_index;
   int64_t reserved[6];
 } billfish_matrix;
-#define BILLFISH_MATRIX_INIT                                                                                            \
-  {sizeof(billfish_matrix), BILLFISH_FORMAT_GPTQ, BILLFISH_U4B8, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, BILLFISH_F32, \
-   BILLFISH_F32, 0, 0, 0, BILLFISH_CPU, 0, {0, 0, 0, 0, 0, 0}}
+#define BILLFISH_MATRIX_INIT                                                                                                               \
+  {                                                                                                                                        \
+    sizeof(billfish_matrix), BILLFISH_FORMAT_GPTQ, BILLFISH_U4B8, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, BILLFISH_F32, BILLFISH_F32, \
+        0, 0, 0, BILLFISH_CPU, 0, {                                                                                                        \
+      0, 0, 0, 0, 0, 0                                                                                                                     \
+    }                                                                                                                                      \
+  }
 
 enum {
-  BILLFISH_WEIGHTS_WIDE_SCALES = 1, /* some scale * code leaves the 16-bit range: run with the scale on the f32 accumulator */
+  BILLFISH_WEIGHTS_WIDE_SCALES = 1,   /* some scale * code leaves the 16-bit range: run with the scale on the f32 accumulator */
   BILLFISH_WEIGHTS_BIAS_PERMUTED = 2, /* the bias lies in the per-column scale order, not plain */
   BILLFISH_WEIGHTS_K_SHARDED = 4      /* reserved: K is a shard of a longer one, all groups' scales are present */
 };
@@ -190,16 +195,21 @@ typedef struct billfish_weights {
   int64_t experts;
   int64_t reserved[6];
 } billfish_weights;
-#define BILLFISH_WEIGHTS_INIT                                                                                           \
-  {sizeof(billfish_weights), BILLFISH_U4B8, BILLFISH_F32, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, BILLFISH_F32, 0u, BILLFISH_CPU, \
-   0, NULL, NULL, 0, 0, {0, 0, 0, 0, 0, 0}}
+#define BILLFISH_WEIGHTS_INIT                                                                                                              \
+  {                                                                                                                                        \
+    sizeof(billfish_weights), BILLFISH_U4B8, BILLFISH_F32, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, BILLFISH_F32, 0u, BILLFISH_CPU, 0, \
+        NULL, NULL, 0, 0, {                                                                                                                \
+      0, 0, 0, 0, 0, 0                                                                                                                     \
+    }                                                                                                                                      \
+  }
 
 /* Bytes of each part of the packed form; a part that the matrix does not need is 0. */
 typedef struct billfish_packed_sizes {
   size_t size;
   int64_t codes, scales, zeros, perm, g_idx, bias;
 } billfish_packed_sizes;
-#define BILLFISH_PACKED_SIZES_INIT {sizeof(billfish_packed_sizes), 0, 0, 0, 0, 0, 0}
+#define BILLFISH_PACKED_SIZES_INIT \
+  { sizeof(billfish_packed_sizes), 0, 0, 0, 0, 0, 0 }
 
 /* How much memory billfish_pack will write. Reads g_idx, and nothing else behind the pointers. Any thread. */
 BILLFISH_API billfish_status billfish_packed_sizes_of(const billfish_matrix* matrix, billfish_packed_sizes* out);
@@ -248,16 +258,19 @@ typedef struct billfish_gemm_args {
   billfish_element_type a_type;
   billfish_element_type c_type;
   billfish_precision precision;
-  uint32_t flags;                /* BILLFISH_GEMM_* */
-  void* workspace;               /* on the weights' device; no zeroing needed; not shared by calls that run at once */
-  size_t workspace_bytes;        /* billfish_gemm_workspace gives the size; on CUDA 0 always works, perhaps slower */
-  const char* implementation;    /* NULL: the best one; else its name, forced ("cpu_avx2", "sm80"); see BILLFISH_FORCE */
+  uint32_t flags;                    /* BILLFISH_GEMM_* */
+  void* workspace;                   /* on the weights' device; no zeroing needed; not shared by calls that run at once */
+  size_t workspace_bytes;            /* billfish_gemm_workspace gives the size; on CUDA 0 always works, perhaps slower */
+  const char* implementation;        /* NULL: the best one; else its name, forced ("cpu_avx2", "sm80"); see BILLFISH_FORCE */
   const billfish_parallel* parallel; /* CPU only; NULL: the calling thread */
   int64_t reserved[6];
 } billfish_gemm_args;
-#define BILLFISH_GEMM_ARGS_INIT                                                                                         \
-  {sizeof(billfish_gemm_args), 0, NULL, 0, NULL, 0, BILLFISH_F32, BILLFISH_F32, BILLFISH_PRECISION_FULL, 0u, NULL, 0, NULL, NULL, \
-   {0, 0, 0, 0, 0, 0}}
+#define BILLFISH_GEMM_ARGS_INIT                                                                                                      \
+  {                                                                                                                                  \
+    sizeof(billfish_gemm_args), 0, NULL, 0, NULL, 0, BILLFISH_F32, BILLFISH_F32, BILLFISH_PRECISION_FULL, 0u, NULL, 0, NULL, NULL, { \
+      0, 0, 0, 0, 0, 0                                                                                                               \
+    }                                                                                                                                \
+  }
 
 /* c = a x weights (+ bias). f32 accumulation; deterministic: the same call gives the same bits. `stream` is a cudaStream_t for CUDA
  * weights (NULL: the default stream) and ignored on the CPU. CUDA: no allocation, no synchronisation, capturable in a graph; the
@@ -282,7 +295,10 @@ typedef struct billfish_implementation_info {
   const char* reason; /* why not, or ""; static */
   int64_t reserved[2];
 } billfish_implementation_info;
-#define BILLFISH_IMPLEMENTATION_INFO_INIT {sizeof(billfish_implementation_info), NULL, BILLFISH_CPU, 0, NULL, {0, 0}}
+#define BILLFISH_IMPLEMENTATION_INFO_INIT                                       \
+  {                                                                             \
+    sizeof(billfish_implementation_info), NULL, BILLFISH_CPU, 0, NULL, { 0, 0 } \
+  }
 /* Any thread. */
 BILLFISH_API int billfish_implementation_count(void);
 /* In order of preference; index from 0. Available: some device here can run an ordinary product with it. Any thread. */
@@ -298,13 +314,17 @@ typedef struct billfish_problem {
   uint32_t flags; /* BILLFISH_GEMM_* */
   int act_order, bias;
   int wide_scales;
-  int threads;            /* CPU: how many; 0: one per core */
+  int threads;             /* CPU: how many; 0: one per core */
   int64_t workspace_bytes; /* -1: as much as the plan likes */
   int64_t reserved[4];
 } billfish_problem;
-#define BILLFISH_PROBLEM_INIT                                                                                           \
-  {sizeof(billfish_problem), 0, 0, 0, 0, BILLFISH_U4B8, BILLFISH_F32, BILLFISH_F32, BILLFISH_F32, BILLFISH_PRECISION_FULL, 0u, 0, 0, 0, \
-   0, -1, {0, 0, 0, 0}}
+#define BILLFISH_PROBLEM_INIT                                                                                                            \
+  {                                                                                                                                      \
+    sizeof(billfish_problem), 0, 0, 0, 0, BILLFISH_U4B8, BILLFISH_F32, BILLFISH_F32, BILLFISH_F32, BILLFISH_PRECISION_FULL, 0u, 0, 0, 0, \
+        0, -1, {                                                                                                                         \
+      0, 0, 0, 0                                                                                                                         \
+    }                                                                                                                                    \
+  }
 
 /* Who would run it and why: every candidate in order, each refusal with its reason, the chosen plan. `device` is "cpu", "cuda" (the
  * first device here), or "sm_80", "sm_90", ... for a typical device of that architecture, or NULL for the best device here.
@@ -333,19 +353,24 @@ typedef struct billfish_layer_info {
   const char* reason; /* why not, or "" */
   int64_t reserved[4];
 } billfish_layer_info;
-#define BILLFISH_LAYER_INFO_INIT                                                                                        \
-  {sizeof(billfish_layer_info), NULL, BILLFISH_FORMAT_GPTQ, BILLFISH_U4B8, 0, 0, -1, 0, 0, 0, 0, BILLFISH_F16, 0, 0, NULL, {0, 0, 0, 0}}
+#define BILLFISH_LAYER_INFO_INIT                                                                                                           \
+  {                                                                                                                                        \
+    sizeof(billfish_layer_info), NULL, BILLFISH_FORMAT_GPTQ, BILLFISH_U4B8, 0, 0, -1, 0, 0, 0, 0, BILLFISH_F16, 0, 0, NULL, { 0, 0, 0, 0 } \
+  }
 
 typedef struct billfish_tensor_info {
   size_t size;
-  const char* name; /* these pointers live as long as the checkpoint is open */
+  const char* name;  /* these pointers live as long as the checkpoint is open */
   const char* dtype; /* "F16", "BF16", "I32", ... */
   const int64_t* shape;
   int rank;
   int64_t bytes;
   int64_t reserved[2];
 } billfish_tensor_info;
-#define BILLFISH_TENSOR_INFO_INIT {sizeof(billfish_tensor_info), NULL, NULL, NULL, 0, 0, {0, 0}}
+#define BILLFISH_TENSOR_INFO_INIT                                  \
+  {                                                                \
+    sizeof(billfish_tensor_info), NULL, NULL, NULL, 0, 0, { 0, 0 } \
+  }
 
 /* Opens a .safetensors file, a shard index, or a model directory; reads headers, configs and g_idx only. Any thread. */
 BILLFISH_API billfish_status billfish_checkpoint_open(const char* path, billfish_checkpoint** out);

@@ -19,8 +19,8 @@ extern "C" {
  * (args: a, lda, a_type, c_type, precision, flags, implementation; its workspace and c are not used). CPU memory.
  * y and bound are [m, n1 - n0]; bound may be NULL. The implementation that the bound is for may be on another device:
  * `bound_device` says which kind. */
-BILLFISH_API billfish_status billfish_tools_oracle(const billfish_weights* weights, const billfish_gemm_args* args, int64_t n0,
-                                                   int64_t n1, billfish_device_kind bound_device, double* y, double* bound);
+BILLFISH_API billfish_status billfish_tools_oracle(const billfish_weights* weights, const billfish_gemm_args* args, int64_t n0, int64_t n1,
+                                                   billfish_device_kind bound_device, double* y, double* bound);
 
 /* Element by element comparison of two matrices in any two forms (checkpoint order or packed), in original row order.
  * Writes the number of differing codes, zeros and scales, and one line about the first of them. CPU memory. */
@@ -41,7 +41,8 @@ typedef struct billfish_convert_options {
   const billfish_parallel* parallel;
   const char* source_version; /* reserved */
 } billfish_convert_options;
-#define BILLFISH_CONVERT_OPTIONS_INIT {sizeof(billfish_convert_options), NULL, 0, NULL, NULL, NULL, NULL}
+#define BILLFISH_CONVERT_OPTIONS_INIT \
+  { sizeof(billfish_convert_options), NULL, 0, NULL, NULL, NULL, NULL }
 
 /* `in` (anything billfish_checkpoint_open reads) -> a checkpoint in Marlin bytes at `out`: a file if `in` is a file, else a directory.
  * Written beside the target and renamed when whole. BILLFISH_UNSUPPORTED names the first unsupported layer. */
@@ -58,16 +59,15 @@ BILLFISH_API int billfish_tools_match(const char* expression, const char* text);
 
 /* Random codes and power-of-two or random scales as a packed or checkpoint-order matrix are the caller's business; this quantises:
  * weights f32 [k,n] -> codes uint8 [k,n], zeros uint8 [groups,n] (u4, u8; else NULL), scales scale_type [groups,n], round to nearest. */
-BILLFISH_API billfish_status billfish_tools_quantize(const float* weights, int64_t k, int64_t n, int64_t group,
-                                                     billfish_weight_type type, billfish_element_type scale_type, uint8_t* codes,
-                                                     uint8_t* zeros, void* scales);
+BILLFISH_API billfish_status billfish_tools_quantize(const float* weights, int64_t k, int64_t n, int64_t group, billfish_weight_type type,
+                                                     billfish_element_type scale_type, uint8_t* codes, uint8_t* zeros, void* scales);
 /* One quantised layer and plain tensors as a checkpoint directory of `format` ("gptq", ...): what `demo` and tests make. */
 typedef struct billfish_named_matrix {
   const char* name;
   const billfish_matrix* matrix; /* format RAW */
 } billfish_named_matrix;
-BILLFISH_API billfish_status billfish_tools_write_checkpoint(const char* directory, const char* format,
-                                                             const billfish_named_matrix* layers, int64_t count);
+BILLFISH_API billfish_status billfish_tools_write_checkpoint(const char* directory, const char* format, const billfish_named_matrix* layers,
+                                                             int64_t count);
 
 /* ------------------------------------------------------------------------------------------------------------ elements */
 
@@ -83,7 +83,8 @@ typedef struct billfish_cpu_ceilings {
   double read_gbps;                          /* 0: reading depends on the buffer, billfish_tools_read_seconds measures that */
   double f32_gflops, bf16_gflops, int8_gops; /* dot rates in registers; 0 where the machine has no such instruction */
 } billfish_cpu_ceilings;
-#define BILLFISH_CPU_CEILINGS_INIT {sizeof(billfish_cpu_ceilings), 0.0, 0.0, 0.0, 0.0}
+#define BILLFISH_CPU_CEILINGS_INIT \
+  { sizeof(billfish_cpu_ceilings), 0.0, 0.0, 0.0, 0.0 }
 /* Arithmetic ceilings, `parallel` wide. About 0.2 s. */
 BILLFISH_API billfish_status billfish_tools_cpu_ceilings(const billfish_parallel* parallel, billfish_cpu_ceilings* out);
 /* Seconds to read `bytes` once, `parallel` wide: the read ceiling of that very buffer. Negative if an argument is wrong. */
@@ -106,7 +107,8 @@ typedef struct billfish_summary {
   double median, p10, p90, min, max;
   int64_t samples;
 } billfish_summary;
-#define BILLFISH_SUMMARY_INIT {sizeof(billfish_summary), 0, 0, 0, 0, 0, 0}
+#define BILLFISH_SUMMARY_INIT \
+  { sizeof(billfish_summary), 0, 0, 0, 0, 0, 0 }
 BILLFISH_API void billfish_tools_summarize(double* values, int64_t count, billfish_summary* out);
 
 /* The bound of billfish_tools_oracle for elements whose sum and sum of magnitudes are already known. */
@@ -148,7 +150,8 @@ typedef struct billfish_cuda_telemetry {
   double clock_mhz, memory_clock_mhz, power_w, power_limit_w, temperature_c; /* 0: not known */
   uint64_t throttle;                                                         /* the driver's mask of reasons */
 } billfish_cuda_telemetry;
-#define BILLFISH_CUDA_TELEMETRY_INIT {sizeof(billfish_cuda_telemetry), 0, 0, 0, 0, 0, 0}
+#define BILLFISH_CUDA_TELEMETRY_INIT \
+  { sizeof(billfish_cuda_telemetry), 0, 0, 0, 0, 0, 0 }
 BILLFISH_API billfish_status billfish_tools_cuda_telemetry(int device, billfish_cuda_telemetry* out);
 /* "power cap, thermal"; "" for none. */
 BILLFISH_API billfish_status billfish_tools_cuda_throttle_text(uint64_t reasons, char* buffer, size_t capacity);
@@ -163,8 +166,7 @@ BILLFISH_API billfish_status billfish_tools_cuda_dequantize(const billfish_weigh
  * dense is f32 [n,k] of billfish_tools_cuda_dequantize; no bias. Every pointer is device memory. */
 BILLFISH_API billfish_status billfish_tools_cuda_product(int device, const void* a, billfish_element_type a_type, int64_t m, int64_t lda,
                                                          const float* dense, int64_t n, int64_t k, const int32_t* rows,
-                                                         const int32_t* columns, int64_t count, double* y, double* magnitude,
-                                                         void* stream);
+                                                         const int32_t* columns, int64_t count, double* y, double* magnitude, void* stream);
 /* target[i] = source[rows[i] * ld + columns[i]] as f32. Every pointer is device memory. */
 BILLFISH_API billfish_status billfish_tools_cuda_gather(int device, const void* source, billfish_element_type type, int64_t ld,
                                                         const int32_t* rows, const int32_t* columns, int64_t count, float* target,

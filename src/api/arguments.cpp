@@ -61,8 +61,8 @@ Status check_pointer(const char* name, const char* member, const void* pointer, 
 Status check_bytes(const char* name, const char* member, std::int64_t given, std::int64_t needed, const QuantizedMatrix& matrix) {
   if (given < 0) return bad_value(name, member, given, "it must be 0 (not checked) or the size in bytes");
   if (given == 0 || given == needed) return {};
-  return invalid_argument(field(name, member) + " is " + std::to_string(given) + "; n = " + std::to_string(matrix.n) + ", k = " +
-                          std::to_string(matrix.k) + ", group = " + std::to_string(matrix.group) + " of " +
+  return invalid_argument(field(name, member) + " is " + std::to_string(given) + "; n = " + std::to_string(matrix.n) +
+                          ", k = " + std::to_string(matrix.k) + ", group = " + std::to_string(matrix.group) + " of " +
                           std::string(name_of(matrix.type)) + " in this format take " + std::to_string(needed));
 }
 
@@ -74,16 +74,11 @@ Bytes bytes_of_format(const QuantizedMatrix& matrix) {
   const auto words = [bits](std::int64_t codes) { return ceil_div(codes * bits, 32); };
   switch (matrix.format) {
     case Format::gptq_v1:
-    case Format::gptq_v2:
-      return {words(matrix.k) * matrix.n * 4, groups * words(matrix.n) * 4, groups * matrix.n * element};
-    case Format::awq:
-      return {matrix.k * words(matrix.n) * 4, groups * words(matrix.n) * 4, groups * matrix.n * element};
-    case Format::compressed_tensors:
-      return {matrix.n * words(matrix.k) * 4, words(matrix.n) * groups * 4, groups * matrix.n * element};
-    case Format::raw:
-      return {matrix.k * matrix.n, groups * matrix.n, groups * matrix.n * element};
-    case Format::marlin:
-      break;
+    case Format::gptq_v2: return {words(matrix.k) * matrix.n * 4, groups * words(matrix.n) * 4, groups * matrix.n * element};
+    case Format::awq: return {matrix.k * words(matrix.n) * 4, groups * words(matrix.n) * 4, groups * matrix.n * element};
+    case Format::compressed_tensors: return {matrix.n * words(matrix.k) * 4, words(matrix.n) * groups * 4, groups * matrix.n * element};
+    case Format::raw: return {matrix.k * matrix.n, groups * matrix.n, groups * matrix.n * element};
+    case Format::marlin: break;
   }
   return {matrix.packed_code_words() * 4, matrix.packed_zero_words() * 4, matrix.packed_scales() * element};
 }

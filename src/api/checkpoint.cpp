@@ -13,9 +13,7 @@
 namespace billfish::api {
 namespace {
 
-Status check_handle(const billfish_checkpoint* checkpoint) {
-  return checkpoint != nullptr ? Status() : null_argument("checkpoint");
-}
+Status check_handle(const billfish_checkpoint* checkpoint) { return checkpoint != nullptr ? Status() : null_argument("checkpoint"); }
 
 template <class List>
 Status check_index(std::int64_t index, const List& list, const char* what) {

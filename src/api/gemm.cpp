@@ -18,7 +18,8 @@ Result<gemm::Plan> plan_of(const GemmCall& call) {
   Result<gemm::Plan> plan = gemm::choose_plan(call.problem, *facts, call.forced != nullptr ? call.forced->name : "");
   if (!plan.ok()) return plan;
   gemm::store_plan(key, *plan);
-  if (logging()) log(BILLFISH_LOG_DEBUG, "planned " + gemm::describe(call.problem) + ": " + plan->implementation->name + " " + plan->policy_name);
+  if (logging())
+    log(BILLFISH_LOG_DEBUG, "planned " + gemm::describe(call.problem) + ": " + plan->implementation->name + " " + plan->policy_name);
   return plan;
 }
 

@@ -53,8 +53,8 @@ std::optional<std::int64_t> extent(std::int64_t rows, std::int64_t columns, std:
 Status check_rows(const char* pointer_name, const void* pointer, const char* stride_name, std::int64_t stride, std::int64_t rows,
                   std::int64_t columns, const char* columns_name, ElementType type, bool needed, std::int64_t& bytes) {
   if (rows > 1 && stride < columns) {
-    return invalid_argument(std::string("args->") + stride_name + " is " + std::to_string(stride) + "; it must be at least " + columns_name +
-                            " = " + std::to_string(columns));
+    return invalid_argument(std::string("args->") + stride_name + " is " + std::to_string(stride) + "; it must be at least " +
+                            columns_name + " = " + std::to_string(columns));
   }
   const auto counted = extent(rows, columns, stride, bytes_of(type));
   if (!counted) {
@@ -74,8 +74,8 @@ Status check_rows(const char* pointer_name, const void* pointer, const char* str
 // A row-major block of memory.
 struct Block {
   std::uintptr_t begin;
-  std::int64_t bytes;   // first to last
-  std::int64_t row;     // of one row
+  std::int64_t bytes;  // first to last
+  std::int64_t row;    // of one row
   std::int64_t stride;
 };
 
@@ -152,8 +152,10 @@ Status read_gemm(const billfish_weights* weights, const billfish_gemm_args* give
   }
   if (uses == Uses::everything) {
     const bool rows = args.m > 1;  // else the strides mean nothing
-    const Block a = {reinterpret_cast<std::uintptr_t>(args.a), a_bytes, w.k * bytes_of(problem.a), rows ? args.lda * bytes_of(problem.a) : 0};
-    const Block c = {reinterpret_cast<std::uintptr_t>(args.c), c_bytes, w.n * bytes_of(problem.c), rows ? args.ldc * bytes_of(problem.c) : 0};
+    const Block a = {reinterpret_cast<std::uintptr_t>(args.a), a_bytes, w.k * bytes_of(problem.a),
+                     rows ? args.lda * bytes_of(problem.a) : 0};
+    const Block c = {reinterpret_cast<std::uintptr_t>(args.c), c_bytes, w.n * bytes_of(problem.c),
+                     rows ? args.ldc * bytes_of(problem.c) : 0};
     if (overlap(a, c)) return invalid_argument("args->c overlaps args->a; the result needs memory of its own");
     BILLFISH_RETURN_IF_ERROR(check_workspace(args, c_bytes, a_bytes));
   }

@@ -127,7 +127,8 @@ Result<gemm::DeviceFacts> facts_named(const char* name) {
   };
   if (const int index = number_behind("cuda:"); index >= 0) return cuda::facts(index);
   if (const int architecture = number_behind("sm_"); architecture >= 10 && architecture < 1000) return cuda::typical_facts(architecture);
-  return invalid_argument("device is \"" + std::string(text) + "\"; supported are cpu, cuda, cuda:<index>, sm_<architecture> (sm_80, sm_90)");
+  return invalid_argument("device is \"" + std::string(text) +
+                          "\"; supported are cpu, cuda, cuda:<index>, sm_<architecture> (sm_80, sm_90)");
 }
 
 Status explain_problem(const billfish_problem* given, const char* device, const char* implementation, int json, char* buffer,

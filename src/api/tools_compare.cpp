@@ -64,8 +64,8 @@ struct Differences {
   std::string first;
   void note(const char* what, const std::string& where, std::int64_t column, const std::string& left, const std::string& right) {
     if (!first.empty()) return;
-    first = std::string("the ") + what + " of " + where + ", column " + std::to_string(column) + " is " + left + " on the left and " + right +
-            " on the right";
+    first = std::string("the ") + what + " of " + where + ", column " + std::to_string(column) + " is " + left + " on the left and " +
+            right + " on the right";
   }
 };
 
@@ -90,7 +90,8 @@ void compare_parameters(const PackedMatrix& left, const PackedMatrix& right, con
         ++found.zeros;
         found.note("zero", where, n, std::to_string(left_zero), std::to_string(right_zero));
       }
-      const float left_scale = reference::scale_of_group(left, left_group, n), right_scale = reference::scale_of_group(right, right_group, n);
+      const float left_scale = reference::scale_of_group(left, left_group, n),
+                  right_scale = reference::scale_of_group(right, right_group, n);
       if (!same_number(left_scale, right_scale)) {
         ++found.scales;
         found.note("scale", where, n, std::to_string(left_scale), std::to_string(right_scale));

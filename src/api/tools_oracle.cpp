@@ -27,8 +27,8 @@ Status oracle(const billfish_weights* weights, const billfish_gemm_args* args, s
   BILLFISH_RETURN_IF_ERROR(read_bound_device(bound_device, kind));
   const gemm::Problem& problem = call.problem;
   if (n0 < 0 || n1 < n0 || n1 > problem.n) {
-    return invalid_argument("n0 is " + std::to_string(n0) + " and n1 is " + std::to_string(n1) + "; supported are 0 <= n0 <= n1 <= n = " +
-                            std::to_string(problem.n));
+    return invalid_argument("n0 is " + std::to_string(n0) + " and n1 is " + std::to_string(n1) +
+                            "; supported are 0 <= n0 <= n1 <= n = " + std::to_string(problem.n));
   }
   if (problem.m == 0 || n0 == n1) return {};
   if (y == nullptr) return null_argument("y");

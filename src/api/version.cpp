@@ -15,9 +15,9 @@ const char* billfish_version_string(void) {
 }
 
 const char* billfish_status_name(billfish_status status) {
-  constexpr const char* kNames[] = {
-      "ok",           "invalid argument",    "bad input", "unsupported", "device error", "out of memory", "workspace too small",
-      "input/output", "cancelled", "internal"};
+  constexpr const char* kNames[] = {"ok",           "invalid argument", "bad input",           "unsupported",
+                                    "device error", "out of memory",    "workspace too small", "input/output",
+                                    "cancelled",    "internal"};
   static_assert(sizeof(kNames) / sizeof(kNames[0]) == BILLFISH_INTERNAL + 1);
   // A caller's integer can be anything, and so can what it becomes as an enum.
   const long long index = static_cast<long long>(status);

@@ -17,15 +17,15 @@ struct Problem {
   WeightType weight = WeightType::u4b8;
   ElementType a = ElementType::f16, c = ElementType::f16, scale = ElementType::f16;
   Precision precision = Precision::full;
-  bool act_order = false;         // A is gathered by perm
-  bool uneven_groups = false;     // g_idx is given: groups are not k' / group
+  bool act_order = false;      // A is gathered by perm
+  bool uneven_groups = false;  // g_idx is given: groups are not k' / group
   bool bias = false;
-  bool wide_scales = false;       // scale must stay on the f32 accumulator
+  bool wide_scales = false;  // scale must stay on the f32 accumulator
   bool batch_invariant = false;
   bool dependent_launch = false;
-  bool aligned_a = true;          // A and lda allow 16-byte loads
-  bool aligned_c = true;          // C and ldc allow 16-byte stores
-  int threads = 1;                // CPU
+  bool aligned_a = true;              // A and lda allow 16-byte loads
+  bool aligned_c = true;              // C and ldc allow 16-byte stores
+  int threads = 1;                    // CPU
   std::int64_t workspace_bytes = -1;  // what the caller brings; -1: as much as the plan likes
 
   MatrixShape shape() const { return {weight, scale, n, k, group}; }
@@ -49,20 +49,20 @@ struct Implementation;
 // The configuration an implementation chose. One struct for all, printed by `explain`; what does not apply is 0.
 struct Plan {
   const Implementation* implementation = nullptr;
-  int policy = 0;                 // which compiled variant
+  int policy = 0;  // which compiled variant
   const char* policy_name = "";
   int tile_m = 0, tile_n = 0, tile_k = 0;
   int stages = 0;
-  int splits = 1;                 // parts of K
+  int splits = 1;  // parts of K
   int cluster = 1;
-  int threads = 0;                // per block, or CPU threads
-  std::int64_t blocks = 0;        // grid, or CPU tasks
+  int threads = 0;          // per block, or CPU threads
+  std::int64_t blocks = 0;  // grid, or CPU tasks
   std::int64_t shared_bytes = 0;
   std::int64_t workspace_bytes = 0;
   bool dependent_launch = false;
-  std::int64_t chain = 0;         // most products and partial sums that one f32 accumulator takes in, one after the other, counting
-                                  // both halves of a split activation; 0: not said, the error bound assumes the worst
-  std::int64_t detail[4] = {};    // the implementation's own; named by its print function
+  std::int64_t chain = 0;       // most products and partial sums that one f32 accumulator takes in, one after the other, counting
+                                // both halves of a split activation; 0: not said, the error bound assumes the worst
+  std::int64_t detail[4] = {};  // the implementation's own; named by its print function
   bool operator==(const Plan&) const = default;
 };
 
@@ -74,11 +74,11 @@ struct Call {
   std::int64_t lda = 0;
   void* c = nullptr;
   std::int64_t ldc = 0;
-  bool bias = false;              // add weights->bias
+  bool bias = false;  // add weights->bias
   void* workspace = nullptr;
   std::int64_t workspace_bytes = 0;
-  void* stream = nullptr;         // CUDA
-  Parallel parallel;              // CPU
+  void* stream = nullptr;  // CUDA
+  Parallel parallel;       // CPU
 };
 
 }  // namespace billfish::gemm
