@@ -57,6 +57,19 @@ BILLFISH_HD constexpr std::uint32_t add2(std::uint32_t a, std::uint32_t b) {
   }
 }
 
+// a * b in both halves, rounded once.
+template <bool kBf16>
+BILLFISH_HD constexpr std::uint32_t mul2(std::uint32_t a, std::uint32_t b) {
+#if defined(__CUDA_ARCH__)
+  if constexpr (!kBf16) {
+    std::uint32_t d;
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
+    return d;
+  }
+#endif
+  return fma2<kBf16>(a, b, 0x80008000u);  // -0 keeps the sign of a zero product
+}
+
 // (word & mask) | bits. One LOP3.
 BILLFISH_HD constexpr std::uint32_t and_or(std::uint32_t word, std::uint32_t mask, std::uint32_t bits) {
 #if defined(__CUDA_ARCH__)

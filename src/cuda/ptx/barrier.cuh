@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// mbarrier: a counter in shared memory that completes a phase when its arrivals and its announced bytes are all in.
+// Addresses are 32-bit shared-memory addresses (ptx::shared_address).
+#pragma once
+
+#include <cstdint>
+
+namespace billfish::ptx {
+
+inline __device__ std::uint32_t shared_address(const void* p) { return static_cast<std::uint32_t>(__cvta_generic_to_shared(p)); }
+
+inline __device__ void mbarrier_init(std::uint32_t barrier, int arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
+// Makes the inits visible to the copy engine and to the other blocks of the cluster.
+inline __device__ void fence_mbarrier_init() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+
+inline __device__ void mbarrier_expect(std::uint32_t barrier, int bytes) {  // and arrive once
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+// A predicated instruction, not a branch: a branch between wgmmas makes ptxas serialise them.
+inline __device__ void mbarrier_arrive_if(std::uint32_t barrier, bool condition) {
+  asm volatile("{ .reg .pred p; setp.ne.b32 p, %1, 0; @p mbarrier.arrive.shared::cta.b64 _, [%0]; }" ::"r"(barrier),
+               "r"(static_cast<int>(condition))
+               : "memory");
+}
+// Arrives when this thread's earlier cp.async copies have landed; the barrier's count must include it.
+inline __device__ void mbarrier_arrive_after_async_copies(std::uint32_t barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
+}
+inline __device__ void mbarrier_wait(std::uint32_t barrier, int parity) {
+  asm volatile(
+      "{ .reg .pred p;\n"
+      "wait_%=: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1, 0x989680;\n"
+      "@p bra.uni done_%=; bra.uni wait_%=;\n"
+      "done_%=: }" ::"r"(barrier),
+      "r"(parity)
+      : "memory");
+}
+
+}  // namespace billfish::ptx

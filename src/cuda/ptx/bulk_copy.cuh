@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// The copy engine: bulk copies and tensor-map copies into shared memory, completing on an mbarrier.
+#pragma once
+
+#include <cuda.h>
+
+#include <cstdint>
+
+namespace billfish::ptx {
+
+// `bytes` is a multiple of 16, both addresses are aligned to 16.
+inline __device__ void bulk_copy(std::uint32_t target, const void* source, int bytes, std::uint32_t barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(target), "l"(source),
+               "r"(bytes), "r"(barrier)
+               : "memory");
+}
+// The box of `map` whose first element is (x, y); what lies outside of the tensor arrives as zeros and counts as bytes.
+inline __device__ void tensor_copy(std::uint32_t target, const CUtensorMap* map, int x, int y, std::uint32_t barrier) {
+  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(target),
+               "l"(map), "r"(x), "r"(y), "r"(barrier)
+               : "memory");
+}
+inline __device__ void prefetch_tensor_map(const CUtensorMap* map) { asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory"); }
+
+}  // namespace billfish::ptx

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a launch of the sm90 kernel passes besides the tensor map of A. Plain data.
+#pragma once
+
+#include <cstdint>
+
+namespace billfish::sm90 {
+
+struct WgmmaArguments {
+  const unsigned char* codes;
+  const unsigned short* scales;
+  const unsigned char* zeros;
+  const void* bias;  // null: none
+  void* c;
+  std::int64_t ldc;
+  std::int64_t code_row_bytes;  // 16 codes along K of all columns
+  int scale_row_bytes;          // also an upper bound of columns: padded_n * 2
+  int zero_row_bytes;
+  int m, n;
+  int steps;        // k16 steps in K
+  int splits;       // blocks of a cluster, each with its part of the stages
+  int tiles_m, tiles_n;
+  int group_steps;  // k16 steps in a group; per column: larger than `steps`
+  unsigned group_magic;     // step / group_steps = umulhi(step, magic) + step * identity
+  unsigned group_identity;  // 1 if group_steps == 1
+  int groups;
+  int per_column;
+  int scale_bf16, bias_type, c_type;  // ElementType values; scale_bf16: scales are bf16
+  int bias_permuted;
+  int vector_store;  // C allows 16-byte stores
+};
+
+}  // namespace billfish::sm90

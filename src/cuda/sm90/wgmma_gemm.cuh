@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sm90 kernel: C = A x decode(W), operands swapped (weights^T are A of wgmma, in registers; activations^T are B, in shared memory), one
+// main loop for every M. Two consumer warpgroups and a producer warp; a cluster's blocks share a tile of C and split K.
+// docs/kernels/sm90-wgmma.md tells it with pictures and numbers. Launched by wgmma_launch.cu.
+#pragma once
+
+#include "cuda/sm90/wgmma_consumer.cuh"
+#include "cuda/sm90/wgmma_epilogue.cuh"
+#include "cuda/sm90/wgmma_producer.cuh"
+
+namespace billfish::sm90 {
+
+template <class V>
+__global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm)
+    wgmma_gemm(const __grid_constant__ CUtensorMap a_map, const __grid_constant__ WgmmaArguments args) {
+  extern __shared__ unsigned char memory[];
+  const Shared<V> shared{(ptx::shared_address(memory) + 1023u) & ~1023u};
+  const int warp = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 32, 0);  // uniform, so that descriptors stay so
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int rank = static_cast<int>(ptx::cluster_rank());
+  const int first_tile = static_cast<int>(blockIdx.x) / args.splits;
+  const int tile_step = static_cast<int>(gridDim.x) / args.splits;
+  // Partial sums meet in some block unless one warpgroup has each of them whole.
+  const bool exchanged = !V::kConfig.alias_sums || args.splits > 1;
+
+  if (threadIdx.x == 0) {
+    for (int slot = 0; slot < V::kStages; ++slot) {
+      ptx::mbarrier_init(shared.full(slot), 1 + 32);  // the announcement, and every producer lane's copies of scales
+      ptx::mbarrier_init(shared.empty(slot), kConsumerWarps);
+    }
+    ptx::mbarrier_init(shared.exchange(), 1);
+    ptx::fence_mbarrier_init();
+    if (exchanged) ptx::mbarrier_expect(shared.exchange(), Epilogue<V>::expected_bytes(args, work_of<V>(args, first_tile, rank), rank));
+    ptx::prefetch_tensor_map(&a_map);
+  }
+  __syncthreads();
+  ptx::cluster_arrive();
+  ptx::allow_dependents();
+
+  if (warp >= kConsumerWarps) {
+    if constexpr (V::kConfig.blocks_per_sm == 1) ptx::release_registers<40>();
+    if (warp == kConsumerWarps) {
+      const Producer<V> producer{&a_map, args, shared, lane};
+      producer.run(first_tile, tile_step, rank);
+    }
+    ptx::cluster_wait();
+    if (V::kConfig.alias_sums && args.splits > 1) {
+      ptx::cluster_arrive();
+      ptx::cluster_wait();
+    }
+    return;
+  }
+
+  if constexpr (V::kConfig.blocks_per_sm == 1) ptx::claim_registers<232>();
+  const int group = warp / 4;
+  const Consumer<V> consumer{args, shared, V::kConfig.groups_n == 2 ? group : 0, V::kConfig.groups_k == 2 ? group : 0, warp % 4, lane};
+  Ring<V> ring;
+  if (!exchanged) {
+    for (int tile = first_tile; tile < args.tiles_m * args.tiles_n; tile += tile_step) {
+      const Work work = work_of<V>(args, tile, rank);
+      typename Consumer<V>::Accumulators sums;  // uninitialised: the first step overwrites
+      consumer.multiply_tile(work, ring, sums);
+      if constexpr (V::kConfig.alias_sums) Epilogue<V>{args, shared, work}.store(sums, consumer.group_n, warp % 4, lane);
+    }
+    ptx::cluster_wait();
+    return;
+  }
+  const Work work = work_of<V>(args, first_tile, rank);
+  typename Consumer<V>::Accumulators sums;
+  consumer.multiply_tile(work, ring, sums);
+  ptx::cluster_wait();  // every block's exchange barrier is ready
+  if constexpr (V::kConfig.alias_sums) {
+    ptx::cluster_arrive();  // every block's stages are read: their memory may be overwritten
+    ptx::cluster_wait();
+  }
+  const Epilogue<V> epilogue{args, shared, work};
+  epilogue.send(sums, consumer.sub_block(), rank * V::kConfig.groups_k + consumer.group_k, lane);
+  ptx::mbarrier_wait(shared.exchange(), 0);
+  epilogue.add_and_store(rank, static_cast<int>(threadIdx.x));
+}
+
+}  // namespace billfish::sm90

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// Host half of the sm90 kernel: a plan and its pointers become a tensor map, plain arguments and one launch. No allocation, no
+// synchronisation. Called by gemm/ (run) and cuda::prepare.
+#include <cuda.h>
+#include <cuda_runtime_api.h>
+
+#include <atomic>
+#include <string>
+
+#include "cuda/families.hpp"
+#include "cuda/host.hpp"
+#include "cuda/sm90/wgmma_arguments.hpp"
+#include "cuda/sm90/wgmma_instances.hpp"
+#include "cuda/sm90/wgmma_policy.hpp"
+
+namespace billfish::cuda::wgmma {
+
+namespace {
+
+using EncodeTiled = decltype(&cuTensorMapEncodeTiled);
+
+// The driver's function by way of the runtime, so that nothing links the driver library.
+EncodeTiled encode_tiled() {
+  static std::atomic<EncodeTiled> cached{nullptr};
+  EncodeTiled function = cached.load(std::memory_order_acquire);
+  if (function == nullptr) {
+    void* entry = nullptr;
+    cudaDriverEntryPointQueryResult found;
+    if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000, cudaEnableDefault, &found) == cudaSuccess &&
+        found == cudaDriverEntryPointSuccess) {
+      function = reinterpret_cast<EncodeTiled>(entry);
+      cached.store(function, std::memory_order_release);
+    }
+  }
+  return function;
+}
+
+const void* kernel_of(WeightType weight, ElementType a, int policy, bool fine) {
+  const bool bf16 = a == ElementType::bf16;
+  switch (weight) {
+    case WeightType::u4b8: return (bf16 ? sm90::kernel_u4b8_bf16 : sm90::kernel_u4b8_f16)(policy, fine);
+    case WeightType::u4: return (bf16 ? sm90::kernel_u4_bf16 : sm90::kernel_u4_f16)(policy, fine);
+    case WeightType::u8b128: return (bf16 ? sm90::kernel_u8b128_bf16 : sm90::kernel_u8b128_f16)(policy, fine);
+    case WeightType::u8: return nullptr;
+  }
+  return nullptr;
+}
+
+// Index of a kernel among those of its codec and activation type.
+int kernel_index(int policy, bool fine) { return policy * 2 + fine; }
+
+PreparedKernels& prepared_of(WeightType weight, ElementType a) {
+  static PreparedKernels tables[3][2];
+  return tables[static_cast<int>(weight)][a == ElementType::bf16];
+}
+
+Status encode_activations(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& call, CUtensorMap& map) {
+  EncodeTiled encode = encode_tiled();
+  if (encode == nullptr) return device_error("this driver has no cuTensorMapEncodeTiled: CUDA 12 or later is needed");
+  const std::int64_t row = p.m == 1 ? round_up(p.k * 2, 16) : call.lda * 2;
+  const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(p.k), static_cast<cuuint64_t>(p.m)};
+  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(row)};
+  const cuuint32_t box[2] = {64, static_cast<cuuint32_t>(plan.tile_m)};
+  const cuuint32_t steps[2] = {1, 1};
+  const CUresult result =
+      encode(&map, p.a == ElementType::bf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 2,
+             const_cast<void*>(call.a), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (result != CUDA_SUCCESS) return device_error("the driver refused a tensor map of A (error " + std::to_string(result) + ")");
+  return {};
+}
+
+sm90::WgmmaArguments arguments_of(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& call) {
+  const PackedMatrix& w = *call.weights;
+  sm90::WgmmaArguments args{};
+  args.codes = reinterpret_cast<const unsigned char*>(w.codes);
+  args.scales = static_cast<const unsigned short*>(w.scales);
+  args.zeros = reinterpret_cast<const unsigned char*>(w.zeros);
+  args.bias = call.bias ? w.bias : nullptr;
+  args.c = call.c;
+  args.ldc = call.ldc;
+  args.code_row_bytes = w.padded_n() * bits_of(w.type) * 2;
+  args.scale_row_bytes = static_cast<int>(w.padded_n() * 2);
+  args.zero_row_bytes = static_cast<int>(w.padded_n() / 2);
+  args.m = static_cast<int>(p.m);
+  args.n = static_cast<int>(p.n);
+  args.steps = static_cast<int>(w.padded_k() / 16);
+  args.splits = plan.splits;
+  args.tiles_m = static_cast<int>(ceil_div(p.m, plan.tile_m));
+  args.tiles_n = static_cast<int>(ceil_div(p.n, plan.tile_n));
+  args.per_column = w.per_column();
+  args.groups = static_cast<int>(w.groups());
+  args.group_steps = args.per_column ? args.steps : static_cast<int>(w.group / 16);
+  args.group_identity = args.group_steps == 1;
+  args.group_magic = args.group_steps == 1 ? 0 : static_cast<unsigned>(((std::uint64_t{1} << 32) + args.group_steps - 1) / args.group_steps);
+  args.scale_bf16 = w.scale_type == ElementType::bf16;
+  args.bias_type = static_cast<int>(w.bias_type);
+  args.bias_permuted = w.bias_permuted;
+  args.c_type = static_cast<int>(p.c);
+  args.vector_store = p.aligned_c && p.c != ElementType::f32;
+  return args;
+}
+
+}  // namespace
+
+Status run(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& call) {
+  const bool fine = plan.detail[0] != 0;
+  const void* kernel = kernel_of(p.weight, p.a, plan.policy, fine);
+  const int device = call.weights->device.index;
+  BILLFISH_RETURN_IF_ERROR(prepared_of(p.weight, p.a).ensure(device, kernel_index(plan.policy, fine), kernel, plan.shared_bytes));
+  CUtensorMap map;
+  BILLFISH_RETURN_IF_ERROR(encode_activations(plan, p, call, map));
+  sm90::WgmmaArguments args = arguments_of(plan, p, call);
+
+  cudaLaunchAttribute attributes[2];
+  int count = 0;
+  if (plan.cluster > 1) {
+    attributes[count].id = cudaLaunchAttributeClusterDimension;
+    attributes[count].val.clusterDim.x = static_cast<unsigned>(plan.cluster);
+    attributes[count].val.clusterDim.y = 1;
+    attributes[count].val.clusterDim.z = 1;
+    ++count;
+  }
+  if (plan.dependent_launch) {
+    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[count].val.programmaticStreamSerializationAllowed = 1;
+    ++count;
+  }
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(plan.blocks));
+  config.blockDim = dim3(static_cast<unsigned>(plan.threads));
+  config.dynamicSmemBytes = static_cast<std::size_t>(plan.shared_bytes);
+  config.stream = static_cast<cudaStream_t>(call.stream);
+  config.attrs = attributes;
+  config.numAttrs = static_cast<unsigned>(count);
+  void* parameters[] = {&map, &args};
+  return status_of(cudaLaunchKernelExC(&config, kernel, parameters), "launching the sm90 kernel");
+}
+
+Status prepare(int device) {
+  int major = 0, minor = 0;
+  BILLFISH_RETURN_IF_ERROR(status_of(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "reading the architecture"));
+  BILLFISH_RETURN_IF_ERROR(status_of(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "reading the architecture"));
+  if (major != 9 || minor != 0) return {};
+  (void)encode_tiled();
+  for (WeightType weight : {WeightType::u4b8, WeightType::u4, WeightType::u8b128}) {
+    for (ElementType a : {ElementType::f16, ElementType::bf16}) {
+      for (int policy = 0; policy < sm90::kPolicies; ++policy) {
+        for (bool fine : {false, true}) {
+          const int bytes = sm90::shared_map(sm90::kConfigs[policy], bits_of(weight), has_zeros(weight), fine).total;
+          BILLFISH_RETURN_IF_ERROR(
+              prepared_of(weight, a).ensure(device, kernel_index(policy, fine), kernel_of(weight, a, policy, fine), bytes));
+        }
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace billfish::cuda::wgmma

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// The shapes that the sm90 kernel is compiled for. Plain C++: plans are made without nvcc. docs/kernels/sm90-wgmma.md has the story.
+#pragma once
+
+#include <cstdint>
+
+#include "core/types.hpp"
+
+namespace billfish::sm90 {
+
+constexpr int kConsumerWarps = 8;  // two consumer warpgroups
+constexpr int kMaxSplits = 8;  // blocks of a portable cluster
+
+// How a block of threads covers C and K. A tile is `columns` x `tokens` of C; every warpgroup holds `tiles` wgmma tiles of 64 columns.
+struct WgmmaConfig {
+  int tokens;         // N of wgmma
+  int tiles;          // m64 tiles a warpgroup
+  int groups_n;       // warpgroups side by side along the columns
+  int groups_k;       // warpgroups taking turns along K; their sums meet in the epilogue
+  int stage_k;        // codes along K in a stage
+  int blocks_per_sm;  // resident at once: 2 lets the next launch prefetch under this one
+  bool alias_sums;    // partial sums are exchanged in the stages' memory, after the main loop
+
+  constexpr int columns() const { return 64 * tiles * groups_n; }
+  // A block that has the SM to itself gives its producer a whole warpgroup, whose registers the consumers then take (setmaxnreg).
+  constexpr int threads() const { return kConsumerWarps * 32 + (blocks_per_sm == 1 ? 128 : 32); }
+  constexpr int shared_limit() const { return blocks_per_sm == 2 ? 113 * 1024 : 227 * 1024; }
+};
+
+// policy = index into this list; a variant exists only if it won somewhere.
+constexpr WgmmaConfig kConfigs[] = {
+    {8, 4, 1, 2, 128, 2, false},
+    {16, 2, 2, 1, 128, 2, false},
+    {32, 2, 2, 1, 128, 2, false},
+    {64, 2, 2, 1, 128, 1, false},
+    {128, 2, 2, 1, 64, 1, true},
+    {256, 1, 2, 1, 64, 1, true},
+};
+constexpr int kPolicies = sizeof(kConfigs) / sizeof(kConfigs[0]);
+constexpr const char* kPolicyNames[kPolicies] = {"256x8", "256x16", "256x32", "256x64", "256x128", "128x256"};
+
+// The shared memory of a block, in bytes from a 1024-byte boundary. `fine`: more than one scale row a stage.
+struct SharedMap {
+  int weights, activations, scales, zeros, stage;  // bytes of one stage's parts, and offsets in the order given
+  int stages;
+  int sums;     // exchange of partial sums (0 when it reuses the stages)
+  int staging;  // output on its way to memory
+  int barriers;
+  int total;
+};
+
+constexpr int round_to(int value, int to) { return (value + to - 1) / to * to; }
+
+constexpr int scale_rows(const WgmmaConfig& c, bool fine) { return fine ? c.stage_k / 16 : 1; }
+
+// Bytes that the exchange needs at the receiving block, for the worst number of splits (3: six of sixteen sub-blocks each).
+constexpr int sums_bytes(const WgmmaConfig& c) {
+  int worst = 0;
+  for (int splits = 1; splits <= kMaxSplits; ++splits) {
+    const int owned = (c.columns() / 16 + splits - 1) / splits;
+    const int bytes = splits * c.groups_k * owned * 16 * c.tokens * 4;
+    worst = bytes > worst ? bytes : worst;
+  }
+  return worst;
+}
+
+constexpr SharedMap shared_map(const WgmmaConfig& c, int bits, bool zeros, bool fine) {
+  SharedMap map{};
+  map.weights = c.columns() * c.stage_k * bits / 8;
+  map.activations = c.tokens * c.stage_k * 2;
+  map.scales = scale_rows(c, fine) * c.columns() * 2;
+  map.zeros = zeros ? scale_rows(c, fine) * c.columns() / 2 : 0;
+  map.stage = round_to(map.weights + map.activations + map.scales + map.zeros, 1024);
+  map.sums = c.alias_sums ? 0 : sums_bytes(c);
+  map.staging = c.alias_sums ? 2 * 128 * 128 : 0;  // a warpgroup: 128 tokens x 64 columns of 16 bits
+  map.barriers = 256;
+  map.stages = (c.shared_limit() - 1024 - map.sums - map.staging - map.barriers) / map.stage;
+  if (map.stages > 12) map.stages = 12;
+  map.total = 1024 + map.stages * map.stage + map.sums + map.staging + map.barriers;
+  return map;
+}
+
+}  // namespace billfish::sm90

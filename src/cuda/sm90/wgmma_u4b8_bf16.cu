@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cuda/sm90/wgmma_instances.cuh"
+
+namespace billfish::sm90 {
+const void* kernel_u4b8_bf16(int policy, bool fine) { return kernel_of<WeightType::u4b8, true>(policy, fine); }
+}  // namespace billfish::sm90
