@@ -156,7 +156,7 @@ Status recognise_qweight(const Evidence& evidence, Layer& layer) {
   }
   BILLFISH_RETURN_IF_ERROR(read_shapes(evidence, layer, "qweight", "scales", shapes, usable));
   if (!usable) return {};
-  const bool awq_width = shapes.columns == ceil_div(shapes.n, 8);
+  const bool awq_width = shapes.columns * 8 == shapes.n;
   if (shapes.columns == shapes.n && !(awq_width && config.method == Method::awq)) return recognise_gptq(evidence, layer, shapes);
   if (awq_width) return recognise_awq(evidence, layer, shapes);
   if (is_marlin_width(shapes)) return recognise_foreign_marlin(evidence, layer, shapes, "qweight", "scales");
@@ -213,7 +213,6 @@ Status recognise_packed(const Evidence& evidence, Layer& layer) {
     assign(layer, "qzeros", Role::zeros);
   }
   const Part* perm = find_part(layer, "perm");
-  if (find_part(layer, "g_idx") && !perm) return bad_input(text(label(evidence, layer), " is packed with g_idx but without perm"));
   if (perm) {
     if (perm->place.tensor->dtype != "I32") return bad_input(text(evidence.model.label(perm->place), " is ", perm->place.tensor->dtype, ", not I32"));
     BILLFISH_RETURN_IF_ERROR(expect_shape(evidence, *perm, {k}, why));
@@ -222,7 +221,7 @@ Status recognise_packed(const Evidence& evidence, Layer& layer) {
   BILLFISH_RETURN_IF_ERROR(finish_common(evidence, layer, {shape.groups(), {Numbers{0, packed.group, std::nullopt}}, "scales", "g_idx"}));
   layer.info.group = packed.group;
   layer.shape.group = resolve_group(packed.group, k);
-  layer.info.act_order = perm != nullptr;
+  layer.info.act_order = perm != nullptr || find_part(layer, "g_idx") != nullptr;
   return {};
 }
 
