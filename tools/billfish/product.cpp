@@ -16,7 +16,15 @@ namespace {
 constexpr int kPoison = 0xff;                      // every byte: NaN in f32, f16 and bf16
 constexpr std::int64_t kOracleElements = 1 << 18;  // outputs of one call of the oracle
 
-billfish_gemm_args arguments(const ProductOptions& options, std::int64_t m, std::int64_t n, std::int64_t k) {
+// 0 where both are the same infinity, or both are NaN.
+double error_of(double value, double expected) {
+  if (value == expected || (std::isnan(value) && std::isnan(expected))) return 0;
+  return std::abs(value - expected);
+}
+
+}  // namespace
+
+billfish_gemm_args gemm_arguments(const ProductOptions& options, std::int64_t m, std::int64_t n, std::int64_t k) {
   billfish_gemm_args args = BILLFISH_GEMM_ARGS_INIT;
   args.m = m;
   args.lda = k;
@@ -29,14 +37,6 @@ billfish_gemm_args arguments(const ProductOptions& options, std::int64_t m, std:
   args.parallel = options.parallel;
   return args;
 }
-
-// 0 where both are the same infinity, or both are NaN.
-double error_of(double value, double expected) {
-  if (value == expected || (std::isnan(value) && std::isnan(expected))) return 0;
-  return std::abs(value - expected);
-}
-
-}  // namespace
 
 void add_threads_option(CLI::App& app, int& threads) {
   app.add_option("--threads", threads, "CPU threads; 0 is one a core")->check(CLI::Range(0, 1024))->capture_default_str()->type_name("T");
@@ -74,7 +74,7 @@ void Product::run(const void* a, std::int64_t m, void* c) {
   DeviceBuffer device_a(options_.device, a_bytes), device_c(options_.device, c_bytes);
   device_a.upload(a, a_bytes);
   device_c.upload(c, c_bytes);
-  billfish_gemm_args args = arguments(options_, m, weights.n, weights.k);
+  billfish_gemm_args args = gemm_arguments(options_, m, weights.n, weights.k);
   args.a = device_a.data();
   args.c = device_c.data();
   std::size_t workspace_bytes = 0;
@@ -97,7 +97,7 @@ std::vector<std::byte> random_activations(std::int64_t m, std::int64_t k, billfi
 Comparison compare_with_oracle(const PackedLayer& layer, const ProductOptions& options, const void* a, std::int64_t m, const void* c,
                                std::int64_t n0, std::int64_t n1) {
   const billfish_weights& weights = layer.weights();
-  billfish_gemm_args args = arguments(options, m, weights.n, weights.k);
+  billfish_gemm_args args = gemm_arguments(options, m, weights.n, weights.k);
   args.a = a;
   Comparison result;
   double worst_ratio = -1, error_squares = 0, squares = 0;

@@ -36,6 +36,9 @@ void add_product_options(CLI::App& app, ProductWords& words);
 void add_threads_option(CLI::App& app, int& threads);
 ProductOptions product_options(const ProductWords& words, const Pool& pool);
 
+// Everything but the pointers to activations, outputs and workspace. Borrows from `options`.
+billfish_gemm_args gemm_arguments(const ProductOptions& options, std::int64_t m, std::int64_t n, std::int64_t k);
+
 class Product {
  public:
   Product(const PackedLayer& layer, const ProductOptions& options);

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bench_plan.hpp"
+
+#include <vector>
+
+#include "errors.hpp"
+#include "json.hpp"
+
+namespace billfish::cli {
+
+BenchPlan chosen_plan(const BenchOptions& options, std::int64_t m, std::int64_t n, std::int64_t k, billfish_precision precision,
+                      billfish_element_type c_type, bool dependent) {
+  billfish_problem problem = BILLFISH_PROBLEM_INIT;
+  problem.m = m;
+  problem.n = n;
+  problem.k = k;
+  problem.group = options.group;
+  problem.type = options.type;
+  problem.a_type = options.act;
+  problem.c_type = c_type;
+  problem.scale_type = options.act == BILLFISH_BF16 ? BILLFISH_BF16 : BILLFISH_F16;
+  problem.precision = precision;
+  problem.flags = dependent ? BILLFISH_GEMM_DEPENDENT_LAUNCH : 0;
+  problem.threads = options.threads;
+  problem.workspace_bytes = -1;
+  std::vector<char> text(1 << 15);
+  std::size_t length = 0;
+  check(billfish_explain(&problem, options.device.kind == BILLFISH_CPU ? "cpu" : "cuda",
+                         options.implementation.empty() ? nullptr : options.implementation.c_str(), 1, text.data(), text.size(), &length));
+  BenchPlan chosen;
+  const Json json = Json::parse(text.data(), text.data() + std::min(length, text.size() - 1), nullptr, false);
+  if (!json.is_object() || !json.contains("plan") || !json["plan"].is_object()) return chosen;
+  for (const auto& [key, value] : json["plan"].items()) {
+    if (key == "implementation") {
+      chosen.implementation = value.get<std::string>();
+    } else if (key == "policy") {
+      chosen.text = value.get<std::string>();
+    } else if (key == "dependent_launch") {
+      chosen.dependent_launch = value.get<bool>();
+    } else if (value.is_number_integer() && value.get<std::int64_t>() != 0) {
+      chosen.text += (chosen.text.empty() ? "" : " ") + key + "=" + std::to_string(value.get<std::int64_t>());
+    }
+  }
+  return chosen;
+}
+
+}  // namespace billfish::cli

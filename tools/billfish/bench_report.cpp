@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bench_report.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <ctime>
+#include <filesystem>
+#include <map>
+
+#include "errors.hpp"
+#include "files.hpp"
+#include "text.hpp"
+
+namespace billfish::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kColumns[] = {"kind",
+                                    "m",
+                                    "n",
+                                    "k",
+                                    "type",
+                                    "group",
+                                    "act",
+                                    "precision",
+                                    "implementation",
+                                    "threads",
+                                    "us_median",
+                                    "us_min",
+                                    "us_max",
+                                    "us_p10",
+                                    "us_p90",
+                                    "samples",
+                                    "gbps",
+                                    "gflops",
+                                    "t_over_roofline",
+                                    "vs_baseline",
+                                    "worst_error",
+                                    "bound",
+                                    "dependent_launch",
+                                    "us_alternating",
+                                    "vs_cublas",
+                                    "vs_cublas_alternating",
+                                    "vs_best_peer",
+                                    "best_peer",
+                                    "clock_mhz",
+                                    "power_w",
+                                    "throttle"};
+
+std::string now_text() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc = {};
+  gmtime_r(&now, &utc);
+  char text[32] = "";
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return text;
+}
+
+std::string cpu_name() {
+  std::FILE* file = std::fopen("/proc/cpuinfo", "r");
+  std::string name = "cpu";
+  char line[512];
+  while (file != nullptr && std::fgets(line, sizeof line, file) != nullptr) {
+    const std::string text = line;
+    if (text.starts_with("model name")) {
+      name = text.substr(std::min(text.find(':') + 2, text.size()));
+      name.erase(name.find_last_not_of(" \n") + 1);
+      break;
+    }
+  }
+  if (file != nullptr) std::fclose(file);
+  return name;
+}
+
+std::string csv_cell(const Json& value) {
+  if (value.is_null()) return "";
+  std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+  if (text.find_first_of(",\"\n") == std::string::npos) return text;
+  std::string quoted = "\"";
+  for (const char c : text) quoted += c == '"' ? "\"\"" : std::string(1, c);
+  return quoted + "\"";
+}
+
+void write_text_file(const fs::path& path, const std::string& text) {
+  OutputFile file(path.string());
+  file.write(text.data(), text.size());
+  file.commit();
+}
+
+std::string ratio_text(double value) { return value > 0 ? fmt::format("{:.2f}", value) : "-"; }
+
+double mean_of(const std::vector<double>& values) {  // geometric
+  double sum = 0;
+  for (const double value : values) sum += std::log(value);
+  return values.empty() ? 0 : std::exp(sum / static_cast<double>(values.size()));
+}
+
+}  // namespace
+
+double BenchRow::roofline_us() const {
+  const double read = read_gbps > 0 ? bytes / read_gbps * 1e-3 : 0;
+  const double arithmetic = rate_gflops > 0 ? operations / rate_gflops * 1e-3 : 0;
+  return std::max(read, arithmetic);
+}
+
+std::string BenchRow::key() const {
+  return fmt::format("{} {} {} {} {} {} {} {} {} {} {}", kind, m, n, k, type, group, act, precision, implementation, threads,
+                     dependent_launch ? (*dependent_launch ? "dependent" : "isolated") : "");
+}
+
+Json to_json(const BenchRow& row) {
+  Json json = {{"kind", row.kind},
+               {"m", row.m},
+               {"n", row.n},
+               {"k", row.k},
+               {"type", row.type},
+               {"group", row.group},
+               {"act", row.act},
+               {"precision", row.precision},
+               {"implementation", row.implementation},
+               {"threads", row.threads},
+               {"us_median", row.us.median},
+               {"us_min", row.us.min},
+               {"us_max", row.us.max},
+               {"us_p10", row.us.p10},
+               {"us_p90", row.us.p90},
+               {"samples", row.us.samples},
+               {"gbps", row.gbps()},
+               {"gflops", row.gflops()},
+               {"t_over_roofline", row.t_over_roofline()},
+               {"vs_baseline", row.vs_baseline > 0 ? Json(row.vs_baseline) : Json()},
+               {"worst_error", row.checked ? Json(row.worst_error) : Json()},
+               {"bound", row.checked ? Json(row.bound) : Json()},
+               {"correct", row.checked ? Json(row.correct) : Json()},
+               {"bytes", row.bytes},
+               {"operations", row.operations},
+               {"read_gbps", row.read_gbps},
+               {"rate_gflops", row.rate_gflops}};
+  if (row.dependent_launch) {
+    json["dependent_launch"] = *row.dependent_launch;
+    const auto put = [&](const char* name, double value) { json[name] = value > 0 ? Json(value) : Json(); };
+    put("us_alternating", row.us_alternating);
+    put("vs_cublas", row.vs_cublas);
+    put("vs_cublas_alternating", row.vs_cublas_alternating);
+    put("vs_best_peer", row.vs_best_peer);
+    json["best_peer"] = row.best_peer;
+    put("clock_mhz", row.clock_mhz);
+    put("power_w", row.power_w);
+    json["throttle"] = row.throttle;
+    json["plan"] = row.plan;
+  }
+  return json;
+}
+
+BenchRow row_of_json(const Json& json) {
+  BenchRow row;
+  const auto number = [&](const char* name) { return json.contains(name) && json[name].is_number() ? json[name].get<double>() : 0.0; };
+  const auto text = [&](const char* name) { return json.contains(name) && json[name].is_string() ? json[name].get<std::string>() : ""; };
+  row.kind = text("kind");
+  row.m = static_cast<std::int64_t>(number("m"));
+  row.n = static_cast<std::int64_t>(number("n"));
+  row.k = static_cast<std::int64_t>(number("k"));
+  row.type = text("type");
+  row.group = static_cast<std::int64_t>(number("group"));
+  row.act = text("act");
+  row.precision = text("precision");
+  row.implementation = text("implementation");
+  row.threads = static_cast<int>(number("threads"));
+  row.us.median = number("us_median");
+  row.us.min = number("us_min");
+  row.us.max = number("us_max");
+  row.us.p10 = number("us_p10");
+  row.us.p90 = number("us_p90");
+  row.us.samples = static_cast<std::int64_t>(number("samples"));
+  row.bytes = number("bytes");
+  row.operations = number("operations");
+  row.read_gbps = number("read_gbps");
+  row.rate_gflops = number("rate_gflops");
+  row.vs_baseline = number("vs_baseline");
+  row.worst_error = number("worst_error");
+  row.bound = number("bound");
+  row.checked = json.contains("correct") && json["correct"].is_boolean();
+  row.correct = !row.checked || json["correct"].get<bool>();
+  if (json.contains("dependent_launch") && json["dependent_launch"].is_boolean())
+    row.dependent_launch = json["dependent_launch"].get<bool>();
+  row.us_alternating = number("us_alternating");
+  row.vs_cublas = number("vs_cublas");
+  row.vs_cublas_alternating = number("vs_cublas_alternating");
+  row.vs_best_peer = number("vs_best_peer");
+  row.best_peer = text("best_peer");
+  row.clock_mhz = number("clock_mhz");
+  row.power_w = number("power_w");
+  row.throttle = text("throttle");
+  row.plan = text("plan");
+  return row;
+}
+
+BenchReport::BenchReport(const BenchOptions& options, std::string command)
+    : options_(options), command_(std::move(command)), when_(now_text()), start_(billfish_tools_now()) {
+  if (options.device.kind == BILLFISH_CPU) {
+    device_ = cpu_name();
+  } else {
+    char name[256] = "";
+    check(billfish_tools_cuda_name(options.device.index, name, sizeof name));
+    device_ = name;
+  }
+  const fs::path earlier = fs::path(options.out) / "results.json";
+  std::error_code error;
+  if (options.out.empty() || !fs::is_regular_file(earlier, error)) return;
+  const std::vector<std::byte> bytes = read_file(earlier.string());
+  const char* text = reinterpret_cast<const char*>(bytes.data());
+  const Json json = Json::parse(text, text + bytes.size(), nullptr, false);
+  if (!json.is_object() || !json.contains("rows") || !json["rows"].is_array()) {
+    fail(kBadInput, "{}: not a results.json of a benchmark; remove it or choose another --out", earlier.string());
+  }
+  if (json.value("device", "") != device_) {
+    fail(kBadInput, "{}: measured on {}, this is {}; one run, one folder: choose another --out", earlier.string(), json.value("device", ""),
+         device_);
+  }
+  when_ = json.value("when", when_);
+  for (const Json& row : json["rows"]) {
+    rows_.push_back(row_of_json(row));
+    done_.insert(rows_.back().key());
+  }
+  note(fmt::format("going on with {}: {} rows are there already", earlier.string(), rows_.size()));
+}
+
+void BenchReport::note(const std::string& line) {
+  std::fflush(stdout);
+  fmt::print(stderr, "{}\n", line);
+}
+
+bool BenchReport::out_of_time() const { return options_.minutes > 0 && billfish_tools_now() - start_ > options_.minutes * 60; }
+
+void BenchReport::add(BenchRow row) {
+  if (!row.correct) {
+    valid = false;
+    invalid_because.push_back(fmt::format("{} m={} n={} k={}: error {:.3g} above its bound {:.3g}", row.implementation, row.m, row.n, row.k,
+                                          row.worst_error, row.bound));
+  }
+  print_row(row);
+  done_.insert(row.key());
+  rows_.push_back(std::move(row));
+}
+
+void BenchReport::print_row(const BenchRow& row) {
+  if (options_.json) return;
+  const bool cuda = options_.device.kind == BILLFISH_CUDA;
+  if (!header_printed_) {
+    fmt::print("{:8} {:>6} {:>6} {:>6} {:9} {:22} {:>10} {:>7} {:>9} {:>9} {:>6} {}\n", "kind", "m", "n", "k", "type", "implementation",
+               "us", "spread", "GB/s", "GFLOP/s", "t/roof", cuda ? "vs cuBLAS  vs peer  MHz    W  error/bound" : "vs dense  error/bound");
+    header_printed_ = true;
+  }
+  const double spread = row.us.median > 0 ? (row.us.p90 - row.us.p10) / row.us.median * 100 : 0;
+  std::string name = row.implementation;
+  if (!row.precision.empty() && !cuda) name += " " + row.precision;
+  if (row.dependent_launch) name += *row.dependent_launch ? " dependent" : "";
+  const std::string error =
+      row.checked ? fmt::format("{:.2f}{}", row.bound > 0 ? row.worst_error / row.bound : 0.0, row.correct ? "" : " WRONG") : "-";
+  fmt::print("{:8} {:6} {:6} {:6} {:9} {:22} {:10.2f} {:6.1f}% {:9.1f} {:9.0f} {:>6} ", row.kind, row.m, row.n, row.k,
+             row.type + (row.group > 0 ? "/" + std::to_string(row.group) : ""), name, row.us.median, spread, row.gbps(), row.gflops(),
+             ratio_text(row.t_over_roofline()));
+  if (cuda) {
+    fmt::print("{:>9} {:>8} {:5.0f} {:4.0f}  {}\n", ratio_text(row.vs_cublas), ratio_text(row.vs_best_peer), row.clock_mhz, row.power_w,
+               error);
+  } else {
+    fmt::print("{:>8}  {}\n", ratio_text(row.vs_baseline), error);
+  }
+  std::fflush(stdout);
+}
+
+void BenchReport::save() const {
+  if (options_.out.empty()) return;
+  std::error_code error;
+  fs::create_directories(options_.out, error);
+  if (error) fail(kBadInput, "--out {}: cannot make this folder: {}", options_.out, error.message());
+  Json json = {{"schema", 1}, {"device", device_}, {"when", when_}, {"command", command_}, {"valid", valid}};
+  if (!invalid_because.empty()) json["invalid_because"] = invalid_because;
+  json["ceilings"] = ceilings;
+  if (!conditions.empty()) json["conditions"] = conditions;
+  json["rows"] = Json::array();
+  std::string csv;
+  for (const char* column : kColumns) csv += (csv.empty() ? "" : ",") + std::string(column);
+  for (const BenchRow& row : rows_) {
+    const Json one = to_json(row);
+    json["rows"].push_back(one);
+    csv += "\n";
+    for (const char* column : kColumns) {
+      if (column != kColumns[0]) csv += ",";
+      if (one.contains(column)) csv += csv_cell(one[column]);
+    }
+  }
+  write_text_file(fs::path(options_.out) / "results.json", json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
+  write_text_file(fs::path(options_.out) / "performance_results.csv", csv + "\n");
+}
+
+void BenchReport::finish() {
+  save();
+  if (options_.json) {
+    Json json = {{"schema", 1}, {"device", device_}, {"when", when_}, {"command", command_}, {"valid", valid}, {"ceilings", ceilings}};
+    json["rows"] = Json::array();
+    for (const BenchRow& row : rows_) json["rows"].push_back(to_json(row));
+    print_json(json);
+    return;
+  }
+  struct Means {
+    std::vector<double> roofline, baseline, cublas, peer;
+  };
+  std::map<std::pair<std::string, std::int64_t>, Means> means;  // by what runs and M
+  for (const BenchRow& row : rows_) {
+    if (row.kind != "gemm") continue;
+    std::string name = row.implementation + " " + row.type + " " + row.precision;
+    if (row.dependent_launch) name += *row.dependent_launch ? " dependent" : " isolated";
+    Means& mean = means[{name, row.m}];
+    if (row.t_over_roofline() > 0) mean.roofline.push_back(row.t_over_roofline());
+    if (row.vs_baseline > 0) mean.baseline.push_back(row.vs_baseline);
+    if (row.vs_cublas > 0) mean.cublas.push_back(row.vs_cublas);
+    if (row.vs_best_peer > 0) mean.peer.push_back(row.vs_best_peer);
+  }
+  const bool cuda = options_.device.kind == BILLFISH_CUDA;
+  Table table(cuda ? std::vector<std::string>{"geometric means", "m", "shapes", "t/roofline", "vs cuBLAS", "vs best peer"}
+                   : std::vector<std::string>{"geometric means", "m", "shapes", "t/roofline", "vs dense"});
+  for (const auto& [key, mean] : means) {
+    std::vector<std::string> cells = {key.first, std::to_string(key.second), std::to_string(mean.roofline.size()),
+                                      ratio_text(mean_of(mean.roofline))};
+    if (cuda) {
+      cells.push_back(ratio_text(mean_of(mean.cublas)));
+      cells.push_back(ratio_text(mean_of(mean.peer)));
+    } else {
+      cells.push_back(ratio_text(mean_of(mean.baseline)));
+    }
+    table.add(cells);
+  }
+  if (!means.empty()) fmt::print("\n{}", table.text());
+  for (const std::string& reason : invalid_because) fmt::print("not valid: {}\n", reason);
+  if (!options_.out.empty()) fmt::print("\nwritten: {}/results.json, performance_results.csv\n", options_.out);
+}
+
+}  // namespace billfish::cli

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `pack` and `unpack` share: choosing layers, progress, refusing to write over the input, the closing line.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <functional>
+#include <string>
+
+#include "billfish/billfish_tools.h"
+
+namespace billfish::cli {
+
+struct ConvertOptions {
+  std::string in, out, layers;  // layers: a regular expression, "" for all
+  int threads = 0;
+  bool skip_unsupported = false, json = false;
+};
+
+void add_convert_options(CLI::App& app, ConvertOptions& options);
+
+// verb: "packing". `call` does the work with the options that it is given.
+int convert(const ConvertOptions& options, const std::string& verb,
+            const std::function<billfish_status(const billfish_convert_options*)>& call);
+
+}  // namespace billfish::cli
