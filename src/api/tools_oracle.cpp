@@ -18,6 +18,31 @@ Status read_bound_device(const billfish_device_kind& kind, DeviceKind& out) {
   return read_enum("bound_device", kind, 2, "0 (cpu), 1 (cuda)", out);
 }
 
+// How whoever runs this may round. The length of its sums is the plan's to say; workspace and alignment, which the oracle is not told,
+// may change the plan, so the longest of those possible counts.
+reference::Rounding rounding_for(const GemmCall& call, DeviceKind kind) {
+  reference::Rounding rounding = reference::rounding_of(call.problem, kind);
+  const Result<gemm::DeviceFacts> facts = facts_of({kind, 0});
+  if (!facts.ok()) return rounding;
+  std::int64_t longest = 0;
+  for (const std::int64_t workspace : {std::int64_t{-1}, std::int64_t{0}, call.call.workspace_bytes}) {
+    for (const bool aligned : {true, false}) {
+      gemm::Problem problem = call.problem;
+      problem.workspace_bytes = workspace;
+      problem.aligned_a = problem.aligned_c = aligned;
+      const Result<gemm::Plan> plan = gemm::choose_plan(problem, *facts, call.forced != nullptr ? call.forced->name : "");
+      if (!plan.ok()) continue;
+      const reference::Rounding planned = reference::rounding_of(problem, *plan);
+      if (planned.chain == 0) return rounding;  // not said: the worst
+      if (planned.chain > longest) {
+        longest = planned.chain;
+        rounding = planned;
+      }
+    }
+  }
+  return rounding;
+}
+
 Status oracle(const billfish_weights* weights, const billfish_gemm_args* args, std::int64_t n0, std::int64_t n1,
               const billfish_device_kind& bound_device, double* y, double* bound) {
   GemmCall call;
@@ -32,7 +57,7 @@ Status oracle(const billfish_weights* weights, const billfish_gemm_args* args, s
   }
   if (problem.m == 0 || n0 == n1) return {};
   if (y == nullptr) return null_argument("y");
-  const reference::Rounding rounding = reference::rounding_of(problem, kind);
+  const reference::Rounding rounding = rounding_for(call, kind);
   const std::int64_t width = n1 - n0, block = std::min(width, std::max<std::int64_t>(64, kBlockElements / problem.m));
   std::vector<reference::Sums> sums(static_cast<std::size_t>(problem.m * block));
   for (std::int64_t begin = n0; begin < n1; begin += block) {
@@ -62,7 +87,7 @@ Status bounds(const billfish_weights* weights, const billfish_gemm_args* args, c
   if (y == nullptr) return null_argument("y");
   if (magnitude == nullptr) return null_argument("magnitude");
   if (bound == nullptr) return null_argument("bound");
-  const reference::Rounding rounding = reference::rounding_of(call.problem, kind);
+  const reference::Rounding rounding = rounding_for(call, kind);
   for (std::int64_t i = 0; i < count; ++i) {
     reference::Sums sums;
     sums.y = y[i];

@@ -52,6 +52,7 @@ std::vector<Field> fields_of(const Plan& plan) {
       {"blocks", plan.blocks},
       {"shared_bytes", plan.shared_bytes},
       {"workspace_bytes", plan.workspace_bytes},
+      {"longest_sum", plan.chain},
   };
   for (int i = 0; i < 4; ++i) {
     if (plan.implementation->detail_names[i] != nullptr) fields.push_back({plan.implementation->detail_names[i], plan.detail[i]});
