@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// What this machine's vector units can do, the operating system's consent included. Called once by gemm/ and measure users; calls cpuid.
+#include "cpu/cpu.hpp"
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+#endif
+
+namespace billfish::cpu {
+namespace {
+
+#if defined(__x86_64__) || defined(__i386__)
+
+struct Registers {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+};
+
+Registers leaf(unsigned number, unsigned sub) {
+  Registers r;
+  if (__get_cpuid_count(number, sub, &r.a, &r.b, &r.c, &r.d) == 0) return {};
+  return r;
+}
+
+constexpr bool bit(unsigned value, int index) { return (value >> index & 1u) != 0; }
+
+// Which register files the operating system saves: bit 1 xmm, 2 ymm, 5 mask registers, 6 zmm 0-15 upper halves, 7 zmm 16-31.
+unsigned saved_registers() {
+  unsigned low = 0, high = 0;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return low;
+}
+
+gemm::DeviceFacts detect() {
+  gemm::DeviceFacts facts;
+  facts.kind = DeviceKind::cpu;
+  const Registers basic = leaf(1, 0);
+  if (!bit(basic.c, 27)) return facts;  // no xgetbv for programs: the system saves nothing beyond xmm
+  const unsigned saved = saved_registers();
+  const bool ymm = (saved & 0x06u) == 0x06u;
+  const bool zmm = (saved & 0xe6u) == 0xe6u;
+  const Registers extended = leaf(7, 0);
+  const Registers more = leaf(7, 1);
+  const bool fma = bit(basic.c, 12);
+  const bool f16c = bit(basic.c, 29);
+  facts.avx2 = ymm && bit(basic.c, 28) && fma && f16c && bit(extended.b, 5);
+  facts.avx512 = zmm && facts.avx2 && bit(extended.b, 16) && bit(extended.b, 30) && bit(extended.b, 31);  // F, BW, VL
+  facts.avx512_vnni = facts.avx512 && bit(extended.c, 11);
+  facts.avx512_bf16 = facts.avx512 && bit(more.a, 5);
+  return facts;
+}
+
+#else
+
+gemm::DeviceFacts detect() {
+  gemm::DeviceFacts facts;
+  facts.kind = DeviceKind::cpu;
+  return facts;
+}
+
+#endif
+
+}  // namespace
+
+gemm::DeviceFacts facts() {
+  static const gemm::DeviceFacts detected = detect();
+  return detected;
+}
+
+}  // namespace billfish::cpu

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rows of A into the order in which a kernel reads them: converted, gathered by perm, padded with zeros to whole steps, quantised for
+// int8. Included by the kernels' translation units only.
+//
+//   tile:   [step][slot][p][part][row]                       dwords; the kernel broadcasts each
+//   stream: [step][vector of k pairs][slot][part][row][V]    dwords repeated W times, so that the kernel loads whole vectors
+#pragma once
+
+#include "cpu/kernel/codec.hpp"
+#include "cpu/kernel/vector.hpp"
+#include "cpu/kernels.hpp"
+
+namespace billfish::cpu {
+namespace {
+
+// 16 activations of one row from packed row k0 on, as f32; zeros beyond k.
+template <class Isa>
+[[gnu::always_inline]] inline void load_step(const PackArgs& args, int row, std::int64_t k0, float* out) {
+  using F = Lanes<8>::F;
+  using H = Lanes<8>::H;
+  const std::int64_t base = row * args.lda;
+  const bool whole = k0 + kStepRows <= args.k;
+  if (args.a_type == ElementType::f32) {
+    const float* a = static_cast<const float*>(args.a) + base;
+    if (whole && args.perm == nullptr) {
+      std::memcpy(out, a + k0, 64);
+      return;
+    }
+    for (int i = 0; i < kStepRows; ++i) {
+      const std::int64_t k = k0 + i;
+      out[i] = k < args.k ? a[args.perm != nullptr ? args.perm[k] : k] : 0.0f;
+    }
+    return;
+  }
+  const std::uint16_t* a = static_cast<const std::uint16_t*>(args.a) + base;
+  alignas(32) std::uint16_t gathered[kStepRows];
+  const std::uint16_t* from = a + k0;
+  if (!whole || args.perm != nullptr) {
+    for (int i = 0; i < kStepRows; ++i) {
+      const std::int64_t k = k0 + i;
+      gathered[i] = k < args.k ? a[args.perm != nullptr ? args.perm[k] : k] : std::uint16_t{0};
+    }
+    from = gathered;
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < kStepRows; i += 8) {
+    const H h = load<H>(from + i);
+    if (args.a_type == ElementType::f16) {
+      store(out + i, Isa::from_f16(h));
+    } else {
+      store(out + i, (F)(__builtin_convertvector(h, Lanes<8>::U) << 16));
+    }
+  }
+}
+
+struct Quantized {
+  float scale = 1, inverse = 1;
+};
+
+// One scale for a row and group: the largest magnitude becomes 127. Infinities and NaN are flagged and enter as zeros.
+template <class Isa>
+[[gnu::always_inline]] inline Quantized quantize_group(const PackArgs& args, int row, std::int64_t begin, std::int64_t end) {
+  using U = Lanes<8>::U;
+  U largest{};
+  for (std::int64_t step = begin; step < end; ++step) {
+    alignas(64) float a[kStepRows];
+    load_step<Isa>(args, row, step * kStepRows, a);
+    for (int i = 0; i < kStepRows; i += 8) {
+      const U magnitude = load<U>(a + i) & 0x7fffffffu;  // as integers: the order of magnitudes, infinity and NaN on top
+      largest = magnitude > largest ? magnitude : largest;
+    }
+  }
+  std::uint32_t bits = 0;
+  for (int i = 0; i < 8; ++i) bits = largest[i] > bits ? largest[i] : bits;
+  if (bits >= 0x7f800000u) {
+    args.not_finite[row] = 1;
+    return {0.0f, 0.0f};
+  }
+  float peak;
+  std::memcpy(&peak, &bits, 4);
+  if (peak < 0x1p-118f) return {0.0f, 0.0f};  // 127 / peak would overflow; the row loses less than 2^-118 an activation
+  return {peak / 127.0f, 127.0f / peak};
+}
+
+template <class Arith, class Isa, int kRepeat>
+void pack_rows(const PackArgs& args) {
+  constexpr int kDwords = Arith::kSlots * Arith::kParts * 4;
+  constexpr int kVector = Arith::kLanes;
+  constexpr int kPairs = kRepeat == 0 ? 1 : kVector / (kRepeat == 0 ? 1 : kRepeat);  // k pairs a vector
+  for (int row = 0; row < args.rows; ++row) {
+    std::int64_t chunk = 0, chunk_end = 0, group_end = 0;
+    Quantized q;
+    float sum = 0;
+    for (std::int64_t step = 0; step < args.steps; ++step) {
+      if constexpr (Arith::kQuantizes) {
+        if (step == group_end) {
+          group_end = step + args.group_steps < args.steps ? step + args.group_steps : args.steps;
+          q = quantize_group<Isa>(args, row, step, group_end);
+        }
+        if (step == chunk_end) {
+          chunk_end = step + kChunkSteps < group_end ? step + kChunkSteps : group_end;
+          args.row_scales[chunk * args.row_stride + row] = q.scale;
+          sum = 0;
+        }
+      }
+      alignas(64) float a[kStepRows];
+      load_step<Isa>(args, row, step * kStepRows, a);
+      alignas(64) std::uint32_t dwords[kDwords];
+      if constexpr (Arith::kQuantizes) {
+        if (q.inverse == 0.0f) std::memset(a, 0, sizeof a);
+      }
+      Arith::pack(a, q.inverse, dwords);
+      if constexpr (Arith::kQuantizes && Arith::kZeroAfterSum) {
+        for (int i = 0; i < kStepRows; ++i) {  // the rounding of pack() again: adding 1.5 * 2^23 rounds to an integer
+          sum += (a[i] * q.inverse + 12582912.0f) - 12582912.0f;
+        }
+      }
+      if constexpr (Arith::kQuantizes) {
+        if (step + 1 == chunk_end) args.row_sums[chunk++ * args.row_stride + row] = sum;
+      }
+      if constexpr (kRepeat == 0) {
+        std::uint32_t* out = args.out + step * kDwords * args.rows + row;
+#pragma GCC unroll 32
+        for (int i = 0; i < kDwords / Arith::kParts; ++i) {
+          for (int part = 0; part < Arith::kParts; ++part) {
+            out[(i * Arith::kParts + part) * args.rows] = dwords[(i / 4 * Arith::kParts + part) * 4 + i % 4];
+          }
+        }
+      } else {
+        std::uint32_t* out = args.out + (step * kDwords * kRepeat) * args.rows + row * kVector;
+        for (int pv = 0; pv < 4 / kPairs; ++pv) {
+          for (int sp = 0; sp < Arith::kSlots * Arith::kParts; ++sp) {
+            std::uint32_t* to = out + (pv * Arith::kSlots * Arith::kParts + sp) * args.rows * kVector;
+#pragma GCC unroll 16
+            for (int lane = 0; lane < kVector; ++lane) to[lane] = dwords[sp * 4 + pv * kPairs + lane / kRepeat];
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace billfish::cpu

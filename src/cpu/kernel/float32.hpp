@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// Arithmetic in f32: every code becomes an exact float, every product one multiply-add. All instruction sets; with kRounded the
+// activations are rounded to bf16 first. Included by the kernels' translation units only.
+//
+// Decode: a field of b bits at bit s of a word, under the exponent of 2^(23 - s), is the float 2^(23 - s) + code; subtracting
+// 2^(23 - s) + zero leaves code - zero, exactly. One mask, one or, one subtraction, no shift but one by 16 for the odd k.
+#pragma once
+
+#include "cpu/kernel/codec.hpp"
+#include "cpu/kernel/vector.hpp"
+
+namespace billfish::cpu {
+namespace {
+
+// A bf16 value as f32 bits, to nearest even; NaN stays NaN.
+template <class U>
+[[gnu::always_inline]] inline U round_to_bf16(U bits) {
+  const U rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;
+  const U nan = (bits | 0x00400000u) & 0xffff0000u;
+  const auto is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  return is_nan ? nan : rounded;
+}
+
+template <class Isa, bool kRounded>
+struct Float32 {
+  static constexpr int kLanes = Isa::kLanes;
+  using F = typename Lanes<kLanes>::F;
+  using U = typename Lanes<kLanes>::U;
+  using Weight = F;
+  using Sum = F;
+  static constexpr int kSlots = 4;        // dwords of A that meet one k pair of the packed order: k = 2p + slot % 2 + 8 * (slot / 2)
+  static constexpr int kParts = 1;
+  static constexpr bool kQuantizes = false;
+  static constexpr bool kZeroAfterSum = false;
+
+  template <class C>
+  struct Zero {
+    F under[C::kFields];  // 2^(23 - s) + zero
+  };
+
+  static constexpr std::uint32_t magic(int bits, int field) { return static_cast<std::uint32_t>(127 + 23 - bits * field) << 23; }
+  template <class C>
+  static constexpr std::uint32_t mask(int field) {
+    return ((1u << C::kBits) - 1u) << (C::kBits * field);
+  }
+
+  // zeros: eight, of the columns of one j, in panel order.
+  template <class C>
+  [[gnu::always_inline]] static Zero<C> zero(const std::uint32_t* zeros) {
+    Zero<C> result;
+#pragma GCC unroll 4
+    for (int field = 0; field < C::kFields; ++field) {
+      const F base = (F)splat<U>(magic(C::kBits, field));
+      if constexpr (C::kZeros) {
+        const U z = repeat<U, C::kWords>(C::kBits == 4 ? zeros + 4 * (field / 2) : zeros);
+        result.under[field] = base + __builtin_convertvector((typename Lanes<kLanes>::I)z, F);
+      } else {
+        result.under[field] = base + static_cast<float>(C::kImpliedZero);
+      }
+    }
+    return result;
+  }
+
+  // out[h * kSlots + slot].
+  template <class C>
+  [[gnu::always_inline]] static void decode(U words, const Zero<C>& zero, Weight* out) {
+    const U half[2] = {words, words >> 16};
+#pragma GCC unroll 2
+    for (int odd = 0; odd < 2; ++odd) {
+#pragma GCC unroll 4
+      for (int field = 0; field < C::kFields; ++field) {
+        const U bits = (half[odd] & mask<C>(field)) | magic(C::kBits, field);
+        const int h = field / 2, upper = field % 2;
+        out[h * kSlots + odd + 2 * upper] = (F)bits - zero.under[field];
+      }
+    }
+  }
+
+  [[gnu::always_inline]] static Sum dot(Sum sum, Weight w, U a) { return Isa::multiply_add(w, (F)a, sum); }
+  [[gnu::always_inline]] static F to_float(Sum sum) { return sum; }
+
+  // 16 activations in k order -> dwords[slot * 4 + p].
+  [[gnu::always_inline]] static void pack(const float* a, float, std::uint32_t* dwords) {
+#pragma GCC unroll 16
+    for (int slot = 0; slot < kSlots; ++slot) {
+#pragma GCC unroll 4
+      for (int p = 0; p < 4; ++p) {
+        std::memcpy(&dwords[slot * 4 + p], &a[2 * p + slot % 2 + 8 * (slot / 2)], 4);
+      }
+    }
+    if constexpr (kRounded) {
+      using V = Lanes<8>::U;
+      store(dwords, round_to_bf16(load<V>(dwords)));
+      store(dwords + 8, round_to_bf16(load<V>(dwords + 8)));
+    }
+  }
+};
+
+}  // namespace
+}  // namespace billfish::cpu

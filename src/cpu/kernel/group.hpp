@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// Scales and zeros of one group and block, in panel order; and the way out: sums in panel order -> C in plain order.
+// Included by the kernels' translation units only.
+#pragma once
+
+#include "cpu/kernel/codec.hpp"
+#include "cpu/kernel/vector.hpp"
+#include "cpu/kernels.hpp"
+
+namespace billfish::cpu {
+namespace {
+
+struct GroupTables {
+  alignas(64) float scales[kBlockColumns];
+  alignas(64) std::uint32_t zeros[kBlockColumns];  // only of types that store them
+  alignas(64) float zeros_f32[kBlockColumns];
+};
+
+template <class Isa>
+[[gnu::always_inline]] inline Lanes<8>::F load_scales(const Weights& w, std::int64_t at) {
+  using F = Lanes<8>::F;
+  if (w.scale_type == ElementType::f32) return load<F>(static_cast<const float*>(w.scales) + at);
+  const auto h = load<Lanes<8>::H>(static_cast<const std::uint16_t*>(w.scales) + at);
+  if (w.scale_type == ElementType::f16) return Isa::from_f16(h);
+  return (F)(__builtin_convertvector(h, Lanes<8>::U) << 16);
+}
+
+// Tables of one group; false if a scale is not finite.
+template <class Isa, class C>
+[[gnu::always_inline]] inline bool load_group(const Weights& w, std::int64_t block, std::int64_t group, GroupTables& tables) {
+  using F = Lanes<8>::F;
+  using U = Lanes<8>::U;
+  const std::int64_t row = group * w.scale_row + block * kBlockColumns;
+  U largest{};
+  if (w.per_column) {
+    static constexpr ColumnOrder<C::kBits> kOrder;
+    alignas(64) float stored[kBlockColumns];
+    for (int i = 0; i < kBlockColumns; i += 8) store(stored + i, load_scales<Isa>(w, row + i));
+    for (int i = 0; i < kBlockColumns; ++i) tables.scales[i] = stored[kOrder.from[i]];
+  } else {
+#pragma GCC unroll 8
+    for (int i = 0; i < kBlockColumns; i += 8) {
+      F s = load_scales<Isa>(w, row + i);  // 2w + h
+      if constexpr (C::kBits == 4) s = __builtin_shufflevector(s, s, 0, 2, 4, 6, 1, 3, 5, 7);
+      store(tables.scales + i, s);
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kBlockColumns; i += 8) {
+    const U magnitude = load<U>(tables.scales + i) & 0x7fffffffu;
+    largest |= (U)(magnitude >= 0x7f800000u);
+  }
+  if constexpr (C::kZeros) {
+    const std::uint32_t* words = w.zeros + group * w.zero_row_words + block * (kBlockColumns * C::kBits / 32);
+    for (int j = 0; j < 8; ++j) {
+      U z;
+      if constexpr (C::kBits == 4) {
+        z = (splat<U>(words[j]) >> U{0, 4, 8, 12, 16, 20, 24, 28}) & 15u;
+      } else {
+        const std::uint32_t a = words[2 * j], b = words[2 * j + 1];
+        z = (U{a, a, a, a, b, b, b, b} >> U{0, 16, 8, 24, 0, 16, 8, 24}) & 255u;
+      }
+      store(tables.zeros + 8 * j, z);
+      store(tables.zeros_f32 + 8 * j, __builtin_convertvector((Lanes<8>::I)z, F));
+    }
+  } else {
+    for (int i = 0; i < kBlockColumns; i += 8) store(tables.zeros_f32 + i, splat<F>(static_cast<float>(C::kImpliedZero)));
+  }
+  std::uint32_t any = 0;
+  for (int i = 0; i < 8; ++i) any |= largest[i];
+  return any == 0;
+}
+
+// Columns [0, columns) of one row, as C's type.
+template <class Isa>
+[[gnu::always_inline]] inline void store_row(const Lanes<8>::F* values, const BlockArgs& args, void* c, std::int64_t columns) {
+  using U = Lanes<8>::U;
+  using H = Lanes<8>::H;
+  alignas(64) unsigned char rest[kBlockColumns * 4];
+  const bool whole = columns >= kBlockColumns;
+  unsigned char* out = whole ? static_cast<unsigned char*>(c) : rest;
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    if (args.c_type == ElementType::f32) {
+      store(out + 32 * i, values[i]);
+    } else if (args.c_type == ElementType::f16) {
+      store(out + 16 * i, Isa::to_f16(values[i]));
+    } else {
+      const U bits = (U)values[i];
+      const U rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+      const U is_nan = (U)((bits & 0x7fffffffu) > 0x7f800000u);
+      store(out + 16 * i, __builtin_convertvector((is_nan & ((bits >> 16) | 0x40u)) | (~is_nan & rounded), H));
+    }
+  }
+  if (!whole) std::memcpy(c, rest, static_cast<std::size_t>(columns) * (args.c_type == ElementType::f32 ? 4 : 2));
+}
+
+// Sums of args.blocks blocks -> C, with bias.
+template <class Isa, class C>
+[[gnu::always_inline]] inline void store_blocks(const BlockArgs& args, int rows) {
+  using F = Lanes<8>::F;
+  const std::int64_t element = args.c_type == ElementType::f32 ? 4 : 2;
+  for (int block = 0; block < args.blocks; ++block) {
+    const std::int64_t column = block * kBlockColumns;
+    for (int row = 0; row < rows; ++row) {
+      const float* sums = args.sums + (static_cast<std::int64_t>(block) * rows + row) * kBlockColumns;
+      F in[8], transposed[8], out[8];
+#pragma GCC unroll 8
+      for (int j = 0; j < 8; ++j) in[j] = load<F>(sums + 8 * j);
+      transpose8(in, transposed);  // transposed[q]: columns of one 8, j = 0..7
+#pragma GCC unroll 8
+      for (int q = 0; q < 8; ++q) out[C::kBits == 4 ? q % 4 * 2 + q / 4 : q] = transposed[q];
+      if (args.bias != nullptr) {
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; ++i) out[i] += load<F>(args.bias + column + 8 * i);
+      }
+      store_row<Isa>(out, args, static_cast<char*>(args.c) + (row * args.ldc + column) * element, args.columns - column);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace billfish::cpu

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// Few rows: codes go from memory through registers into the sums, once for every tile of rows; nothing decoded is ever stored.
+// Included by the kernels' translation units only.
+//
+//   for each chunk of steps                          one group, up to 16 steps
+//     for each block side by side                    the next chunk of this block is prefetched meanwhile
+//       for each tile of rows                        the second tile finds the codes in L1
+//         for each part of the block                 kColumns of the eight j: as many sums as registers hold
+//           for each step: decode words, multiply    sums[row][column] lanes are k pairs x columns
+//           add up the k pairs, times scale, into args.sums
+#pragma once
+
+#include "cpu/kernel/group.hpp"
+
+namespace billfish::cpu {
+namespace {
+
+// One tile of kRows rows, kColumns of the j of one block, one chunk.
+template <class Arith, class C, int kRows, int kColumns>
+[[gnu::always_inline]] inline void stream_part(const std::uint32_t* codes, std::int64_t row_words, std::int64_t ahead, std::int64_t steps,
+                                               const std::uint32_t* a, const GroupTables& tables, int j0, const float* row_scales,
+                                               const float* row_sums, float* sums) {
+  using F = typename Arith::F;
+  using U = typename Arith::U;
+  using Sum = typename Arith::Sum;
+  constexpr int kLanes = Arith::kLanes;
+  constexpr int kPairs = kLanes / C::kWords;    // k pairs a vector
+  constexpr int kVectors = 4 / kPairs;          // vectors a step and j
+  constexpr int kPartWords = kColumns * kVectors * kLanes;
+  constexpr int kSums = kColumns * C::kHalves;
+  typename Arith::template Zero<C> zero[C::kZeros ? kColumns : 1];
+#pragma GCC unroll 8
+  for (int j = 0; j < (C::kZeros ? kColumns : 1); ++j) zero[j] = Arith::template zero<C>(tables.zeros + 8 * (j0 + j));
+  Sum sum[kRows][kSums] = {};
+  const std::uint32_t* words = codes + j0 * kVectors * kLanes;
+  for (std::int64_t step = 0; step < steps; ++step) {
+#pragma GCC unroll 16
+    for (int line = 0; line < kPartWords; line += 16) __builtin_prefetch(words + ahead + line, 0, 3);
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+#pragma GCC unroll 8
+      for (int j = 0; j < kColumns; ++j) {
+        typename Arith::Weight w[C::kHalves * Arith::kSlots];
+        Arith::template decode<C>(load<U>(words + (j * kVectors + v) * kLanes), zero[C::kZeros ? j : 0], w);
+#pragma GCC unroll 4
+        for (int slot = 0; slot < Arith::kSlots; ++slot) {
+#pragma GCC unroll 2
+          for (int part = 0; part < Arith::kParts; ++part) {
+#pragma GCC unroll 4
+            for (int row = 0; row < kRows; ++row) {
+              const U av = load<U>(a + (((v * Arith::kSlots + slot) * Arith::kParts + part) * kRows + row) * kLanes);
+#pragma GCC unroll 2
+              for (int h = 0; h < C::kHalves; ++h) {
+                Sum& s = sum[row][j * C::kHalves + h];
+                s = Arith::dot(s, w[h * Arith::kSlots + slot], av);
+              }
+            }
+          }
+        }
+      }
+    }
+    words += row_words;
+    a += kVectors * Arith::kSlots * Arith::kParts * kRows * kLanes;
+  }
+#pragma GCC unroll 4
+  for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kSums / kPairs; ++i) {
+      const int at = 8 * j0 + i * kLanes;
+      F value = Arith::to_float(sum_pairs<kPairs>(&sum[row][i * kPairs]));
+      if constexpr (Arith::kZeroAfterSum) value -= load<F>(tables.zeros_f32 + at) * row_sums[row];
+      if constexpr (Arith::kQuantizes) value *= row_scales[row];
+      float* to = sums + row * kBlockColumns + at;
+      store(to, Arith::fma(load<F>(tables.scales + at), value, load<F>(to)));
+    }
+  }
+}
+
+template <class Arith, class C, int kRows>
+void stream_chunk(const std::uint32_t* codes, std::int64_t row_words, std::int64_t ahead, std::int64_t steps, const std::uint32_t* a,
+                  const GroupTables& tables, const float* row_scales, const float* row_sums, float* sums) {
+  constexpr int kColumns = Arith::template stream_columns<C>(kRows);
+#pragma GCC unroll 1
+  for (int j0 = 0; j0 < 8; j0 += kColumns) {
+    stream_part<Arith, C, kRows, kColumns>(codes, row_words, ahead, steps, a, tables, j0, row_scales, row_sums, sums);
+  }
+}
+
+template <class Arith, class Isa, class C>
+bool stream_blocks(const BlockArgs& args) {
+  const Weights& w = args.weights;
+  constexpr int kWordsARowStep = Arith::kSlots * Arith::kParts * 4 * C::kWords;
+  bool finite = true;
+  std::memset(args.sums, 0, static_cast<std::size_t>(args.blocks * args.rows * kBlockColumns) * sizeof(float));
+  std::int64_t chunk = 0;
+  GroupTables tables;
+  for (std::int64_t begin = 0, end = 0; begin < w.steps; begin = end, ++chunk) {
+    const std::int64_t group = begin / w.group_steps;
+    end = begin + kChunkSteps;
+    if (end > (group + 1) * w.group_steps) end = (group + 1) * w.group_steps;
+    if (end > w.steps) end = w.steps;
+    const std::int64_t ahead = end < w.steps ? (end - begin) * w.row_words : 0;
+    for (int block = 0; block < args.blocks; ++block) {
+      finite &= load_group<Isa, C>(w, args.block + block, group, tables);
+      const std::uint32_t* codes = w.codes + begin * w.row_words + (args.block + block) * C::kBlockWords;
+      float* sums = args.sums + static_cast<std::int64_t>(block) * args.rows * kBlockColumns;
+      for (int tile = 0; tile < args.tiles; ++tile) {
+        const int row = tile_row(tile, args.rows, args.tiles);
+        const int rows = tile_row(tile + 1, args.rows, args.tiles) - row;
+        const std::uint32_t* a = args.a + (row * w.steps + begin * rows) * kWordsARowStep;
+        const float* scales = args.row_scales + chunk * args.row_stride + row;
+        const float* row_sums = args.row_sums + chunk * args.row_stride + row;
+        float* to = sums + row * kBlockColumns;
+        const std::int64_t next = tile == 0 ? ahead : 0;
+        switch (rows) {
+          case 1: stream_chunk<Arith, C, 1>(codes, w.row_words, next, end - begin, a, tables, scales, row_sums, to); break;
+          case 2: stream_chunk<Arith, C, 2>(codes, w.row_words, next, end - begin, a, tables, scales, row_sums, to); break;
+          case 3: stream_chunk<Arith, C, 3>(codes, w.row_words, next, end - begin, a, tables, scales, row_sums, to); break;
+          default: stream_chunk<Arith, C, 4>(codes, w.row_words, next, end - begin, a, tables, scales, row_sums, to); break;
+        }
+      }
+    }
+  }
+  store_blocks<Isa, C>(args, args.rows);
+  return finite;
+}
+
+}  // namespace
+}  // namespace billfish::cpu

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// Vectors of 8 or 16 lanes as compiler extensions, and the shuffles that turn vectors of k pairs into vectors of columns.
+// Included by the kernels' translation units only: the same source becomes SSE2, AVX2 or AVX-512 by the unit's flags.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace billfish::cpu {
+namespace {
+
+template <int kLanes>
+struct Lanes;
+template <>
+struct Lanes<4> {
+  using U = std::uint32_t __attribute__((vector_size(16)));
+};
+template <>
+struct Lanes<8> {
+  using F = float __attribute__((vector_size(32)));
+  using U = std::uint32_t __attribute__((vector_size(32)));
+  using I = std::int32_t __attribute__((vector_size(32)));
+  using H = std::uint16_t __attribute__((vector_size(16)));
+};
+template <>
+struct Lanes<16> {
+  using F = float __attribute__((vector_size(64)));
+  using U = std::uint32_t __attribute__((vector_size(64)));
+  using I = std::int32_t __attribute__((vector_size(64)));
+};
+
+template <class Vector>
+[[gnu::always_inline]] inline Vector load(const void* from) {
+  Vector v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+template <class Vector>
+[[gnu::always_inline]] inline void store(void* to, Vector v) {
+  std::memcpy(to, &v, sizeof v);
+}
+template <class Vector>
+[[gnu::always_inline]] inline Vector splat(std::uint32_t bits) {
+  return reinterpret_cast<Vector>(bits - typename Lanes<sizeof(Vector) / 4>::U{});
+}
+template <class Vector>
+[[gnu::always_inline]] inline Vector splat(float value) {
+  return value - Vector{};  // value - 0 is value, signed zero and NaN included
+}
+
+// [a's lower half, b's lower half] and so on.
+template <class Vector>
+[[gnu::always_inline]] inline Vector low_halves(Vector a, Vector b) {
+  if constexpr (sizeof(Vector) == 32) return __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11);
+  else return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+}
+template <class Vector>
+[[gnu::always_inline]] inline Vector high_halves(Vector a, Vector b) {
+  if constexpr (sizeof(Vector) == 32) return __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+  else return __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+}
+// Quarters 0 and 2 (1 and 3) of a, then of b; 16 lanes only.
+template <class Vector>
+[[gnu::always_inline]] inline Vector even_quarters(Vector a, Vector b) {
+  return __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
+}
+template <class Vector>
+[[gnu::always_inline]] inline Vector odd_quarters(Vector a, Vector b) {
+  return __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+}
+
+// kCount vectors, each kCount parts (k pairs) of V / kCount columns -> kCount vectors, one for each k pair, of V columns.
+template <int kCount, class Vector>
+[[gnu::always_inline]] inline void pairs_to_columns(const Vector* in, Vector* out) {
+  if constexpr (kCount == 1) {
+    out[0] = in[0];
+  } else if constexpr (kCount == 2) {
+    out[0] = low_halves(in[0], in[1]);
+    out[1] = high_halves(in[0], in[1]);
+  } else {
+    const Vector a = low_halves(in[0], in[1]), b = high_halves(in[0], in[1]);
+    const Vector c = low_halves(in[2], in[3]), d = high_halves(in[2], in[3]);
+    out[0] = even_quarters(a, c);
+    out[1] = odd_quarters(a, c);
+    out[2] = even_quarters(b, d);
+    out[3] = odd_quarters(b, d);
+  }
+}
+
+// The sum of what pairs_to_columns would give, with fewer shuffles. The order of the additions is fixed.
+template <int kCount, class Vector>
+[[gnu::always_inline]] inline Vector sum_pairs(const Vector* in) {
+  if constexpr (kCount == 1) {
+    return in[0];
+  } else if constexpr (kCount == 2) {
+    return low_halves(in[0], in[1]) + high_halves(in[0], in[1]);
+  } else {
+    const Vector a = low_halves(in[0], in[1]) + high_halves(in[0], in[1]);
+    const Vector b = low_halves(in[2], in[3]) + high_halves(in[2], in[3]);
+    return even_quarters(a, b) + odd_quarters(a, b);
+  }
+}
+
+// kWords words, repeated over all lanes.
+template <class Vector, int kWords>
+[[gnu::always_inline]] inline Vector repeat(const std::uint32_t* words) {
+  if constexpr (kWords == 4) {
+    const auto v = load<Lanes<4>::U>(words);
+    if constexpr (sizeof(Vector) == 32) return __builtin_shufflevector(v, v, 0, 1, 2, 3, 0, 1, 2, 3);
+    else return __builtin_shufflevector(v, v, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3);
+  } else {
+    const auto v = load<Lanes<8>::U>(words);
+    if constexpr (sizeof(Vector) == 32) return v;
+    else return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7);
+  }
+}
+
+// Eight vectors of eight, transposed: out[i][j] = in[j][i].
+[[gnu::always_inline]] inline void transpose8(const Lanes<8>::F* in, Lanes<8>::F* out) {
+  using F = Lanes<8>::F;
+  F a[8], b[8];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; i += 2) {
+    a[i] = __builtin_shufflevector(in[i], in[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+    a[i + 1] = __builtin_shufflevector(in[i], in[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; i += 4) {
+    b[i] = __builtin_shufflevector(a[i], a[i + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+    b[i + 1] = __builtin_shufflevector(a[i], a[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+    b[i + 2] = __builtin_shufflevector(a[i + 1], a[i + 3], 0, 1, 8, 9, 4, 5, 12, 13);
+    b[i + 3] = __builtin_shufflevector(a[i + 1], a[i + 3], 2, 3, 10, 11, 6, 7, 14, 15);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < 4; ++i) {
+    out[i] = low_halves(b[i], b[i + 4]);
+    out[i + 4] = high_halves(b[i], b[i + 4]);
+  }
+}
+
+}  // namespace
+}  // namespace billfish::cpu

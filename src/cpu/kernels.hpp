@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// The seam between the CPU backend's host half and its kernels: plain argument structs, and one table of functions an instruction set.
+// Called by run.cpp and plan.cpp; filled by kernels_scalar.cpp, kernels_avx2.cpp and kernels_avx512.cpp.
+//
+// Words of this room. A *step* is one k block of 16 rows of Marlin bytes. A *chunk* is at most 16 steps of one group: the sums of a chunk
+// start at zero, and are multiplied by the group's scales when they join the result. A *block* is 64 columns. A *panel* is one block of
+// codes, decoded. *Panel order* is the order in which the columns of a block come out of the decode:
+//     column 16w + 8h + j  ->  position 8j + 4h + w (4-bit), 8j + 2w + h (8-bit).
+#pragma once
+
+#include <cstdint>
+
+#include "core/types.hpp"
+
+namespace billfish::cpu {
+
+constexpr int kBlockColumns = 64;
+constexpr int kStepRows = 16;
+constexpr int kChunkSteps = 16;   // 256 rows: sums of 8-bit codes times int8 stay below 2^24, so they are exact in f32
+constexpr int kStreamBlocks = 4;  // blocks side by side that one call of a stream kernel takes: 2 KB of one row of 4-bit codes
+
+struct Weights {
+  const std::uint32_t* codes = nullptr;
+  std::int64_t row_words = 0;  // words from one step to the next
+  const std::uint32_t* zeros = nullptr;
+  std::int64_t zero_row_words = 0;
+  const void* scales = nullptr;
+  std::int64_t scale_row = 0;  // scales a group
+  ElementType scale_type = ElementType::f16;
+  bool per_column = false;     // the order of the scales
+  std::int64_t steps = 0, group_steps = 0;
+};
+
+// Rows of A, converted for a kernel. Rows come in tiles; tile t of `tiles` begins at row t * rows / tiles.
+struct PackArgs {
+  const void* a = nullptr;
+  ElementType a_type = ElementType::f32;
+  std::int64_t lda = 0;
+  std::int64_t k = 0;
+  const std::int32_t* perm = nullptr;  // null: rows of the weights are in A's order
+  int rows = 0;                        // of this tile
+  std::int64_t steps = 0, group_steps = 0;
+  std::uint32_t* out = nullptr;        // of this tile
+  float* row_scales = nullptr;         // int8: [chunks][row_stride]
+  float* row_sums = nullptr;           // likewise: sums of the quantised activations of a chunk
+  std::int64_t row_stride = 0;
+  std::uint8_t* not_finite = nullptr;  // int8: [rows], set to 1 where a row holds an infinity or NaN
+};
+
+struct BlockArgs {
+  Weights weights;
+  std::int64_t block = 0;  // the first of `blocks`
+  int blocks = 1;          // stream: up to kStreamBlocks; tile: 1
+  int rows = 0, tiles = 0;           // of the packed activations
+  int tile_begin = 0, tile_end = 0;  // what to compute; C begins at tile_begin's first row (stream: all tiles)
+  const std::uint32_t* a = nullptr;  // packed
+  const float* row_scales = nullptr;
+  const float* row_sums = nullptr;
+  std::int64_t row_stride = 0;
+  std::uint32_t* panel = nullptr;  // tile: panel_words
+  float* sums = nullptr;           // [blocks][rows to compute][64], panel order
+  const float* bias = nullptr;     // [blocks * 64], plain order, or null
+  void* c = nullptr;               // of the first row and column
+  ElementType c_type = ElementType::f32;
+  std::int64_t ldc = 0;
+  std::int64_t columns = 0;        // columns to store, of all blocks
+};
+
+// First row of tile t.
+static constexpr int tile_row(int tile, int rows, int tiles) {
+  return static_cast<int>(static_cast<std::int64_t>(tile) * rows / tiles);
+}
+
+using PackFn = void (*)(const PackArgs&);
+// True unless a scale was not finite: then the sums may differ from the definition (infinity times a sum is not the sum of infinities),
+// and the caller computes these columns again, exactly.
+using BlockFn = bool (*)(const BlockArgs&);
+
+// One way to do arithmetic: kernels for every weight type, indexed by WeightType.
+struct Arithmetic {
+  const char* name;          // for `explain`
+  int words_a_row_step;      // packed words of A, a row and step, in tiles (streamed: times 4 or 8, the replication)
+  int stream_rows;           // rows of the largest stream tile
+  int tile_rows;
+  int chain_a_step;          // f32 additions that one accumulator of a tile kernel takes in a step; 0: integer sums
+  std::int64_t panel_words;  // of one panel of kChunkSteps steps
+  bool quantizes;            // activations to int8: row_scales and row_sums are needed
+  PackFn pack_stream[2];     // 4-bit, 8-bit
+  PackFn pack_tile;
+  BlockFn stream[4];
+  BlockFn tile[4];
+};
+
+// [0] full, [1] bf16, [2] int8; [3] what full uses in tiles, where that differs.
+extern const Arithmetic kScalarArithmetic[4];
+extern const Arithmetic kAvx2Arithmetic[4];
+extern const Arithmetic kAvx512Arithmetic[4];
+
+}  // namespace billfish::cpu

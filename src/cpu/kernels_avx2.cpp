@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels for AVX2, FMA and F16C. Compiled with those flags and nothing else of the library in it: see CMakeLists.txt.
+#include "cpu/kernels.hpp"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+
+#include "cpu/kernel/float32.hpp"
+#include "cpu/kernel/int16_pairs.hpp"
+#include "cpu/kernel/table.hpp"
+
+namespace billfish::cpu {
+namespace {
+
+struct Avx2 {  // one instruction a function
+  static constexpr int kLanes = 8;
+  using F = Lanes<8>::F;
+  using U = Lanes<8>::U;
+  using I = Lanes<8>::I;
+  using H = Lanes<8>::H;
+  [[gnu::always_inline]] static F multiply_add(F a, F b, F c) { return (F)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+  [[gnu::always_inline]] static I multiply_pairs(U a, U b) { return (I)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
+  [[gnu::always_inline]] static U subtract16(U a, U b) { return (U)_mm256_sub_epi16((__m256i)a, (__m256i)b); }
+  [[gnu::always_inline]] static F from_f16(H h) { return (F)_mm256_cvtph_ps((__m128i)h); }
+  [[gnu::always_inline]] static H to_f16(F f) { return (H)_mm256_cvtps_ph((__m256)f, _MM_FROUND_TO_NEAREST_INT); }
+};
+
+template <class Base>
+struct Tuned : Base {
+  static constexpr int kTileRows = 6;  // 12 sums, 2 column vectors, 1 activation: 15 of 16 registers
+  static constexpr int kTileVectors = 2;
+  template <class C>
+  static constexpr int stream_columns(int rows) {
+    return C::kBits == 4 ? (rows == 1 ? 2 : 1) : (rows == 1 ? 4 : 2);
+  }
+  [[gnu::always_inline]] static Avx2::F fma(Avx2::F a, Avx2::F b, Avx2::F c) { return Avx2::multiply_add(a, b, c); }
+};
+
+using Full = Tuned<Float32<Avx2, false>>;
+using Rounded = Tuned<Float32<Avx2, true>>;
+using Int8 = Tuned<Int16Pairs<Avx2>>;
+
+}  // namespace
+
+constinit const Arithmetic kAvx2Arithmetic[4] = {
+    arithmetic<Avx2, Full, Full>("f32"),
+    arithmetic<Avx2, Full, Rounded>("f32, activations rounded to bf16"),
+    arithmetic<Avx2, Int8, Int8>("int16 pairs"),
+    arithmetic<Avx2, Full, Full>("f32"),
+};
+
+}  // namespace billfish::cpu
+
+#else
+
+namespace billfish::cpu {
+constinit const Arithmetic kAvx2Arithmetic[4] = {};  // not an x86 machine: facts() never offers it
+}  // namespace billfish::cpu
+
+#endif

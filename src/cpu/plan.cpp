@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// See plan.hpp.
+#include "cpu/plan.hpp"
+
+#include <algorithm>
+
+#include "core/integers.hpp"
+
+namespace billfish::cpu {
+namespace {
+
+// Rows of A in flight: 192 rows of sums and activations of one panel fit in 512 KB of L2, and decoding a panel costs a hundredth of
+// multiplying it by them.
+constexpr int kRowBlock = 192;
+// Up to here the stream kernels win: they decode in the shadow of the multiply-adds.
+constexpr int kStreamRows = 8;
+
+std::int64_t chunk_count(std::int64_t steps, std::int64_t group_steps) {
+  if (steps == 0) return 0;
+  return steps / group_steps * ceil_div(group_steps, kChunkSteps) + ceil_div(steps % group_steps, kChunkSteps);
+}
+
+}  // namespace
+
+std::int64_t group_steps_of(const gemm::Problem& p) {
+  return p.group >= p.k ? std::max<std::int64_t>(1, ceil_div(p.k, kStepRows)) : p.group / kStepRows;
+}
+
+int arithmetic_index(const gemm::Problem& p, bool stream) {
+  switch (p.precision) {
+    case Precision::bf16: return 1;
+    case Precision::int8: return 2;
+    case Precision::full: break;
+  }
+  if (p.a == ElementType::bf16) return 1;  // already rounded: the same bits, the cheaper way
+  return stream ? 0 : 3;
+}
+
+bool streams(const gemm::Problem& p, const Arithmetic*) { return p.m <= kStreamRows && !p.batch_invariant; }
+
+Workspace cut(const gemm::Problem& p, const Arithmetic& arithmetic, bool stream, int rows, int slots) {
+  Workspace w;
+  const std::int64_t steps = ceil_div(p.k, kStepRows);
+  const std::int64_t blocks = ceil_div(p.n, kBlockColumns);
+  w.stream = stream;
+  w.rows = rows;
+  w.tiles = static_cast<int>(ceil_div(rows, stream ? arithmetic.stream_rows : arithmetic.tile_rows));
+  w.stream_blocks = stream ? static_cast<int>(std::clamp<std::int64_t>(blocks / (4 * slots), 1, kStreamBlocks)) : 1;
+  w.row_parts = stream ? 1 : static_cast<int>(std::clamp<std::int64_t>(2 * slots / blocks, 1, w.tiles));
+  w.slots = slots;
+  w.chunks = chunk_count(steps, group_steps_of(p));
+  const int repeat = stream ? bits_of(p.weight) : 1;
+  std::int64_t at = round_up(rows * steps * arithmetic.words_a_row_step * repeat * 4, 64);
+  if (arithmetic.quantizes) {
+    w.row_scales = at;
+    at += round_up(w.chunks * rows * 4, 64);
+    w.row_sums = at;
+    at += round_up(w.chunks * rows * 4, 64);
+    w.not_finite = at;
+    at += round_up(rows, 64);
+  }
+  w.slot = at;
+  w.panel_bytes = stream ? 0 : arithmetic.panel_words * 4;
+  w.slot_bytes = w.panel_bytes + round_up(static_cast<std::int64_t>(w.stream_blocks) * rows * kBlockColumns * 4, 64);
+  w.bytes = at + slots * w.slot_bytes + 63;
+  return w;
+}
+
+Workspace choose_workspace(const gemm::Problem& p, const Arithmetic* table) {
+  const bool stream = streams(p, table);
+  const Arithmetic& arithmetic = table[arithmetic_index(p, stream)];
+  const std::int64_t m = std::max<std::int64_t>(p.m, 1);
+  int rows = static_cast<int>(stream ? m : std::min<std::int64_t>(m, kRowBlock));
+  // Row blocks of equal size, so that the last is not a sliver.
+  if (!stream) rows = static_cast<int>(ceil_div(m, ceil_div(m, rows)));
+  int slots = std::max(p.threads, 1);
+  Workspace w = cut(p, arithmetic, stream, rows, slots);
+  while (p.workspace_bytes >= 0 && w.bytes > p.workspace_bytes && (slots > 1 || rows > 1)) {
+    if (slots > 1) {
+      slots = (slots + 1) / 2;
+    } else {
+      rows = (rows + 1) / 2;
+    }
+    w = cut(p, arithmetic, stream, rows, slots);
+  }
+  return w;
+}
+
+}  // namespace billfish::cpu

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Choosing: from a problem to which arithmetic, which kind of kernel and how the workspace is cut. Pure functions.
+// Called by implementations.cpp and run.cpp; calls nothing but the table of arithmetics.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/kernels.hpp"
+#include "gemm/problem.hpp"
+
+namespace billfish::cpu {
+
+// Where everything lies in the workspace, in bytes from its first multiple of 64.
+struct Workspace {
+  int rows = 0;             // rows of A in flight: a row block
+  int tiles = 0;
+  bool stream = false;
+  int stream_blocks = 1;
+  int row_parts = 1;        // tile: a row block is cut further where columns alone do not feed all threads
+  int slots = 1;            // parts that run at once, each with its own panel and sums
+  std::int64_t chunks = 0;
+  std::int64_t a = 0, row_scales = 0, row_sums = 0, not_finite = 0, slot = 0;
+  std::int64_t slot_bytes = 0, panel_bytes = 0;
+  std::int64_t bytes = 0;   // all, with room to align
+};
+
+int arithmetic_index(const gemm::Problem&, bool stream);
+bool streams(const gemm::Problem&, const Arithmetic*);
+std::int64_t group_steps_of(const gemm::Problem&);
+// For `rows` rows in flight and `slots` slots.
+Workspace cut(const gemm::Problem&, const Arithmetic&, bool stream, int rows, int slots);
+// Within problem.workspace_bytes if that is >= 0 and possible; else the smallest there is.
+Workspace choose_workspace(const gemm::Problem&, const Arithmetic*);
+
+}  // namespace billfish::cpu

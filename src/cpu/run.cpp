@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// See run.hpp. Work is cut by columns (and, for many rows, by rows), never along K, so any number of threads gives the same bits.
+//
+//   for each row block of A:  pack its tiles (in parallel where that pays)  ->  slots take blocks of columns until none are left
+#include "cpu/run.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+#include "core/integers.hpp"
+#include "cpu/exact.hpp"
+#include "cpu/plan.hpp"
+
+namespace billfish::cpu {
+namespace {
+
+// Below this many activations one thread packs them faster than two threads can be told to.
+constexpr std::int64_t kPackAlone = 32768;
+
+struct Job {
+  const Arithmetic& arithmetic;
+  const Workspace& space;
+  const gemm::Problem& problem;
+  const gemm::Call& call;
+  char* memory;  // aligned
+  Weights weights;
+  std::int64_t row0 = 0;
+  int rows = 0, tiles = 0;
+
+  template <class T>
+  T* at(std::int64_t offset) const { return reinterpret_cast<T*>(memory + offset); }
+};
+
+void pack_tile(const Job& job, int tile) {
+  const Workspace& space = job.space;
+  const int row = tile_row(tile, job.rows, job.tiles);
+  const bool wide = bits_of(job.problem.weight) == 8;
+  PackArgs args;
+  args.a_type = job.problem.a;
+  args.a = static_cast<const char*>(job.call.a) + (job.row0 + row) * job.call.lda * bytes_of(args.a_type);
+  args.lda = job.call.lda;
+  args.k = job.problem.k;
+  args.perm = job.call.weights->perm;
+  args.rows = tile_row(tile + 1, job.rows, job.tiles) - row;
+  args.steps = job.weights.steps;
+  args.group_steps = job.weights.group_steps;
+  const int repeat = space.stream ? bits_of(job.problem.weight) : 1;
+  args.out = job.at<std::uint32_t>(space.a) + row * args.steps * job.arithmetic.words_a_row_step * repeat;
+  if (job.arithmetic.quantizes) {
+    args.row_scales = job.at<float>(space.row_scales) + row;
+    args.row_sums = job.at<float>(space.row_sums) + row;
+    args.row_stride = space.rows;
+    args.not_finite = job.at<std::uint8_t>(space.not_finite) + row;
+    std::memset(args.not_finite, 0, static_cast<std::size_t>(args.rows));
+  }
+  (space.stream ? job.arithmetic.pack_stream[wide ? 1 : 0] : job.arithmetic.pack_tile)(args);
+}
+
+void pack_rows(const Job& job) {
+  if (job.rows * job.problem.k < kPackAlone || job.tiles == 1) {
+    for (int tile = 0; tile < job.tiles; ++tile) pack_tile(job, tile);
+  } else {
+    job.call.parallel.run(job.tiles, [&](std::int64_t tile) { pack_tile(job, static_cast<int>(tile)); });
+  }
+}
+
+// `item` counts groups of stream_blocks blocks, or parts of rows within blocks.
+void multiply_item(const Job& job, int slot, std::int64_t item) {
+  const Workspace& space = job.space;
+  char* const mine = job.memory + space.slot + slot * space.slot_bytes;
+  const int parts = std::min(space.row_parts, job.tiles);
+  const std::int64_t block = item / parts * space.stream_blocks;
+  const int part = static_cast<int>(item % parts);
+  const std::int64_t column = block * kBlockColumns;
+  BlockArgs args;
+  args.weights = job.weights;
+  args.block = block;
+  args.blocks = static_cast<int>(std::min<std::int64_t>(space.stream_blocks, ceil_div(job.problem.n, kBlockColumns) - block));
+  args.rows = job.rows;
+  args.tiles = job.tiles;
+  args.tile_begin = part * job.tiles / parts;
+  args.tile_end = (part + 1) * job.tiles / parts;
+  args.a = job.at<std::uint32_t>(space.a);
+  if (job.arithmetic.quantizes) {
+    args.row_scales = job.at<float>(space.row_scales);
+    args.row_sums = job.at<float>(space.row_sums);
+    args.row_stride = space.rows;
+  }
+  args.panel = reinterpret_cast<std::uint32_t*>(mine);
+  args.sums = reinterpret_cast<float*>(mine + space.panel_bytes);
+  args.columns = std::min<std::int64_t>(args.blocks * kBlockColumns, job.problem.n - column);
+  alignas(64) float bias[kStreamBlocks * kBlockColumns] = {};
+  if (job.call.bias) {
+    for (std::int64_t i = 0; i < args.columns; ++i) bias[i] = bias_at(*job.call.weights, column + i);
+    args.bias = bias;
+  }
+  args.c_type = job.problem.c;
+  args.ldc = job.call.ldc;
+  const int first = tile_row(args.tile_begin, job.rows, job.tiles);
+  const int last = tile_row(args.tile_end, job.rows, job.tiles);
+  args.c = static_cast<char*>(job.call.c) + ((job.row0 + first) * args.ldc + column) * bytes_of(args.c_type);
+  const int type = static_cast<int>(job.problem.weight);
+  const bool finite = (space.stream ? job.arithmetic.stream : job.arithmetic.tile)[type](args);
+  if (!finite) multiply_exactly(job.problem, job.call, job.row0 + first, job.row0 + last, column, column + args.columns);
+  if (job.arithmetic.quantizes) {
+    const std::uint8_t* flags = job.at<std::uint8_t>(space.not_finite);
+    for (int row = first; row < last; ++row) {
+      if (flags[row] != 0) {
+        multiply_exactly(job.problem, job.call, job.row0 + row, job.row0 + row + 1, column, column + args.columns);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+Status multiply(const Arithmetic* table, const gemm::Plan& plan, const gemm::Problem& problem, const gemm::Call& call) {
+  const bool stream = plan.detail[0] != 0;
+  const Arithmetic& arithmetic = table[plan.policy];
+  const int rows = static_cast<int>(plan.detail[1]);
+  const Workspace space = cut(problem, arithmetic, stream, rows, static_cast<int>(plan.detail[2]));
+  if (call.workspace == nullptr || call.workspace_bytes < space.bytes) {
+    return {Code::workspace_too_small, "workspace is " + std::to_string(call.workspace == nullptr ? 0 : call.workspace_bytes) +
+                                           " bytes; this plan needs " + std::to_string(space.bytes)};
+  }
+  const PackedMatrix& packed = *call.weights;
+  Job job{arithmetic, space, problem, call, nullptr, {}};
+  job.memory = reinterpret_cast<char*>(round_up(reinterpret_cast<std::intptr_t>(call.workspace), 64));
+  Weights& w = job.weights;
+  w.codes = packed.codes;
+  w.row_words = packed.padded_n() * bits_of(packed.type) / 2;
+  w.zeros = packed.zeros;
+  w.zero_row_words = packed.padded_n() * bits_of(packed.type) / 32;
+  w.scales = packed.scales;
+  w.scale_row = packed.padded_n();
+  w.scale_type = packed.scale_type;
+  w.per_column = packed.per_column();
+  w.steps = ceil_div(problem.k, kStepRows);
+  w.group_steps = group_steps_of(problem);
+  const std::int64_t blocks = ceil_div(ceil_div(problem.n, kBlockColumns), space.stream_blocks);
+  for (job.row0 = 0; job.row0 < problem.m; job.row0 += job.rows) {
+    job.rows = static_cast<int>(std::min<std::int64_t>(rows, problem.m - job.row0));
+    job.tiles = static_cast<int>(ceil_div(job.rows, stream ? arithmetic.stream_rows : arithmetic.tile_rows));
+    pack_rows(job);
+    const std::int64_t items = blocks * std::min(space.row_parts, job.tiles);
+    std::atomic<std::int64_t> next{0};
+    call.parallel.run(std::min<std::int64_t>(space.slots, items), [&](std::int64_t slot) {
+      for (std::int64_t item = next.fetch_add(1); item < items; item = next.fetch_add(1)) {
+        multiply_item(job, static_cast<int>(slot), item);
+      }
+    });
+  }
+  return {};
+}
+
+}  // namespace billfish::cpu
