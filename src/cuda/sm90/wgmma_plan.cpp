@@ -118,6 +118,14 @@ gemm::Plan plan_of(const gemm::Problem& p, const gemm::DeviceFacts& device, int 
 
 }  // namespace wgmma
 
-const gemm::Implementation sm90{"sm90", DeviceKind::cuda, wgmma::why_not, wgmma::plan, wgmma::run};
+const gemm::Implementation sm90{
+    "sm90",
+    DeviceKind::cuda,
+    wgmma::why_not,
+    wgmma::plan,
+    wgmma::run,
+    {"fine_groups"},
+    {"wgmma::run (cuda/sm90/wgmma_launch.cu)", "wgmma_gemm (cuda/sm90/wgmma_gemm.cuh)", "ptx::wgmma (cuda/ptx/wgmma.cuh)"},
+};
 
 }  // namespace billfish::cuda
