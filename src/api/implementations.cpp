@@ -74,11 +74,14 @@ Status read_problem(const billfish_problem* given, gemm::Problem& out) {
   BILLFISH_RETURN_IF_ERROR(not_negative("problem->n", p.n));
   BILLFISH_RETURN_IF_ERROR(not_negative("problem->k", p.k));
   BILLFISH_RETURN_IF_ERROR(not_negative("problem->threads", p.threads));
-  // Beyond that, a plan's own products of sizes could overflow; no array of such a side exists.
+  // As for the arrays of a call, whose bytes must be countable: no plan's own products of sizes can overflow then.
   constexpr std::int64_t kLargestSide = std::int64_t{1} << 40;
-  if (p.m > kLargestSide || p.n > kLargestSide || p.k > kLargestSide) {
+  constexpr double kLargestArray = 0x1p59;
+  const auto m = static_cast<double>(p.m), n = static_cast<double>(p.n), k = static_cast<double>(p.k);
+  if (p.m > kLargestSide || p.n > kLargestSide || p.k > kLargestSide || m * n > kLargestArray || m * k > kLargestArray ||
+      n * k > kLargestArray) {
     return invalid_argument("problem->m, n and k are " + std::to_string(p.m) + ", " + std::to_string(p.n) + " and " + std::to_string(p.k) +
-                            "; supported are sides up to 2^40");
+                            "; supported are sides up to 2^40 and arrays of up to 2^59 elements");
   }
   if (p.group < -1 || p.group == 0) {
     return invalid_argument("problem->group is " + std::to_string(p.group) +
