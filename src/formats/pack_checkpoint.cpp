@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+// Any readable checkpoint -> the same one with its layers in Marlin bytes. packed_metadata.hpp says what the result looks like.
+#include <map>
+
+#include "formats/convert.hpp"
+#include "formats/convert_steps.hpp"
+#include "formats/kept_parts.hpp"
+#include "formats/load.hpp"
+#include "formats/open_checkpoint.hpp"
+#include "formats/output.hpp"
+#include "formats/packed_metadata.hpp"
+#include "formats/tensor_writer.hpp"
+#include "formats/text.hpp"
+
+namespace billfish::formats {
+namespace {
+
+struct LayerPlan {
+  const Layer* layer = nullptr;
+  PackedBytes bytes;
+  Kept kept;
+  MatrixShape shape;  // with the type that the zeros decided
+  Format format = Format::gptq_v1;
+};
+
+class Packing {
+ public:
+  Packing(const OpenCheckpoint& checkpoint, const ConvertOptions& options)
+      : model_(checkpoint.model), recognised_(checkpoint.recognised), options_(options) {}
+
+  Status choose_layers(const std::string& why) {
+    std::size_t packed = 0;
+    for (const Layer& layer : recognised_.layers) {
+      packed += layer.packed;
+      if (layer.packed || (options_.want_layer && options_.want_layer(options_.user, layer.info.name.c_str()) == 0)) continue;
+      if (!layer.info.supported) {
+        if (options_.skip_unsupported) continue;
+        return unsupported(text("layer ", quote(layer.info.name), ": ", layer.info.reason));
+      }
+      BILLFISH_RETURN_IF_ERROR(about_layer(plan_layer(layer), layer.info.name));
+    }
+    if (!plans_.empty()) return {};
+    if (recognised_.layers.empty()) return unsupported(text(quote(model_.path), " has no quantised layers (", why, ")"));
+    if (packed == recognised_.layers.size()) return unsupported(text(quote(model_.path), " is packed already"));
+    return bad_input(text(quote(model_.path), ": none of its ", recognised_.layers.size(), " layers is both wanted and supported"));
+  }
+
+  Status write(const std::string& out) {
+    StagedOutput output;
+    BILLFISH_RETURN_IF_ERROR(output.begin(out, model_.is_directory));
+    TensorWriter writer(output);
+    for (std::size_t s = 0; s < model_.shards.size(); ++s) BILLFISH_RETURN_IF_ERROR(writer.add(plan_file(s)));
+    BILLFISH_RETURN_IF_ERROR(writer.create_all());
+    Progress progress{options_.progress, options_.user, 0, total_bytes(model_)};
+    for (std::size_t s = 0; s < model_.shards.size(); ++s) BILLFISH_RETURN_IF_ERROR(write_shard(s, writer, progress));
+    BILLFISH_RETURN_IF_ERROR(writer.finish());
+    if (model_.is_directory) BILLFISH_RETURN_IF_ERROR(write_texts(output, writer, progress));
+    return output.commit();
+  }
+
+ private:
+  Status plan_layer(const Layer& layer) {
+    Copies copies;
+    Result<QuantizedMatrix> matrix = load_layer(model_, layer, copies);
+    if (!matrix.ok()) return matrix.status();
+    Result<PackedBytes> bytes = options_.functions.sizes(*matrix);
+    if (!bytes.ok()) return bytes.status();
+    LayerPlan plan{&layer, *bytes, parts_to_keep(model_, layer, *matrix), *matrix, matrix->format};
+    for (const Part& part : layer.parts) {
+      if (part.role == Role::other) continue;
+      by_tensor_[part.place.tensor] = plans_.size();
+      model_.drop(part.place);
+    }
+    plans_.push_back(plan);
+    return {};
+  }
+
+  const LayerPlan* plan_of(const Tensor& tensor) const {
+    const auto found = by_tensor_.find(&tensor);
+    return found == by_tensor_.end() ? nullptr : &plans_[found->second];
+  }
+  static bool is_codes(const LayerPlan& plan, const Tensor& tensor) { return plan.layer->part(Role::codes)->place.tensor == &tensor; }
+
+  // The tensors that a layer becomes.
+  static void add_tensors(const LayerPlan& plan, std::vector<TensorInfo>& tensors) {
+    const std::string& name = plan.layer->info.name;
+    const MatrixShape& shape = plan.shape;
+    const int bits = bits_of(shape.type);
+    const auto add = [&](std::string_view suffix, std::string_view dtype, std::vector<std::int64_t> extents, std::int64_t bytes) {
+      if (bytes > 0) tensors.push_back({tensor_name(name, suffix), std::string(dtype), std::move(extents), bytes});
+    };
+    add("qweight", "I32", {shape.padded_k() / 16, shape.padded_n() * bits / 2}, plan.bytes.codes);
+    add("scales", dtype_name(shape.scale_type), {shape.groups(), shape.padded_n()}, plan.bytes.scales);
+    add("qzeros", "I32", {shape.groups(), shape.padded_n() * bits / 32}, plan.bytes.zeros);
+    add("perm", "I32", {shape.k}, plan.bytes.perm);
+    add("g_idx", "I32", {shape.k}, plan.bytes.g_idx);
+    if (const Part* bias = plan.layer->part(Role::bias)) add("bias", bias->place.tensor->dtype, {shape.n}, bias->place.tensor->bytes);
+    add("weight_shape", "I64", {2}, 16);
+    const auto keep = [&](bool kept, Role role) {
+      if (!kept) return;
+      const Part& part = *plan.layer->part(role);
+      tensors.push_back(*part.place.tensor);
+      tensors.back().name = source_tensor_name(name, part.suffix);
+    };
+    keep(plan.kept.zeros, Role::zeros);
+    keep(plan.kept.g_idx, Role::g_idx);
+    if (plan.kept.tail) {
+      tensors.push_back({source_tensor_name(name, plan.layer->part(Role::codes)->suffix), "I32", {shape.n}, shape.n * 4});
+    }
+  }
+
+  NewFile plan_file(std::size_t s) const {
+    const Shard& shard = model_.shards[s];
+    NewFile file;
+    file.name = shard.name;
+    PackedLayers layers;
+    bool changed = false;
+    for (const Tensor& tensor : shard.header.tensors) {
+      const LayerPlan* plan = plan_of(tensor);
+      if (!plan) {
+        file.tensors.push_back(tensor);
+        continue;
+      }
+      changed = true;
+      if (!is_codes(*plan, tensor)) continue;
+      add_tensors(*plan, file.tensors);
+      layers[plan->layer->info.name] = {plan->format, plan->layer->info.group};
+    }
+    for (const Layer& layer : recognised_.layers) {
+      if (layer.packed && layer.part(Role::codes)->place.shard == s) layers[layer.info.name] = recognised_.packed.find(layer.info.name)->second;
+    }
+    for (const auto& [key, value] : shard.header.metadata) {
+      if (key != kPackedKey) file.metadata.emplace_back(key, value);
+    }
+    if (!layers.empty()) file.metadata.emplace_back(kPackedKey, write_packed_metadata(layers));
+    if (changed && !shard.header.find_metadata(kSourceHeaderKey)) {
+      const std::string_view json(reinterpret_cast<const char*>(shard.map.bytes().data()) + 8, static_cast<std::size_t>(shard.header.data_begin - 8));
+      file.metadata.emplace_back(kSourceHeaderKey, json);
+    }
+    return file;
+  }
+
+  Status write_shard(std::size_t s, TensorWriter& writer, Progress& progress) {
+    for (const Tensor& tensor : model_.shards[s].header.tensors) {
+      const LayerPlan* plan = plan_of(tensor);
+      if (!plan) {
+        BILLFISH_RETURN_IF_ERROR(writer.copy(tensor.name, model_, {s, &tensor}, progress));
+      } else if (is_codes(*plan, tensor)) {
+        BILLFISH_RETURN_IF_ERROR(about_layer(write_layer(*plan, writer), plan->layer->info.name));
+        BILLFISH_RETURN_IF_ERROR(progress.advance(plan->layer->info.name, plan->layer->info.bytes));
+      }
+    }
+    return {};
+  }
+
+  Status write_layer(const LayerPlan& plan, TensorWriter& writer) {
+    const Layer& layer = *plan.layer;
+    const std::string& name = layer.info.name;
+    Copies copies;
+    Result<QuantizedMatrix> matrix = load_layer(model_, layer, copies);
+    if (!matrix.ok()) return matrix.status();
+    PackedMatrix packed;
+    BILLFISH_RETURN_IF_ERROR(place_packed(buffer_, plan.bytes, packed));
+    const PackedMatrix placed = packed;
+    BILLFISH_RETURN_IF_ERROR(options_.functions.pack(*matrix, packed, options_.parallel));
+    const auto put = [&](std::string_view suffix, const void* data, std::int64_t bytes) {
+      return bytes > 0 ? writer.write(tensor_name(name, suffix), data, bytes) : Status();
+    };
+    BILLFISH_RETURN_IF_ERROR(put("qweight", placed.codes, plan.bytes.codes));
+    BILLFISH_RETURN_IF_ERROR(put("scales", placed.scales, plan.bytes.scales));
+    BILLFISH_RETURN_IF_ERROR(put("qzeros", placed.zeros, plan.bytes.zeros));
+    BILLFISH_RETURN_IF_ERROR(put("perm", placed.perm, plan.bytes.perm));
+    BILLFISH_RETURN_IF_ERROR(put("g_idx", placed.g_idx, plan.bytes.g_idx));
+    if (const Part* bias = layer.part(Role::bias)) BILLFISH_RETURN_IF_ERROR(put("bias", model_.data(bias->place), bias->place.tensor->bytes));
+    const std::int64_t numbers[2] = {matrix->n, matrix->k};
+    BILLFISH_RETURN_IF_ERROR(put("weight_shape", numbers, 16));
+    const auto keep = [&](bool kept, Role role) {
+      if (!kept) return Status();
+      const Part& part = *layer.part(role);
+      return writer.write(source_tensor_name(name, part.suffix), model_.data(part.place), part.place.tensor->bytes);
+    };
+    BILLFISH_RETURN_IF_ERROR(keep(plan.kept.zeros, Role::zeros));
+    BILLFISH_RETURN_IF_ERROR(keep(plan.kept.g_idx, Role::g_idx));
+    if (plan.kept.tail) {
+      const std::vector<std::uint32_t> tail = read_tail(*matrix, matrix->format, matrix->codes);
+      BILLFISH_RETURN_IF_ERROR(writer.write(source_tensor_name(name, layer.part(Role::codes)->suffix), tail.data(), matrix->n * 4));
+    }
+    for (const Part& part : layer.parts) model_.drop(part.place);
+    return {};
+  }
+
+  Status write_texts(StagedOutput& output, const TensorWriter& writer, Progress& progress) {
+    std::set<std::string> written;
+    for (const Shard& shard : model_.shards) written.insert(shard.name);
+    for (const WrittenConfig& config : wrap_configs(model_, format_name(plans_.front().format))) {
+      BILLFISH_RETURN_IF_ERROR(output.write_text(config.name, config.content));
+      written.insert(config.name);
+    }
+    if (!model_.index_name.empty()) {
+      BILLFISH_RETURN_IF_ERROR(output.write_text(model_.index_name, rewrite_index(model_, writer)));
+      written.insert(model_.index_name);
+    }
+    return copy_other_files(model_, output, written, progress);
+  }
+
+  const Model& model_;
+  const Recognised& recognised_;
+  const ConvertOptions& options_;
+  std::vector<LayerPlan> plans_;
+  std::map<const Tensor*, std::size_t> by_tensor_;
+  Buffer buffer_;
+};
+
+}  // namespace
+
+Status pack_checkpoint(const std::string& in, const std::string& out, const ConvertOptions& options) {
+  Result<std::unique_ptr<OpenCheckpoint>> checkpoint = OpenCheckpoint::open(in);
+  if (!checkpoint.ok()) return checkpoint.status();
+  BILLFISH_RETURN_IF_ERROR(check_paths((*checkpoint)->model, out));
+  Packing packing(**checkpoint, options);
+  BILLFISH_RETURN_IF_ERROR(packing.choose_layers((*checkpoint)->why()));
+  return packing.write(out);
+}
+
+}  // namespace billfish::formats
