@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The three entries of the list in gemm/registry.cpp: which problems each runs, its plan, its run. Calls plan.cpp and run.cpp.
+#include <algorithm>
 #include <string>
 
 #include "core/integers.hpp"
@@ -56,9 +57,10 @@ gemm::Plan plan(const gemm::Problem& p, const gemm::DeviceFacts&) {
   const Workspace w = choose_workspace(p, Set::kTable);
   gemm::Plan result;
   result.implementation = &Set::self();
-  result.policy = arithmetic_index(p, w.stream);
+  result.policy = arithmetic_index(p);
   const Arithmetic& arithmetic = Set::kTable[result.policy];
-  result.policy_name = arithmetic.name;
+  const Kernels& kernels = w.stream ? arithmetic.stream : arithmetic.tile;
+  result.policy_name = kernels.name;
   result.tile_m = static_cast<int>(ceil_div(w.rows, w.tiles));
   result.tile_n = kBlockColumns;
   result.tile_k = kChunkSteps * kStepRows;
@@ -66,7 +68,7 @@ gemm::Plan plan(const gemm::Problem& p, const gemm::DeviceFacts&) {
   result.blocks = ceil_div(ceil_div(p.n, kBlockColumns), w.stream_blocks) * w.row_parts;
   result.workspace_bytes = w.bytes;
   // One accumulator takes a chunk; one of C takes all chunks, and the stream kernels add up to four partial sums.
-  result.chain = arithmetic.chain_a_step * kChunkSteps + w.chunks + 4;
+  result.chain = std::max(kernels.chain_a_step, arithmetic.tile.chain_a_step) * kChunkSteps + w.chunks + 4;
   result.detail[0] = w.stream ? 1 : 0;
   result.detail[1] = w.rows;
   result.detail[2] = w.slots;

@@ -42,9 +42,9 @@ struct PackArgs {
   std::int64_t steps = 0, group_steps = 0;
   std::uint32_t* out = nullptr;        // of this tile
   float* row_scales = nullptr;         // int8: [chunks][row_stride]
-  float* row_sums = nullptr;           // likewise: sums of the quantised activations of a chunk
+  float* row_sums = nullptr;           // likewise: sums of the activations of a chunk as they are multiplied
   std::int64_t row_stride = 0;
-  std::uint8_t* not_finite = nullptr;  // int8: [rows], set to 1 where a row holds an infinity or NaN
+  std::uint8_t* unusual = nullptr;     // [rows], set to 1 where a row holds what the arithmetic cannot take; the caller clears it
 };
 
 struct BlockArgs {
@@ -76,24 +76,27 @@ using PackFn = void (*)(const PackArgs&);
 // and the caller computes these columns again, exactly.
 using BlockFn = bool (*)(const BlockArgs&);
 
-// One way to do arithmetic: kernels for every weight type, indexed by WeightType.
-struct Arithmetic {
-  const char* name;          // for `explain`
-  int words_a_row_step;      // packed words of A, a row and step, in tiles (streamed: times 4 or 8, the replication)
-  int stream_rows;           // rows of the largest stream tile
-  int tile_rows;
-  int chain_a_step;          // f32 additions that one accumulator of a tile kernel takes in a step; 0: integer sums
-  std::int64_t panel_words;  // of one panel of kChunkSteps steps
-  bool quantizes;            // activations to int8: row_scales and row_sums are needed
-  PackFn pack_stream[2];     // 4-bit, 8-bit
-  PackFn pack_tile;
-  BlockFn stream[4];
-  BlockFn tile[4];
+// One way to do arithmetic with few rows or many: kernels for every weight type, indexed by WeightType.
+struct Kernels {
+  const char* name;        // for `explain`
+  int words_a_row_step;    // packed words of A, a row and step (streamed: times 4 or 8, the replication)
+  int tile_rows;           // rows of the largest tile
+  int chain_a_step;        // products that one f32 accumulator takes in a step; 0: integer sums
+  std::int64_t panel_words;  // of one panel; 0 for stream kernels
+  bool quantizes;          // activations to int8: row_scales are needed
+  bool sums_rows;          // zeros are subtracted after the sum: row_sums are needed
+  bool screens;            // some activations are beyond it: `unusual` is needed
+  PackFn pack[2];          // 4-bit, 8-bit weights
+  BlockFn block[4];
 };
 
-// [0] full, [1] bf16, [2] int8; [3] what full uses in tiles, where that differs.
-extern const Arithmetic kScalarArithmetic[4];
-extern const Arithmetic kAvx2Arithmetic[4];
-extern const Arithmetic kAvx512Arithmetic[4];
+struct Arithmetic {
+  Kernels stream, tile;
+};
+
+// Indexed by Precision. Tile kernels of full and bf16 take any activation; what stream kernels cannot take goes there.
+extern const Arithmetic kScalarArithmetic[3];
+extern const Arithmetic kAvx2Arithmetic[3];
+extern const Arithmetic kAvx512Arithmetic[3];
 
 }  // namespace billfish::cpu

@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include "cpu/kernel/float32.hpp"
+#include "cpu/kernel/float32_sums.hpp"
 #include "cpu/kernel/int16_pairs.hpp"
 #include "cpu/kernel/table.hpp"
 
@@ -31,22 +32,24 @@ struct Tuned : Base {
   static constexpr int kTileVectors = 2;
   template <class C>
   static constexpr int stream_columns(int rows) {
-    return C::kBits == 4 ? (rows == 1 ? 2 : 1) : (rows == 1 ? 4 : 2);
+    const int sums = 8 / C::kHalves;  // eight sums; masks and activations are memory operands
+    return rows == 1 ? sums : rows == 2 ? sums / 2 : C::kHalves == 2 ? 1 : 2;
   }
   [[gnu::always_inline]] static Avx2::F fma(Avx2::F a, Avx2::F b, Avx2::F c) { return Avx2::multiply_add(a, b, c); }
 };
 
 using Full = Tuned<Float32<Avx2, false>>;
 using Rounded = Tuned<Float32<Avx2, true>>;
+using FullSums = Tuned<Float32Sums<Avx2, false>>;
+using RoundedSums = Tuned<Float32Sums<Avx2, true>>;
 using Int8 = Tuned<Int16Pairs<Avx2>>;
 
 }  // namespace
 
-constinit const Arithmetic kAvx2Arithmetic[4] = {
-    arithmetic<Avx2, Full, Full>("f32"),
-    arithmetic<Avx2, Full, Rounded>("f32, activations rounded to bf16"),
-    arithmetic<Avx2, Int8, Int8>("int16 pairs"),
-    arithmetic<Avx2, Full, Full>("f32"),
+constinit const Arithmetic kAvx2Arithmetic[3] = {
+    {stream_kernels<Avx2, FullSums, FullSums>("f32, zeros after the sum"), tile_kernels<Avx2, Full, Full>("f32")},
+    {stream_kernels<Avx2, FullSums, RoundedSums>("f32 of bf16, zeros after the sum"), tile_kernels<Avx2, Full, Rounded>("f32 of bf16")},
+    {stream_kernels<Avx2, Int8, Int8>("int16 pairs"), tile_kernels<Avx2, Int8, Int8>("int16 pairs")},
 };
 
 }  // namespace billfish::cpu
@@ -54,7 +57,7 @@ constinit const Arithmetic kAvx2Arithmetic[4] = {
 #else
 
 namespace billfish::cpu {
-constinit const Arithmetic kAvx2Arithmetic[4] = {};  // not an x86 machine: facts() never offers it
+constinit const Arithmetic kAvx2Arithmetic[3] = {};  // not an x86 machine: facts() never offers it
 }  // namespace billfish::cpu
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/kernels.hpp"
 namespace billfish::cpu {
-constinit const Arithmetic kAvx512Arithmetic[4] = {};
+constinit const Arithmetic kAvx512Arithmetic[3] = {};
 }

@@ -3,6 +3,7 @@
 #include "core/half.hpp"
 #include "cpu/kernels.hpp"
 #include "cpu/kernel/float32.hpp"
+#include "cpu/kernel/float32_sums.hpp"
 #include "cpu/kernel/int16_pairs.hpp"
 #include "cpu/kernel/table.hpp"
 
@@ -50,15 +51,16 @@ struct Tuned : Base {
 
 using Full = Tuned<Float32<Portable, false>>;
 using Rounded = Tuned<Float32<Portable, true>>;
+using FullSums = Tuned<Float32Sums<Portable, false>>;
+using RoundedSums = Tuned<Float32Sums<Portable, true>>;
 using Int8 = Tuned<Int16Pairs<Portable>>;
 
 }  // namespace
 
-constinit const Arithmetic kScalarArithmetic[4] = {
-    arithmetic<Portable, Full, Full>("f32"),
-    arithmetic<Portable, Full, Rounded>("f32, activations rounded to bf16"),
-    arithmetic<Portable, Int8, Int8>("int16 pairs"),
-    arithmetic<Portable, Full, Full>("f32"),
+constinit const Arithmetic kScalarArithmetic[3] = {
+    {stream_kernels<Portable, FullSums, FullSums>("f32, zeros after the sum"), tile_kernels<Portable, Full, Full>("f32")},
+    {stream_kernels<Portable, FullSums, RoundedSums>("f32 of bf16, zeros after the sum"), tile_kernels<Portable, Full, Rounded>("f32 of bf16")},
+    {stream_kernels<Portable, Int8, Int8>("int16 pairs"), tile_kernels<Portable, Int8, Int8>("int16 pairs")},
 };
 
 }  // namespace billfish::cpu

@@ -26,49 +26,47 @@ std::int64_t group_steps_of(const gemm::Problem& p) {
   return p.group >= p.k ? std::max<std::int64_t>(1, ceil_div(p.k, kStepRows)) : p.group / kStepRows;
 }
 
-int arithmetic_index(const gemm::Problem& p, bool stream) {
-  switch (p.precision) {
-    case Precision::bf16: return 1;
-    case Precision::int8: return 2;
-    case Precision::full: break;
-  }
-  if (p.a == ElementType::bf16) return 1;  // already rounded: the same bits, the cheaper way
-  return stream ? 0 : 3;
+int arithmetic_index(const gemm::Problem& p) {
+  if (p.precision == Precision::full && p.a == ElementType::bf16) return static_cast<int>(Precision::bf16);
+  return static_cast<int>(p.precision);
 }
 
-bool streams(const gemm::Problem& p, const Arithmetic*) { return p.m <= kStreamRows && !p.batch_invariant; }
+bool streams(const gemm::Problem& p) { return p.m <= kStreamRows && !p.batch_invariant; }
 
 Workspace cut(const gemm::Problem& p, const Arithmetic& arithmetic, bool stream, int rows, int slots) {
   Workspace w;
+  const Kernels& kernels = stream ? arithmetic.stream : arithmetic.tile;
   const std::int64_t steps = ceil_div(p.k, kStepRows);
   const std::int64_t blocks = ceil_div(p.n, kBlockColumns);
   w.stream = stream;
   w.rows = rows;
-  w.tiles = static_cast<int>(ceil_div(rows, stream ? arithmetic.stream_rows : arithmetic.tile_rows));
+  w.tiles = static_cast<int>(ceil_div(rows, kernels.tile_rows));
   w.stream_blocks = stream ? static_cast<int>(std::clamp<std::int64_t>(blocks / (4 * slots), 1, kStreamBlocks)) : 1;
   w.row_parts = stream ? 1 : static_cast<int>(std::clamp<std::int64_t>(2 * slots / blocks, 1, w.tiles));
   w.slots = slots;
   w.chunks = chunk_count(steps, group_steps_of(p));
   const int repeat = stream ? bits_of(p.weight) : 1;
-  std::int64_t at = round_up(rows * steps * arithmetic.words_a_row_step * repeat * 4, 64);
-  if (arithmetic.quantizes) {
-    w.row_scales = at;
-    at += round_up(w.chunks * rows * 4, 64);
-    w.row_sums = at;
-    at += round_up(w.chunks * rows * 4, 64);
-    w.not_finite = at;
-    at += round_up(rows, 64);
-  }
+  std::int64_t at = round_up(rows * steps * kernels.words_a_row_step * repeat * 4, 64);
+  const auto take = [&at](bool needed, std::int64_t bytes) {
+    const std::int64_t begin = at;
+    if (needed) at += round_up(bytes, 64);
+    return begin;
+  };
+  w.row_scales = take(kernels.quantizes, w.chunks * rows * 4);
+  w.row_sums = take(kernels.sums_rows, w.chunks * rows * 4);
+  w.unusual = take(kernels.screens, rows);
   w.slot = at;
-  w.panel_bytes = stream ? 0 : arithmetic.panel_words * 4;
+  w.panel_bytes = kernels.panel_words * 4;
   w.slot_bytes = w.panel_bytes + round_up(static_cast<std::int64_t>(w.stream_blocks) * rows * kBlockColumns * 4, 64);
   w.bytes = at + slots * w.slot_bytes + 63;
+  // What the stream kernels cannot take goes through the tile kernels, in the same memory.
+  if (stream) w.bytes = std::max(w.bytes, cut(p, arithmetic, false, rows, slots).bytes);
   return w;
 }
 
 Workspace choose_workspace(const gemm::Problem& p, const Arithmetic* table) {
-  const bool stream = streams(p, table);
-  const Arithmetic& arithmetic = table[arithmetic_index(p, stream)];
+  const bool stream = streams(p);
+  const Arithmetic& arithmetic = table[arithmetic_index(p)];
   const std::int64_t m = std::max<std::int64_t>(p.m, 1);
   int rows = static_cast<int>(stream ? m : std::min<std::int64_t>(m, kRowBlock));
   // Row blocks of equal size, so that the last is not a sliver.

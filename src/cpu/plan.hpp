@@ -19,17 +19,19 @@ struct Workspace {
   int row_parts = 1;        // tile: a row block is cut further where columns alone do not feed all threads
   int slots = 1;            // parts that run at once, each with its own panel and sums
   std::int64_t chunks = 0;
-  std::int64_t a = 0, row_scales = 0, row_sums = 0, not_finite = 0, slot = 0;
+  std::int64_t a = 0, row_scales = 0, row_sums = 0, unusual = 0, slot = 0;
   std::int64_t slot_bytes = 0, panel_bytes = 0;
   std::int64_t bytes = 0;   // all, with room to align
 };
 
-int arithmetic_index(const gemm::Problem&, bool stream);
-bool streams(const gemm::Problem&, const Arithmetic*);
+// Which of a table's arithmetics: its precision, but for bf16 activations, which `full` need not take apart.
+int arithmetic_index(const gemm::Problem&);
+// Few rows, streamed: see kernel/stream.hpp.
+bool streams(const gemm::Problem&);
 std::int64_t group_steps_of(const gemm::Problem&);
 // For `rows` rows in flight and `slots` slots.
 Workspace cut(const gemm::Problem&, const Arithmetic&, bool stream, int rows, int slots);
 // Within problem.workspace_bytes if that is >= 0 and possible; else the smallest there is.
-Workspace choose_workspace(const gemm::Problem&, const Arithmetic*);
+Workspace choose_workspace(const gemm::Problem&, const Arithmetic* table);
 
 }  // namespace billfish::cpu

@@ -19,7 +19,7 @@ namespace {
 constexpr std::int64_t kPackAlone = 32768;
 
 struct Job {
-  const Arithmetic& arithmetic;
+  const Kernels& kernels;
   const Workspace& space;
   const gemm::Problem& problem;
   const gemm::Call& call;
@@ -46,15 +46,13 @@ void pack_tile(const Job& job, int tile) {
   args.steps = job.weights.steps;
   args.group_steps = job.weights.group_steps;
   const int repeat = space.stream ? bits_of(job.problem.weight) : 1;
-  args.out = job.at<std::uint32_t>(space.a) + row * args.steps * job.arithmetic.words_a_row_step * repeat;
-  if (job.arithmetic.quantizes) {
-    args.row_scales = job.at<float>(space.row_scales) + row;
-    args.row_sums = job.at<float>(space.row_sums) + row;
-    args.row_stride = space.rows;
-    args.not_finite = job.at<std::uint8_t>(space.not_finite) + row;
-    std::memset(args.not_finite, 0, static_cast<std::size_t>(args.rows));
-  }
-  (space.stream ? job.arithmetic.pack_stream[wide ? 1 : 0] : job.arithmetic.pack_tile)(args);
+  args.out = job.at<std::uint32_t>(space.a) + row * args.steps * job.kernels.words_a_row_step * repeat;
+  args.row_scales = job.at<float>(space.row_scales) + row;
+  args.row_sums = job.at<float>(space.row_sums) + row;
+  args.row_stride = space.rows;
+  args.unusual = job.at<std::uint8_t>(space.unusual) + row;
+  if (job.kernels.screens) std::memset(args.unusual, 0, static_cast<std::size_t>(args.rows));
+  job.kernels.pack[wide ? 1 : 0](args);
 }
 
 void pack_rows(const Job& job) {
@@ -82,11 +80,9 @@ void multiply_item(const Job& job, int slot, std::int64_t item) {
   args.tile_begin = part * job.tiles / parts;
   args.tile_end = (part + 1) * job.tiles / parts;
   args.a = job.at<std::uint32_t>(space.a);
-  if (job.arithmetic.quantizes) {
-    args.row_scales = job.at<float>(space.row_scales);
-    args.row_sums = job.at<float>(space.row_sums);
-    args.row_stride = space.rows;
-  }
+  args.row_scales = job.at<float>(space.row_scales);
+  args.row_sums = job.at<float>(space.row_sums);
+  args.row_stride = space.rows;
   args.panel = reinterpret_cast<std::uint32_t*>(mine);
   args.sums = reinterpret_cast<float*>(mine + space.panel_bytes);
   args.columns = std::min<std::int64_t>(args.blocks * kBlockColumns, job.problem.n - column);
@@ -101,10 +97,10 @@ void multiply_item(const Job& job, int slot, std::int64_t item) {
   const int last = tile_row(args.tile_end, job.rows, job.tiles);
   args.c = static_cast<char*>(job.call.c) + ((job.row0 + first) * args.ldc + column) * bytes_of(args.c_type);
   const int type = static_cast<int>(job.problem.weight);
-  const bool finite = (space.stream ? job.arithmetic.stream : job.arithmetic.tile)[type](args);
+  const bool finite = job.kernels.block[type](args);
   if (!finite) multiply_exactly(job.problem, job.call, job.row0 + first, job.row0 + last, column, column + args.columns);
-  if (job.arithmetic.quantizes) {
-    const std::uint8_t* flags = job.at<std::uint8_t>(space.not_finite);
+  if (job.kernels.quantizes) {
+    const std::uint8_t* flags = job.at<std::uint8_t>(space.unusual);
     for (int row = first; row < last; ++row) {
       if (flags[row] != 0) {
         multiply_exactly(job.problem, job.call, job.row0 + row, job.row0 + row + 1, column, column + args.columns);
@@ -113,21 +109,33 @@ void multiply_item(const Job& job, int slot, std::int64_t item) {
   }
 }
 
-}  // namespace
+bool any_unusual(const Job& job) {
+  const std::uint8_t* flags = job.at<std::uint8_t>(job.space.unusual);
+  return std::any_of(flags, flags + job.rows, [](std::uint8_t flag) { return flag != 0; });
+}
 
-Status multiply(const Arithmetic* table, const gemm::Plan& plan, const gemm::Problem& problem, const gemm::Call& call) {
-  const bool stream = plan.detail[0] != 0;
-  const Arithmetic& arithmetic = table[plan.policy];
-  const int rows = static_cast<int>(plan.detail[1]);
-  const Workspace space = cut(problem, arithmetic, stream, rows, static_cast<int>(plan.detail[2]));
-  if (call.workspace == nullptr || call.workspace_bytes < space.bytes) {
-    return {Code::workspace_too_small, "workspace is " + std::to_string(call.workspace == nullptr ? 0 : call.workspace_bytes) +
-                                           " bytes; this plan needs " + std::to_string(space.bytes)};
+// All rows with one kind of kernels; false if the activations must go through the other kind.
+bool multiply_rows(Job& job, int rows) {
+  const Workspace& space = job.space;
+  const std::int64_t blocks = ceil_div(ceil_div(job.problem.n, kBlockColumns), space.stream_blocks);
+  for (job.row0 = 0; job.row0 < job.problem.m; job.row0 += job.rows) {
+    job.rows = static_cast<int>(std::min<std::int64_t>(rows, job.problem.m - job.row0));
+    job.tiles = static_cast<int>(ceil_div(job.rows, job.kernels.tile_rows));
+    pack_rows(job);
+    if (job.kernels.screens && !job.kernels.quantizes && any_unusual(job)) return false;
+    const std::int64_t items = blocks * std::min(space.row_parts, job.tiles);
+    std::atomic<std::int64_t> next{0};
+    job.call.parallel.run(std::min<std::int64_t>(space.slots, items), [&](std::int64_t slot) {
+      for (std::int64_t item = next.fetch_add(1); item < items; item = next.fetch_add(1)) {
+        multiply_item(job, static_cast<int>(slot), item);
+      }
+    });
   }
-  const PackedMatrix& packed = *call.weights;
-  Job job{arithmetic, space, problem, call, nullptr, {}};
-  job.memory = reinterpret_cast<char*>(round_up(reinterpret_cast<std::intptr_t>(call.workspace), 64));
-  Weights& w = job.weights;
+  return true;
+}
+
+Weights weights_of(const PackedMatrix& packed, const gemm::Problem& problem) {
+  Weights w;
   w.codes = packed.codes;
   w.row_words = packed.padded_n() * bits_of(packed.type) / 2;
   w.zeros = packed.zeros;
@@ -138,19 +146,30 @@ Status multiply(const Arithmetic* table, const gemm::Plan& plan, const gemm::Pro
   w.per_column = packed.per_column();
   w.steps = ceil_div(problem.k, kStepRows);
   w.group_steps = group_steps_of(problem);
-  const std::int64_t blocks = ceil_div(ceil_div(problem.n, kBlockColumns), space.stream_blocks);
-  for (job.row0 = 0; job.row0 < problem.m; job.row0 += job.rows) {
-    job.rows = static_cast<int>(std::min<std::int64_t>(rows, problem.m - job.row0));
-    job.tiles = static_cast<int>(ceil_div(job.rows, stream ? arithmetic.stream_rows : arithmetic.tile_rows));
-    pack_rows(job);
-    const std::int64_t items = blocks * std::min(space.row_parts, job.tiles);
-    std::atomic<std::int64_t> next{0};
-    call.parallel.run(std::min<std::int64_t>(space.slots, items), [&](std::int64_t slot) {
-      for (std::int64_t item = next.fetch_add(1); item < items; item = next.fetch_add(1)) {
-        multiply_item(job, static_cast<int>(slot), item);
-      }
-    });
+  return w;
+}
+
+}  // namespace
+
+Status multiply(const Arithmetic* table, const gemm::Plan& plan, const gemm::Problem& problem, const gemm::Call& call) {
+  const bool stream = plan.detail[0] != 0;
+  const Arithmetic& arithmetic = table[plan.policy];
+  const int rows = static_cast<int>(plan.detail[1]);
+  const int slots = static_cast<int>(plan.detail[2]);
+  const Workspace space = cut(problem, arithmetic, stream, rows, slots);
+  if (call.workspace == nullptr || call.workspace_bytes < space.bytes) {
+    return {Code::workspace_too_small, "workspace is " + std::to_string(call.workspace == nullptr ? 0 : call.workspace_bytes) +
+                                           " bytes; this plan needs " + std::to_string(space.bytes)};
   }
+  char* const memory = reinterpret_cast<char*>(round_up(reinterpret_cast<std::intptr_t>(call.workspace), 64));
+  const Weights weights = weights_of(*call.weights, problem);
+  if (stream) {
+    Job job{arithmetic.stream, space, problem, call, memory, weights};
+    if (multiply_rows(job, rows)) return {};
+  }
+  const Workspace tile_space = cut(problem, arithmetic, false, rows, slots);
+  Job job{arithmetic.tile, tile_space, problem, call, memory, weights};
+  multiply_rows(job, rows);
   return {};
 }
 

@@ -73,7 +73,7 @@ template <class Isa>
   std::uint32_t bits = 0;
   for (int i = 0; i < 8; ++i) bits = largest[i] > bits ? largest[i] : bits;
   if (bits >= 0x7f800000u) {
-    args.not_finite[row] = 1;
+    args.unusual[row] = 1;
     return {0.0f, 0.0f};
   }
   float peak;
@@ -82,25 +82,43 @@ template <class Isa>
   return {peak / 127.0f, 127.0f / peak};
 }
 
+// Outside 2^-96 <= |a| < 2^96, zero apart: what arithmetic that scales activations by powers of two must not be given.
+[[gnu::always_inline]] inline bool unusual(const float* a) {
+  using U = Lanes<8>::U;
+  U found{};
+  for (int i = 0; i < kStepRows; i += 8) {
+    const U magnitude = load<U>(a + i) & 0x7fffffffu;
+    found |= (U)(magnitude >= 0x6f800000u) | ((U)(magnitude < 0x0f800000u) & (U)(magnitude != 0u));
+  }
+  std::uint32_t any = 0;
+  for (int i = 0; i < 8; ++i) any |= found[i];
+  return any != 0;
+}
+
+// kRepeat: 0 for tiles, else the words of a k pair: 4 or 8.
 template <class Arith, class Isa, int kRepeat>
 void pack_rows(const PackArgs& args) {
   constexpr int kDwords = Arith::kSlots * Arith::kParts * 4;
   constexpr int kVector = Arith::kLanes;
+  constexpr bool kSums = Arith::kQuantizes || Arith::kZeroAfterSum;  // something is kept for every chunk
   constexpr int kPairs = kRepeat == 0 ? 1 : kVector / (kRepeat == 0 ? 1 : kRepeat);  // k pairs a vector
   for (int row = 0; row < args.rows; ++row) {
     std::int64_t chunk = 0, chunk_end = 0, group_end = 0;
     Quantized q;
-    float sum = 0;
+    alignas(32) float sums[8] = {};
     for (std::int64_t step = 0; step < args.steps; ++step) {
       if constexpr (Arith::kQuantizes) {
         if (step == group_end) {
           group_end = step + args.group_steps < args.steps ? step + args.group_steps : args.steps;
           q = quantize_group<Isa>(args, row, step, group_end);
         }
+      }
+      if constexpr (kSums) {
         if (step == chunk_end) {
+          if (step == group_end) group_end = step + args.group_steps < args.steps ? step + args.group_steps : args.steps;
           chunk_end = step + kChunkSteps < group_end ? step + kChunkSteps : group_end;
-          args.row_scales[chunk * args.row_stride + row] = q.scale;
-          sum = 0;
+          if constexpr (Arith::kQuantizes) args.row_scales[chunk * args.row_stride + row] = q.scale;
+          for (float& s : sums) s = 0;
         }
       }
       alignas(64) float a[kStepRows];
@@ -109,14 +127,21 @@ void pack_rows(const PackArgs& args) {
       if constexpr (Arith::kQuantizes) {
         if (q.inverse == 0.0f) std::memset(a, 0, sizeof a);
       }
-      Arith::pack(a, q.inverse, dwords);
-      if constexpr (Arith::kQuantizes && Arith::kZeroAfterSum) {
-        for (int i = 0; i < kStepRows; ++i) {  // the rounding of pack() again: adding 1.5 * 2^23 rounds to an integer
-          sum += (a[i] * q.inverse + 12582912.0f) - 12582912.0f;
-        }
+      Arith::template pack<kRepeat>(a, q.inverse, dwords);
+      if constexpr (Arith::kScreens) {
+        if (unusual(a)) args.unusual[row] = 1;
       }
-      if constexpr (Arith::kQuantizes) {
-        if (step + 1 == chunk_end) args.row_sums[chunk++ * args.row_stride + row] = sum;
+      if constexpr (Arith::kZeroAfterSum) {
+        Arith::template add_to_sums<kRepeat>(a, q.inverse, dwords, sums);
+      }
+      if constexpr (kSums) {
+        if (step + 1 == chunk_end) {
+          if constexpr (Arith::kZeroAfterSum) {
+            const float total = ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+            args.row_sums[chunk * args.row_stride + row] = total;
+          }
+          ++chunk;
+        }
       }
       if constexpr (kRepeat == 0) {
         std::uint32_t* out = args.out + step * kDwords * args.rows + row;

@@ -32,6 +32,7 @@ struct Float32 {
   static constexpr int kParts = 1;
   static constexpr bool kQuantizes = false;
   static constexpr bool kZeroAfterSum = false;
+  static constexpr bool kScreens = false;
 
   template <class C>
   struct Zero {
@@ -61,25 +62,28 @@ struct Float32 {
     return result;
   }
 
-  // out[h * kSlots + slot].
+  struct Fields {
+    U half[2];
+  };
   template <class C>
-  [[gnu::always_inline]] static void decode(U words, const Zero<C>& zero, Weight* out) {
-    const U half[2] = {words, words >> 16};
-#pragma GCC unroll 2
-    for (int odd = 0; odd < 2; ++odd) {
-#pragma GCC unroll 4
-      for (int field = 0; field < C::kFields; ++field) {
-        const U bits = (half[odd] & mask<C>(field)) | magic(C::kBits, field);
-        const int h = field / 2, upper = field % 2;
-        out[h * kSlots + odd + 2 * upper] = (F)bits - zero.under[field];
-      }
-    }
+  [[gnu::always_inline]] static Fields fields(U words, const Zero<C>&) {
+    return {{words, words >> 16}};
+  }
+  template <class C>
+  [[gnu::always_inline]] static Weight weight(const Fields& f, const Zero<C>& zero, int h, int slot) {
+    const int field = 2 * h + slot / 2;
+    const U bits = (f.half[slot % 2] & mask<C>(field)) | magic(C::kBits, field);
+    return (F)bits - zero.under[field];
   }
 
   [[gnu::always_inline]] static Sum dot(Sum sum, Weight w, U a) { return Isa::multiply_add(w, (F)a, sum); }
-  [[gnu::always_inline]] static F to_float(Sum sum) { return sum; }
+  template <class C>
+  [[gnu::always_inline]] static F to_float(Sum sum) {
+    return sum;
+  }
 
   // 16 activations in k order -> dwords[slot * 4 + p].
+  template <int kBits>
   [[gnu::always_inline]] static void pack(const float* a, float, std::uint32_t* dwords) {
 #pragma GCC unroll 16
     for (int slot = 0; slot < kSlots; ++slot) {

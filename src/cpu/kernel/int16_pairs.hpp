@@ -29,6 +29,7 @@ struct Int16Pairs {
   static constexpr int kParts = 1;
   static constexpr bool kQuantizes = true;
   static constexpr bool kZeroAfterSum = false;
+  static constexpr bool kScreens = false;
 
   template <class C>
   struct Zero {
@@ -50,19 +51,26 @@ struct Int16Pairs {
     return result;
   }
 
+  struct Fields {
+    U words;
+  };
   template <class C>
-  [[gnu::always_inline]] static void decode(U words, const Zero<C>& zero, Weight* out) {
+  [[gnu::always_inline]] static Fields fields(U words, const Zero<C>&) {
+    return {words};
+  }
+  template <class C>
+  [[gnu::always_inline]] static Weight weight(const Fields& f, const Zero<C>& zero, int h, int slot) {
     constexpr std::uint32_t kMask = C::kBits == 4 ? 0x000f000fu : 0x00ff00ffu;
-#pragma GCC unroll 4
-    for (int field = 0; field < C::kFields; ++field) {
-      const int h = field / 2, upper = field % 2;
-      out[h * kSlots + upper] = Isa::subtract16((words >> (C::kBits * field)) & kMask, zero.both[h]);
-    }
+    return Isa::subtract16((f.words >> (C::kBits * (2 * h + slot))) & kMask, zero.both[h]);
   }
 
   [[gnu::always_inline]] static Sum dot(Sum sum, Weight w, U a) { return sum + Isa::multiply_pairs(w, a); }
-  [[gnu::always_inline]] static F to_float(Sum sum) { return __builtin_convertvector(sum, F); }
+  template <class C>
+  [[gnu::always_inline]] static F to_float(Sum sum) {
+    return __builtin_convertvector(sum, F);
+  }
 
+  template <int kBits>
   [[gnu::always_inline]] static void pack(const float* a, float inverse, std::uint32_t* dwords) {
 #pragma GCC unroll 8
     for (int i = 0; i < 8; ++i) {

@@ -40,10 +40,13 @@ template <class Arith, class C, int kRows, int kColumns>
     for (int v = 0; v < kVectors; ++v) {
 #pragma GCC unroll 8
       for (int j = 0; j < kColumns; ++j) {
-        typename Arith::Weight w[C::kHalves * Arith::kSlots];
-        Arith::template decode<C>(load<U>(words + (j * kVectors + v) * kLanes), zero[C::kZeros ? j : 0], w);
+        const auto& z = zero[C::kZeros ? j : 0];
+        const auto fields = Arith::template fields<C>(load<U>(words + (j * kVectors + v) * kLanes), z);
 #pragma GCC unroll 4
         for (int slot = 0; slot < Arith::kSlots; ++slot) {
+          typename Arith::Weight w[C::kHalves];
+#pragma GCC unroll 2
+          for (int h = 0; h < C::kHalves; ++h) w[h] = Arith::template weight<C>(fields, z, h, slot);
 #pragma GCC unroll 2
           for (int part = 0; part < Arith::kParts; ++part) {
 #pragma GCC unroll 4
@@ -52,7 +55,7 @@ template <class Arith, class C, int kRows, int kColumns>
 #pragma GCC unroll 2
               for (int h = 0; h < C::kHalves; ++h) {
                 Sum& s = sum[row][j * C::kHalves + h];
-                s = Arith::dot(s, w[h * Arith::kSlots + slot], av);
+                s = Arith::dot(s, w[h], av);
               }
             }
           }
@@ -67,7 +70,7 @@ template <class Arith, class C, int kRows, int kColumns>
 #pragma GCC unroll 8
     for (int i = 0; i < kSums / kPairs; ++i) {
       const int at = 8 * j0 + i * kLanes;
-      F value = Arith::to_float(sum_pairs<kPairs>(&sum[row][i * kPairs]));
+      F value = Arith::template to_float<C>(sum_pairs<kPairs>(&sum[row][i * kPairs]));
       if constexpr (Arith::kZeroAfterSum) value -= load<F>(tables.zeros_f32 + at) * row_sums[row];
       if constexpr (Arith::kQuantizes) value *= row_scales[row];
       float* to = sums + row * kBlockColumns + at;
@@ -77,7 +80,7 @@ template <class Arith, class C, int kRows, int kColumns>
 }
 
 template <class Arith, class C, int kRows>
-void stream_chunk(const std::uint32_t* codes, std::int64_t row_words, std::int64_t ahead, std::int64_t steps, const std::uint32_t* a,
+[[gnu::noinline]] void stream_chunk(const std::uint32_t* codes, std::int64_t row_words, std::int64_t ahead, std::int64_t steps, const std::uint32_t* a,
                   const GroupTables& tables, const float* row_scales, const float* row_sums, float* sums) {
   constexpr int kColumns = Arith::template stream_columns<C>(kRows);
 #pragma GCC unroll 1

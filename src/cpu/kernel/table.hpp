@@ -9,29 +9,43 @@
 namespace billfish::cpu {
 namespace {
 
+template <class Isa, class Arith>
+constexpr Kernels common_facts(const char* name) {
+  Kernels k{};
+  k.name = name;
+  k.words_a_row_step = Arith::kSlots * Arith::kParts * 4;
+  k.chain_a_step = Arith::kQuantizes ? 0 : 16 * Arith::kParts;
+  k.quantizes = Arith::kQuantizes;
+  k.sums_rows = Arith::kZeroAfterSum;
+  k.screens = Arith::kScreens || Arith::kQuantizes;
+  return k;
+}
+
 // Pack says how activations enter (it may round them); Arith says how they are multiplied.
 template <class Isa, class Arith, class Pack>
-constexpr Arithmetic arithmetic(const char* name) {
-  Arithmetic a{};
-  a.name = name;
-  a.words_a_row_step = Arith::kSlots * Arith::kParts * 4;
-  a.stream_rows = 4;
-  a.tile_rows = Arith::kTileRows;
-  a.chain_a_step = Arith::kQuantizes ? 0 : 16 * Arith::kParts;
-  a.panel_words = static_cast<std::int64_t>(kChunkSteps) * Arith::kSlots * 4 * kBlockColumns;
-  a.quantizes = Arith::kQuantizes;
-  a.pack_stream[0] = pack_rows<Pack, Isa, 4>;
-  a.pack_stream[1] = pack_rows<Pack, Isa, 8>;
-  a.pack_tile = pack_rows<Pack, Isa, 0>;
-  a.stream[0] = stream_blocks<Arith, Isa, Codec<4, false>>;
-  a.stream[1] = stream_blocks<Arith, Isa, Codec<4, true>>;
-  a.stream[2] = stream_blocks<Arith, Isa, Codec<8, false>>;
-  a.stream[3] = stream_blocks<Arith, Isa, Codec<8, true>>;
-  a.tile[0] = tile_block<Arith, Isa, Codec<4, false>>;
-  a.tile[1] = tile_block<Arith, Isa, Codec<4, true>>;
-  a.tile[2] = tile_block<Arith, Isa, Codec<8, false>>;
-  a.tile[3] = tile_block<Arith, Isa, Codec<8, true>>;
-  return a;
+constexpr Kernels stream_kernels(const char* name) {
+  Kernels k = common_facts<Isa, Arith>(name);
+  k.tile_rows = 4;
+  k.pack[0] = pack_rows<Pack, Isa, 4>;
+  k.pack[1] = pack_rows<Pack, Isa, 8>;
+  k.block[0] = stream_blocks<Arith, Isa, Codec<4, false>>;
+  k.block[1] = stream_blocks<Arith, Isa, Codec<4, true>>;
+  k.block[2] = stream_blocks<Arith, Isa, Codec<8, false>>;
+  k.block[3] = stream_blocks<Arith, Isa, Codec<8, true>>;
+  return k;
+}
+
+template <class Isa, class Arith, class Pack>
+constexpr Kernels tile_kernels(const char* name) {
+  Kernels k = common_facts<Isa, Arith>(name);
+  k.tile_rows = Arith::kTileRows;
+  k.panel_words = static_cast<std::int64_t>(kChunkSteps) * Arith::kSlots * 4 * kBlockColumns;
+  k.pack[0] = k.pack[1] = pack_rows<Pack, Isa, 0>;
+  k.block[0] = tile_block<Arith, Isa, Codec<4, false>>;
+  k.block[1] = tile_block<Arith, Isa, Codec<4, true>>;
+  k.block[2] = tile_block<Arith, Isa, Codec<8, false>>;
+  k.block[3] = tile_block<Arith, Isa, Codec<8, true>>;
+  return k;
 }
 
 }  // namespace

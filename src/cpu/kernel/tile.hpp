@@ -34,16 +34,19 @@ template <class Arith, class C>
     for (std::int64_t step = 0; step < steps; ++step, words += row_words, out += kStepWords) {
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
-        Weight w[kColumns][C::kHalves * Arith::kSlots];
+        typename Arith::Fields fields[kColumns];
 #pragma GCC unroll 2
         for (int j = 0; j < kColumns; ++j) {
-          Arith::template decode<C>(load<U>(words + (j * kVectors + v) * kLanes), zero[C::kZeros ? j : 0], w[j]);
+          fields[j] = Arith::template fields<C>(load<U>(words + (j * kVectors + v) * kLanes), zero[j]);
         }
 #pragma GCC unroll 4
         for (int slot = 0; slot < Arith::kSlots; ++slot) {
           Weight in[kPairs], columns[kPairs];
 #pragma GCC unroll 4
-          for (int i = 0; i < kPairs; ++i) in[i] = w[i / C::kHalves][i % C::kHalves * Arith::kSlots + slot];
+          for (int i = 0; i < kPairs; ++i) {
+            const int j = i / C::kHalves;
+            in[i] = Arith::template weight<C>(fields[j], zero[j], i % C::kHalves, slot);
+          }
           pairs_to_columns<kPairs>(in, columns);
 #pragma GCC unroll 4
           for (int i = 0; i < kPairs; ++i) store(out + (slot * 4 + v * kPairs + i) * kLanes, columns[i]);
@@ -105,7 +108,7 @@ void multiply_tile(const PanelArgs& args) {
 #pragma GCC unroll 2
       for (int v = 0; v < kVectors; ++v) {
         const int at = args.column + v * kLanes;
-        F value = Arith::to_float(sum[row][v]);
+        F value = Arith::template to_float<Codec<8, false>>(sum[row][v]);
         if constexpr (Arith::kZeroAfterSum) value -= load<F>(tables.zeros_f32 + at) * args.row_sums[chunk * args.row_stride + row];
         if constexpr (Arith::kQuantizes) value *= args.row_scales[chunk * args.row_stride + row];
         float* to = args.sums + row * kBlockColumns + v * kLanes;
@@ -116,14 +119,14 @@ void multiply_tile(const PanelArgs& args) {
 }
 
 template <class Arith, int... kRows>
-struct TileKernels {
+struct TileFunctions {
   static constexpr void (*kFor[])(const PanelArgs&) = {nullptr, multiply_tile<Arith, kRows>...};
 };
 
 template <class Arith>
-constexpr auto tile_kernels() {
-  if constexpr (Arith::kTileRows == 6) return TileKernels<Arith, 1, 2, 3, 4, 5, 6>{};
-  else return TileKernels<Arith, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>{};
+constexpr auto tile_functions() {
+  if constexpr (Arith::kTileRows == 6) return TileFunctions<Arith, 1, 2, 3, 4, 5, 6>{};
+  else return TileFunctions<Arith, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>{};
 }
 
 template <class Arith, class Isa, class C>
@@ -132,7 +135,7 @@ bool tile_block(const BlockArgs& args) {
   constexpr int kLanes = Arith::kLanes;
   constexpr int kDwords = Arith::kSlots * 4;
   constexpr int kVectorWords = kChunkSteps * kDwords * kLanes;
-  using Kernels = decltype(tile_kernels<Arith>());
+  using Tiles = decltype(tile_functions<Arith>());
   bool finite = true;
   const int first_row = tile_row(args.tile_begin, args.rows, args.tiles);
   const int rows_here = tile_row(args.tile_end, args.rows, args.tiles) - first_row;
@@ -169,7 +172,7 @@ bool tile_block(const BlockArgs& args) {
         panel.row_sums = args.row_sums + first_chunk * args.row_stride + row;
         panel.row_stride = args.row_stride;
         panel.sums = args.sums + (row - first_row) * kBlockColumns + column;
-        Kernels::kFor[rows](panel);
+        Tiles::kFor[rows](panel);
       }
     }
     first_chunk += chunks;
