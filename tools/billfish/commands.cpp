@@ -16,6 +16,7 @@ std::span<const Command> commands() {
       {"percolumn", "average raw grouped scales to one a column", add_percolumn},
       {"explain", "say who would run a problem, who would not and why", add_explain},
       {"demo", "make, pack, verify and multiply a small checkpoint: the whole story", add_demo},
+      {"bench", "time products, on shapes of real layers, against what the machine can do", add_bench},
       {"implementations", "list the implementations and say which can run here", add_implementations},
       {"version", "print the versions of the tool and the library", add_version},
   };

@@ -117,8 +117,7 @@ class Demo {
 
   void inspect(const std::string& path) {
     const Checkpoint checkpoint(path);
-    say(fmt::format("inspect   format {}: {}", billfish_checkpoint_format(checkpoint.handle()),
-                    billfish_checkpoint_why(checkpoint.handle())));
+    say(fmt::format("inspect   format {}: {}", checkpoint.format(), checkpoint.why()));
     for (std::int64_t i = 0; i < checkpoint.layers(); ++i) {
       const billfish_layer_info info = checkpoint.layer(i);
       quantised_bytes_ += info.bytes;

@@ -34,7 +34,7 @@ std::vector<Seen> look(const Checkpoint& checkpoint, const Options& options) {
     if (options.deep && seen.info.supported != 0) {
       progress.update(seen.info.name, i, checkpoint.layers());
       billfish_matrix matrix = BILLFISH_MATRIX_INIT;
-      const billfish_status status = billfish_checkpoint_load(checkpoint.handle(), i, &matrix);
+      const billfish_status status = billfish_checkpoint_load(checkpoint.get(), i, &matrix);
       if (status == BILLFISH_OK) {
         seen.info.type = matrix.type;
         seen.info.zero_points = has_zeros(matrix.type);
@@ -103,12 +103,12 @@ Json document(const Checkpoint& checkpoint, const std::vector<Seen>& layers, con
                     {"reason", reason_of(seen)}});
   }
   const Totals totals = total(checkpoint, layers);
-  Json config = Json::parse(billfish_checkpoint_config(checkpoint.handle()), nullptr, false);
+  Json config = Json::parse(checkpoint.config(), nullptr, false);
   if (!config.is_object()) config = Json::object();
   return {{"schema", 1},
           {"path", options.path},
-          {"format", billfish_checkpoint_format(checkpoint.handle())},
-          {"why", billfish_checkpoint_why(checkpoint.handle())},
+          {"format", checkpoint.format()},
+          {"why", checkpoint.why()},
           {"config", config},
           {"layers", list},
           {"unquantized", tensors_json(checkpoint)},
@@ -116,8 +116,7 @@ Json document(const Checkpoint& checkpoint, const std::vector<Seen>& layers, con
 }
 
 void print_text(const Checkpoint& checkpoint, const std::vector<Seen>& layers, const Options& options) {
-  fmt::print("{}\nformat {}: {}\n", options.path, billfish_checkpoint_format(checkpoint.handle()),
-             billfish_checkpoint_why(checkpoint.handle()));
+  fmt::print("{}\nformat {}: {}\n", options.path, checkpoint.format(), checkpoint.why());
   bool any_from_config = false;
   if (!layers.empty()) {
     Table table({"layer", "k", "n", "type", "group", "act order", "scales", "bias", "bytes", "supported"});

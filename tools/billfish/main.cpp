@@ -6,7 +6,7 @@
 #include <map>
 #include <new>
 
-#include "billfish/billfish.h"
+#include "billfish/billfish.hpp"
 #include "commands.hpp"
 #include "errors.hpp"
 #include "interrupt.hpp"
@@ -62,6 +62,8 @@ int run(const std::vector<std::string>& arguments) {
     return runners.at(app.get_subcommands().front()->get_name())();
   } catch (const Failure& failure) {
     return report(who, failure.what(), failure.code());
+  } catch (const Error& refused) {
+    return report(who, refused.what(), exit_of(refused.status()));
   } catch (const std::bad_alloc&) {
     return report(who, "out of memory: free some, or use a machine with more", kDevice);
   } catch (const std::exception& error) {

@@ -109,7 +109,7 @@ class Verification {
 
   Json compare(const std::string& name, const billfish_matrix& matrix) {
     std::int64_t index = 0;
-    if (billfish_checkpoint_find(original_->handle(), name.c_str(), &index) != BILLFISH_OK) {
+    if (billfish_checkpoint_find(original_->get(), name.c_str(), &index) != BILLFISH_OK) {
       count(false);
       say(fmt::format("FAIL {}: {} has no such layer", name, options_.against));
       return {{"passed", false}, {"first", "no such layer"}};
@@ -141,7 +141,7 @@ class Verification {
     for (std::int64_t i = 0; i < original_->layers(); ++i) {
       const char* name = original_->layer(i).name;
       std::int64_t index = 0;
-      if (billfish_checkpoint_find(checkpoint_.handle(), name, &index) == BILLFISH_OK) continue;
+      if (billfish_checkpoint_find(checkpoint_.get(), name, &index) == BILLFISH_OK) continue;
       count(false);
       say(fmt::format("FAIL {}: it is in {} but not in {}", name, options_.against, options_.path));
       outcome_.layers.push_back({{"name", name}, {"supported", false}, {"reason", "only in " + options_.against}});
