@@ -220,10 +220,7 @@ BenchReport::BenchReport(const BenchOptions& options, std::string command)
          device_);
   }
   when_ = json.value("when", when_);
-  for (const Json& row : json["rows"]) {
-    rows_.push_back(row_of_json(row));
-    done_.insert(rows_.back().key());
-  }
+  for (const Json& row : json["rows"]) keep(row_of_json(row));
   note(fmt::format("going on with {}: {} rows are there already", earlier.string(), rows_.size()));
 }
 
@@ -234,15 +231,19 @@ void BenchReport::note(const std::string& line) {
 
 bool BenchReport::out_of_time() const { return options_.minutes > 0 && billfish_tools_now() - start_ > options_.minutes * 60; }
 
-void BenchReport::add(BenchRow row) {
+void BenchReport::keep(BenchRow row) {
   if (!row.correct) {
     valid = false;
-    invalid_because.push_back(fmt::format("{} m={} n={} k={}: error {:.3g} above its bound {:.3g}", row.implementation, row.m, row.n, row.k,
-                                          row.worst_error, row.bound));
+    invalid_because.push_back(fmt::format("{} m={} n={} k={}: error {:.3g} where the bound is {:.3g}", row.implementation, row.m, row.n,
+                                          row.k, row.worst_error, row.bound));
   }
-  print_row(row);
   done_.insert(row.key());
   rows_.push_back(std::move(row));
+}
+
+void BenchReport::add(BenchRow row) {
+  print_row(row);
+  keep(std::move(row));
 }
 
 void BenchReport::print_row(const BenchRow& row) {

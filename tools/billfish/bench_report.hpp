@@ -64,6 +64,7 @@ class BenchReport {
   void finish();
 
  private:
+  void keep(BenchRow row);
   void print_row(const BenchRow& row);
   const BenchOptions& options_;
   std::string command_, device_, when_;
