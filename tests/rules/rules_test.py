@@ -14,6 +14,7 @@ import arrows
 import digest
 import docs
 import headers
+import readme_table
 import sizes
 import sources
 import spills
@@ -188,6 +189,19 @@ class Docs(unittest.TestCase):
     def test_a_function_that_the_page_lacks_is_seen(self):
         header = "BILLFISH_API int billfish_a(void);\nBILLFISH_API int billfish_ab(void);"
         self.assertEqual(docs.missing_functions(header, "`billfish_ab`"), ["billfish_a"])
+
+
+class ReadmeTable(unittest.TestCase):
+    def test_a_false_cell_is_seen(self):
+        backends = list(readme_table.BACKENDS)
+        true = readme_table.table(lambda weight, activation, device, implementation: device == "cpu", backends)
+        false = readme_table.table(lambda *_: True, backends)
+        readme = "\n".join([readme_table.BEGIN, *true, readme_table.END])
+        self.assertEqual(readme_table.compare(readme, true, 3), [])
+        self.assertEqual(len(readme_table.compare(readme, false, 3)), 4)
+        self.assertEqual(len(readme_table.compare("", true, 3)), 1)
+        # A build without CUDA looks at the CPU column only.
+        self.assertEqual(readme_table.compare(readme, readme_table.columns(false, 1), 1), [])
 
 
 class DeviceRecord(unittest.TestCase):
