@@ -10,7 +10,6 @@
 namespace billfish::formats {
 namespace {
 
-constexpr std::int64_t kCodesAlignment = 16;  // of Marlin bytes that are multiplied in place
 constexpr int kAwqColumn[8] = {0, 2, 4, 6, 1, 3, 5, 7};  // of the nibbles of an AWQ word
 
 std::uint32_t read_u32(const std::byte* data, std::int64_t index) {
@@ -133,14 +132,14 @@ bool zeros_are_symmetric(Format format, int bits, const std::byte* zeros, std::i
   return true;
 }
 
-Result<QuantizedMatrix> load_layer(const Model& model, const Layer& layer, Copies& copies) {
+Result<QuantizedMatrix> load_layer(const Model& model, const Layer& layer, Copies& copies, std::int64_t codes_alignment) {
   if (!layer.info.supported) return unsupported(text("layer ", quote(layer.info.name), ": ", layer.info.reason));
   QuantizedMatrix matrix;
   static_cast<MatrixShape&>(matrix) = layer.shape;
   matrix.format = layer.info.format;
 
   const Part& codes = *layer.part(Role::codes);
-  Result<const std::byte*> data = aligned(model, codes.place, matrix.format == Format::marlin ? kCodesAlignment : 4, copies);
+  Result<const std::byte*> data = aligned(model, codes.place, matrix.format == Format::marlin ? codes_alignment : 4, copies);
   if (!data.ok()) return data.status();
   matrix.codes = *data;
   BILLFISH_RETURN_IF_ERROR(take_zeros(model, layer, copies, matrix));

@@ -29,7 +29,8 @@ class Copies {
 
 // `copies` must outlive the matrix. The type is decided by the zeros themselves. bad_input for non-finite scales and for a permutation
 // that is none.
-Result<QuantizedMatrix> load_layer(const Model& model, const Layer& layer, Copies& copies);
+// codes_alignment is that of Marlin bytes: 16 to multiply them in place, 4 to rewrite them.
+Result<QuantizedMatrix> load_layer(const Model& model, const Layer& layer, Copies& copies, std::int64_t codes_alignment = 16);
 
 // The word that holds only zeros of a symmetric type: 0x77777777 for 4-bit GPTQ v1, 0x88888888 elsewhere.
 std::uint32_t symmetric_word(Format format, int bits);

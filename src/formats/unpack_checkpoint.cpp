@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+// A packed checkpoint -> the one it was made from: the remembered headers are written again, character by character, and every tensor is
+// made or copied into its old place.
+#include <cstring>
+#include <map>
+#include <optional>
+
+#include "formats/convert.hpp"
+#include "formats/convert_steps.hpp"
+#include "formats/format_parts.hpp"
+#include "formats/kept_parts.hpp"
+#include "formats/load.hpp"
+#include "formats/open_checkpoint.hpp"
+#include "formats/output.hpp"
+#include "formats/packed_metadata.hpp"
+#include "formats/tensor_writer.hpp"
+#include "formats/text.hpp"
+#include "formats/transcode.hpp"
+
+namespace billfish::formats {
+namespace {
+
+// One tensor of the source that belongs to a packed layer.
+struct SourcePart {
+  Role role = Role::other;
+  std::string suffix;
+  Tensor tensor;
+  const TensorPlace* kept = nullptr;  // the whole tensor, or the tail of codes, as it was
+};
+
+struct LayerJob {
+  const Layer* layer = nullptr;
+  std::vector<SourcePart> parts;
+  bool has(Role role) const {
+    for (const SourcePart& part : parts) {
+      if (part.role == role) return true;
+    }
+    return false;
+  }
+};
+
+class Restoring {
+ public:
+  Restoring(const OpenCheckpoint& checkpoint, const ConvertOptions& options)
+      : model_(checkpoint.model), recognised_(checkpoint.recognised), options_(options) {
+    for (const Layer& layer : recognised_.layers) {
+      if (!layer.packed || !layer.info.supported) continue;
+      jobs_[layer.info.name].layer = &layer;
+      for (const Part& part : layer.parts) {
+        if (part.role != Role::other) belongs_.insert(part.place.tensor);
+      }
+    }
+  }
+
+  Status write(const std::string& out) {
+    StagedOutput output;
+    TensorWriter writer(output);
+    for (std::size_t s = 0; s < model_.shards.size(); ++s) BILLFISH_RETURN_IF_ERROR(plan_file(s, writer));
+    for (const auto& [name, job] : jobs_) {
+      if (!job.has(Role::codes) || !job.has(Role::scales)) {
+        return bad_input(text(quote(model_.path), ": layer ", quote(name), " is packed, but its file does not remember its source's header (",
+                              kSourceHeaderKey, "): name a --format to make a new one"));
+      }
+    }
+    BILLFISH_RETURN_IF_ERROR(output.begin(out, model_.is_directory));
+    BILLFISH_RETURN_IF_ERROR(writer.create_all());
+    Progress progress{options_.progress, options_.user, 0, total_bytes(model_)};
+    for (std::size_t s = 0; s < model_.shards.size(); ++s) BILLFISH_RETURN_IF_ERROR(write_shard(s, writer, progress));
+    BILLFISH_RETURN_IF_ERROR(writer.finish());
+    if (model_.is_directory) BILLFISH_RETURN_IF_ERROR(write_texts(output, writer, progress));
+    return output.commit();
+  }
+
+ private:
+  // The header as it was, each of its tensors made from a layer or copied.
+  Status plan_file(std::size_t s, TensorWriter& writer) {
+    const Shard& shard = model_.shards[s];
+    const std::string* remembered = shard.header.find_metadata(kSourceHeaderKey);
+    const std::string_view own(reinterpret_cast<const char*>(shard.map.bytes().data()) + 8, static_cast<std::size_t>(shard.header.data_begin - 8));
+    const std::string_view json = remembered ? std::string_view(*remembered) : own;
+    const std::string where = text(shard.map.path(), remembered ? ": __metadata__." : "", remembered ? kSourceHeaderKey : "");
+    Result<Header> header = parse_header(where, json, -1);
+    if (!header.ok()) return header.status();
+    for (const Tensor& tensor : header->tensors) {
+      bool made = false;
+      BILLFISH_RETURN_IF_ERROR(plan_part(where, tensor, made));
+      if (made) continue;
+      const TensorPlace* place = model_.find(tensor.name);
+      if (!place || belongs_.contains(place->tensor) || place->tensor->dtype != tensor.dtype || place->tensor->shape != tensor.shape) {
+        return bad_input(text(where, " names the tensor ", quote(tensor.name), " (", tensor.dtype, ' ', tensor.shape, "), which the packed file does not hold"));
+      }
+      copied_.insert(place->tensor);
+    }
+    return writer.add_with_header(shard.name, json, *header);
+  }
+
+  Status plan_part(const std::string& where, const Tensor& tensor, bool& made) {
+    const std::size_t dot = tensor.name.rfind('.');
+    const std::string prefix = dot == std::string::npos ? "" : tensor.name.substr(0, dot);
+    const std::string suffix = dot == std::string::npos ? tensor.name : tensor.name.substr(dot + 1);
+    const auto found = jobs_.find(prefix);
+    if (found == jobs_.end()) return {};
+    LayerJob& job = found->second;
+    const Role role = role_of(job.layer->source, suffix);
+    if (role == Role::other) return {};
+    const Part* bias = job.layer->part(Role::bias);
+    if (role == Role::bias && !bias) return {};
+    SourcePart part{role, suffix, tensor, model_.find(source_tensor_name(prefix, suffix))};
+    if (job.has(role)) return bad_input(text(where, " names two tensors that are ", quote(suffix), " of layer ", quote(prefix)));
+    BILLFISH_RETURN_IF_ERROR(check_part(where, *job.layer, part));
+    job.parts.push_back(std::move(part));
+    made = true;
+    return {};
+  }
+
+  Status check_part(const std::string& where, const Layer& layer, const SourcePart& part) const {
+    for (const FormatPart& expected : format_parts(layer.source, layer.shape, ElementType::f16)) {
+      if (expected.role != part.role) continue;
+      const bool any_dtype = part.role == Role::weight_shape && part.tensor.dtype == "I32";
+      const std::string dtype = part.role == Role::bias ? layer.part(Role::bias)->place.tensor->dtype : expected.dtype;
+      if (part.tensor.shape != expected.shape || (part.tensor.dtype != dtype && !any_dtype)) {
+        return bad_input(text(where, ": ", quote(part.tensor.name), " is ", part.tensor.dtype, ' ', part.tensor.shape, ", but the packed layer gives ", dtype, ' ',
+                              expected.shape));
+      }
+    }
+    if (!part.kept) return {};
+    const Tensor& kept = *part.kept->tensor;
+    const std::vector<std::int64_t> shape = part.role == Role::codes ? std::vector<std::int64_t>{layer.shape.n} : part.tensor.shape;
+    if (kept.dtype != part.tensor.dtype || kept.shape != shape) {
+      return bad_input(text(model_.label(*part.kept), " is ", kept.dtype, ' ', kept.shape, ", expected ", part.tensor.dtype, ' ', shape));
+    }
+    return {};
+  }
+
+  Status write_shard(std::size_t s, TensorWriter& writer, Progress& progress) {
+    for (const Tensor& tensor : model_.shards[s].header.tensors) {
+      if (copied_.contains(&tensor)) {
+        BILLFISH_RETURN_IF_ERROR(writer.copy(tensor.name, model_, {s, &tensor}, progress));
+        continue;
+      }
+      const std::size_t dot = tensor.name.rfind('.');
+      const auto found = jobs_.find(dot == std::string::npos ? "" : tensor.name.substr(0, dot));
+      if (found == jobs_.end() || found->second.layer->part(Role::codes)->place.tensor != &tensor) continue;
+      BILLFISH_RETURN_IF_ERROR(about_layer(write_layer(found->second, writer), found->first));
+      BILLFISH_RETURN_IF_ERROR(progress.advance(found->first, found->second.layer->info.bytes));
+    }
+    return {};
+  }
+
+  Status write_layer(const LayerJob& job, TensorWriter& writer) {
+    const Layer& layer = *job.layer;
+    Copies copies;
+    Result<QuantizedMatrix> matrix = load_layer(model_, layer, copies, 4);
+    if (!matrix.ok()) return matrix.status();
+    BILLFISH_RETURN_IF_ERROR(unpacked_.make(options_.functions, packed_view(*matrix), layer.source, options_.parallel));
+    for (const SourcePart& part : job.parts) {
+      const void* data = part.role == Role::bias ? model_.data(layer.part(Role::bias)->place) : unpacked_.part(part.role);
+      const std::int64_t wide[2] = {layer.shape.n, layer.shape.k};
+      const std::int32_t narrow[2] = {static_cast<std::int32_t>(wide[0]), static_cast<std::int32_t>(wide[1])};
+      if (part.role == Role::weight_shape) data = part.tensor.dtype == "I64" ? static_cast<const void*>(wide) : narrow;
+      if (part.kept && part.role == Role::codes) {
+        std::vector<std::uint32_t> tail(static_cast<std::size_t>(layer.shape.n));
+        std::memcpy(tail.data(), model_.data(*part.kept), tail.size() * 4);
+        write_tail(layer.shape, layer.source, tail, unpacked_.part(Role::codes));
+      } else if (part.kept) {
+        data = model_.data(*part.kept);
+      }
+      BILLFISH_RETURN_IF_ERROR(writer.write(part.tensor.name, data, part.tensor.bytes));
+    }
+    for (const Part& part : layer.parts) model_.drop(part.place);
+    return {};
+  }
+
+  Status write_texts(StagedOutput& output, const TensorWriter& writer, Progress& progress) {
+    std::set<std::string> written;
+    for (const Shard& shard : model_.shards) written.insert(shard.name);
+    for (const WrittenConfig& config : unwrap_configs(model_)) {
+      BILLFISH_RETURN_IF_ERROR(output.write_text(config.name, config.content));
+      written.insert(config.name);
+    }
+    if (!model_.index_name.empty()) {
+      BILLFISH_RETURN_IF_ERROR(output.write_text(model_.index_name, rewrite_index(model_, writer)));
+      written.insert(model_.index_name);
+    }
+    return copy_other_files(model_, output, written, progress);
+  }
+
+  const Model& model_;
+  const Recognised& recognised_;
+  const ConvertOptions& options_;
+  std::map<std::string, LayerJob, std::less<>> jobs_;
+  std::set<const Tensor*> belongs_, copied_;
+  Unpacked unpacked_;
+};
+
+}  // namespace
+
+Status unpack_checkpoint(const std::string& in, const std::string& out, const std::string& format, const ConvertOptions& options) {
+  Result<std::unique_ptr<OpenCheckpoint>> opened = OpenCheckpoint::open(in);
+  if (!opened.ok()) return opened.status();
+  const OpenCheckpoint& checkpoint = **opened;
+  BILLFISH_RETURN_IF_ERROR(check_paths(checkpoint.model, out));
+  std::optional<Format> wanted;
+  if (!format.empty()) {
+    wanted = format_of(format);
+    if (!wanted || *wanted == Format::raw) {
+      return invalid_argument(text("format is ", quote(format), "; supported are gptq, gptq_v2, awq, compressed-tensors and marlin"));
+    }
+  }
+  bool packed = false, same = true, remembered = true;
+  for (const Layer& layer : checkpoint.recognised.layers) {
+    packed = packed || layer.packed;
+    same = same && (!wanted || (layer.packed && layer.source == *wanted));
+    if (!layer.packed) continue;
+    const std::size_t shard = layer.part(Role::codes)->place.shard;
+    remembered = remembered && checkpoint.model.shards[shard].header.find_metadata(kSourceHeaderKey) != nullptr;
+  }
+  if (checkpoint.recognised.layers.empty()) return unsupported(text(quote(in), " has no quantised layers (", checkpoint.why(), ")"));
+  if (!packed && !wanted) return unsupported(text(quote(in), " is not packed (", checkpoint.why(), "): name the format that it shall become"));
+  if (packed && same && (remembered || !wanted)) return Restoring(checkpoint, options).write(out);
+  return transcode(checkpoint, out, *wanted, options);
+}
+
+}  // namespace billfish::formats
