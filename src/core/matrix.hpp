@@ -25,9 +25,7 @@ struct MatrixShape {
   constexpr std::int64_t padded_n() const { return round_up(n, 64); }
   constexpr std::int64_t padded_k() const { return round_up(k, 16); }
   constexpr std::int64_t packed_code_words() const { return padded_k() / 16 * (padded_n() * bits_of(type) / 2); }
-  constexpr std::int64_t packed_zero_words() const {
-    return has_zeros(type) ? groups() * (padded_n() * bits_of(type) / 32) : 0;
-  }
+  constexpr std::int64_t packed_zero_words() const { return has_zeros(type) ? groups() * (padded_n() * bits_of(type) / 32) : 0; }
   constexpr std::int64_t packed_scales() const { return groups() * padded_n(); }
   bool operator==(const MatrixShape&) const = default;
 };
@@ -50,13 +48,13 @@ struct QuantizedMatrix : MatrixShape {  // checkpoint order
 struct PackedMatrix : MatrixShape {  // Marlin bytes
   std::uint32_t* codes = nullptr;
   void* scales = nullptr;
-  std::uint32_t* zeros = nullptr;   // null unless has_zeros(type)
-  std::int32_t* perm = nullptr;     // [k]: packed row k' is original row perm[k']
-  std::int32_t* g_idx = nullptr;    // [k] sorted; null where row k' belongs to group k' / group
-  void* bias = nullptr;             // [n]
+  std::uint32_t* zeros = nullptr;  // null unless has_zeros(type)
+  std::int32_t* perm = nullptr;    // [k]: packed row k' is original row perm[k']
+  std::int32_t* g_idx = nullptr;   // [k] sorted; null where row k' belongs to group k' / group
+  void* bias = nullptr;            // [n]
   ElementType bias_type = ElementType::f16;
-  bool bias_permuted = false;       // bias in the per-column scale order
-  bool wide_scales = false;         // some scale * code leaves the 16-bit range
+  bool bias_permuted = false;  // bias in the per-column scale order
+  bool wide_scales = false;    // some scale * code leaves the 16-bit range
   Device device;
 };
 

@@ -32,9 +32,9 @@ class ThreadPool {
   void help();
   bool await_job(std::uint64_t seen);
   std::vector<std::thread> workers_;
-  int spins_ = 0;                    // how often an idle worker looks before it sleeps
-  std::mutex callers_;               // held by the one caller whose job runs
-  std::mutex mutex_;                 // guards sleeping
+  int spins_ = 0;       // how often an idle worker looks before it sleeps
+  std::mutex callers_;  // held by the one caller whose job runs
+  std::mutex mutex_;    // guards sleeping
   std::condition_variable wake_;
   std::atomic<int> sleepers_{0};
   std::atomic<bool> stop_{false};

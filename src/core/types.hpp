@@ -22,9 +22,7 @@ constexpr int bits_of(WeightType type) { return type == WeightType::u4b8 || type
 constexpr int codes_per_word(WeightType type) { return 32 / bits_of(type); }
 constexpr bool has_zeros(WeightType type) { return type == WeightType::u4 || type == WeightType::u8; }
 // The zero that a type without stored zeros implies; also the code that padding holds.
-constexpr int implicit_zero(WeightType type) {
-  return type == WeightType::u4b8 ? 8 : type == WeightType::u8b128 ? 128 : 0;
-}
+constexpr int implicit_zero(WeightType type) { return type == WeightType::u4b8 ? 8 : type == WeightType::u8b128 ? 128 : 0; }
 constexpr int bytes_of(ElementType type) { return type == ElementType::f32 ? 4 : 2; }
 
 constexpr std::string_view name_of(WeightType type) {

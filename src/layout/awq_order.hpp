@@ -24,7 +24,8 @@ BILLFISH_HD constexpr Element awq_element(std::int64_t word, int shift, std::int
 namespace awq_proof {
 
 static_assert(covers_exactly<9>(4, 3, 24, [](int k, int n) { return awq_code(k, n, 24); }));
-static_assert(inverts(3, 24, [](int k, int n) { return awq_code(k, n, 24); }, [](Place p) { return awq_element(p.word, p.shift, 24); }));
+static_assert(inverts(
+    3, 24, [](int k, int n) { return awq_code(k, n, 24); }, [](Place p) { return awq_element(p.word, p.shift, 24); }));
 static_assert(awq_code(1, 9, 24) == Place{4, 16} && awq_code(0, 2, 24) == Place{0, 4});
 
 }  // namespace awq_proof

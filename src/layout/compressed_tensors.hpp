@@ -39,14 +39,14 @@ static_assert(covers_exactly<20>(8, 16, 5, [](int k, int n) { return ct_code(8, 
 static_assert(covers_exactly<6>(4, 3, 16, [](int g, int n) { return ct_zero(4, g, n, 3); }));
 static_assert(covers_exactly<12>(8, 3, 16, [](int g, int n) { return ct_zero(8, g, n, 3); }));
 // k = 18: part-full last words.
-static_assert(inverts(18, 5, [](int k, int n) { return ct_code(4, k, n, 18); },
-                      [](Place p) { return ct_code_element(4, p.word, p.shift, 18); }));
-static_assert(inverts(18, 5, [](int k, int n) { return ct_code(8, k, n, 18); },
-                      [](Place p) { return ct_code_element(8, p.word, p.shift, 18); }));
-static_assert(inverts(3, 18, [](int g, int n) { return ct_zero(4, g, n, 3); },
-                      [](Place p) { return ct_zero_element(4, p.word, p.shift, 3); }));
-static_assert(inverts(3, 18, [](int g, int n) { return ct_zero(8, g, n, 3); },
-                      [](Place p) { return ct_zero_element(8, p.word, p.shift, 3); }));
+static_assert(inverts(
+    18, 5, [](int k, int n) { return ct_code(4, k, n, 18); }, [](Place p) { return ct_code_element(4, p.word, p.shift, 18); }));
+static_assert(inverts(
+    18, 5, [](int k, int n) { return ct_code(8, k, n, 18); }, [](Place p) { return ct_code_element(8, p.word, p.shift, 18); }));
+static_assert(inverts(
+    3, 18, [](int g, int n) { return ct_zero(4, g, n, 3); }, [](Place p) { return ct_zero_element(4, p.word, p.shift, 3); }));
+static_assert(inverts(
+    3, 18, [](int g, int n) { return ct_zero(8, g, n, 3); }, [](Place p) { return ct_zero_element(8, p.word, p.shift, 3); }));
 
 }  // namespace ct_proof
 }  // namespace billfish::layout

@@ -41,15 +41,15 @@ static_assert(covers_exactly<10>(4, 16, 5, [](int k, int n) { return gptq_code(4
 static_assert(covers_exactly<20>(8, 16, 5, [](int k, int n) { return gptq_code(8, k, n, 5); }));
 static_assert(covers_exactly<6>(4, 3, 16, [](int g, int n) { return gptq_zero(4, g, n, 16); }));
 static_assert(covers_exactly<12>(8, 3, 16, [](int g, int n) { return gptq_zero(8, g, n, 16); }));
-static_assert(inverts(16, 5, [](int k, int n) { return gptq_code(4, k, n, 5); },
-                      [](Place p) { return gptq_code_element(4, p.word, p.shift, 5); }));
-static_assert(inverts(16, 5, [](int k, int n) { return gptq_code(8, k, n, 5); },
-                      [](Place p) { return gptq_code_element(8, p.word, p.shift, 5); }));
+static_assert(inverts(
+    16, 5, [](int k, int n) { return gptq_code(4, k, n, 5); }, [](Place p) { return gptq_code_element(4, p.word, p.shift, 5); }));
+static_assert(inverts(
+    16, 5, [](int k, int n) { return gptq_code(8, k, n, 5); }, [](Place p) { return gptq_code_element(8, p.word, p.shift, 5); }));
 // 18 columns: a row of zeros ends in a part-full word.
-static_assert(inverts(3, 18, [](int g, int n) { return gptq_zero(4, g, n, 18); },
-                      [](Place p) { return gptq_zero_element(4, p.word, p.shift, 18); }));
-static_assert(inverts(3, 18, [](int g, int n) { return gptq_zero(8, g, n, 18); },
-                      [](Place p) { return gptq_zero_element(8, p.word, p.shift, 18); }));
+static_assert(inverts(
+    3, 18, [](int g, int n) { return gptq_zero(4, g, n, 18); }, [](Place p) { return gptq_zero_element(4, p.word, p.shift, 18); }));
+static_assert(inverts(
+    3, 18, [](int g, int n) { return gptq_zero(8, g, n, 18); }, [](Place p) { return gptq_zero_element(8, p.word, p.shift, 18); }));
 static_assert(gptq_zeros_from_v1(4, 0x77777777u) == 0x88888888u && gptq_zeros_from_v1(8, 0x7f7f7f7fu) == 0x80808080u);
 static_assert(gptq_zeros_to_v1(4, 0x00000050u) == 0xeeeeef3fu);  // the borrow: 5 - 1 would be 4
 static_assert(gptq_zeros_from_v1(4, gptq_zeros_to_v1(4, 0x0f00a050u)) == 0x0f00a050u);

@@ -81,10 +81,12 @@ static_assert(covers_exactly<128>(4, 16, 64, [](int k, int n) { return marlin_co
 static_assert(covers_exactly<256>(8, 16, 64, [](int k, int n) { return marlin_code(8, k, n, 64); }));
 static_assert(covers_exactly<512>(4, 32, 128, [](int k, int n) { return marlin_code(4, k, n, kColumns); }));
 static_assert(covers_exactly<1024>(8, 32, 128, [](int k, int n) { return marlin_code(8, k, n, kColumns); }));
-static_assert(inverts(32, 128, [](int k, int n) { return marlin_code(4, k, n, kColumns); },
-                      [](Place p) { return marlin_code_element(4, p.word, p.shift, kColumns); }));
-static_assert(inverts(32, 128, [](int k, int n) { return marlin_code(8, k, n, kColumns); },
-                      [](Place p) { return marlin_code_element(8, p.word, p.shift, kColumns); }));
+static_assert(inverts(
+    32, 128, [](int k, int n) { return marlin_code(4, k, n, kColumns); },
+    [](Place p) { return marlin_code_element(4, p.word, p.shift, kColumns); }));
+static_assert(inverts(
+    32, 128, [](int k, int n) { return marlin_code(8, k, n, kColumns); },
+    [](Place p) { return marlin_code_element(8, p.word, p.shift, kColumns); }));
 // The picture: lane 5 = column 1, j = 1; its word of columns 16-31.
 static_assert(marlin_code(4, 2, 17, 64) == Place{21, 0} && marlin_code(4, 10, 17, 64) == Place{21, 4});
 static_assert(marlin_code(4, 2, 25, 64) == Place{21, 8} && marlin_code(4, 11, 25, 64) == Place{21, 28});

@@ -39,10 +39,12 @@ namespace marlin_zeros_proof {
 constexpr int kColumns = 128;
 static_assert(covers_exactly<48>(4, 3, 128, [](int g, int n) { return marlin_zero(4, g, n, kColumns); }));
 static_assert(covers_exactly<96>(8, 3, 128, [](int g, int n) { return marlin_zero(8, g, n, kColumns); }));
-static_assert(inverts(3, 128, [](int g, int n) { return marlin_zero(4, g, n, kColumns); },
-                      [](Place p) { return marlin_zero_element(4, p.word, p.shift, kColumns); }));
-static_assert(inverts(3, 128, [](int g, int n) { return marlin_zero(8, g, n, kColumns); },
-                      [](Place p) { return marlin_zero_element(8, p.word, p.shift, kColumns); }));
+static_assert(inverts(
+    3, 128, [](int g, int n) { return marlin_zero(4, g, n, kColumns); },
+    [](Place p) { return marlin_zero_element(4, p.word, p.shift, kColumns); }));
+static_assert(inverts(
+    3, 128, [](int g, int n) { return marlin_zero(8, g, n, kColumns); },
+    [](Place p) { return marlin_zero_element(8, p.word, p.shift, kColumns); }));
 static_assert(marlin_zero(4, 0, 3 + 8 * 5, 64) == Place{3, 24} && marlin_zero(8, 0, 3 + 8 * 5, 64) == Place{7, 16});
 
 }  // namespace marlin_zeros_proof

@@ -11,8 +11,8 @@ namespace billfish::reference {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr double kUnit = 0x1p-24;    // f32, to nearest
-constexpr double kDouble = 0x1p-53;  // the oracle's own arithmetic
+constexpr double kUnit = 0x1p-24;        // f32, to nearest
+constexpr double kDouble = 0x1p-53;      // the oracle's own arithmetic
 constexpr double kTensorCoreFactor = 3;  // units lost per product when a tensor core cuts sums off instead of rounding them
 constexpr double kExtraRoundings = 8;    // scale, zero * sum, their difference, bias and conversions, beyond the chain
 constexpr double kFlushed = 0x1p-101;    // per term: subnormals taken as zero
@@ -23,9 +23,7 @@ double smallest_of(ElementType type) {  // half the distance of subnormals
   return type == ElementType::f32 ? 0x1p-150 : type == ElementType::f16 ? 0x1p-25 : 0x1p-134;
 }
 // From here on a value rounds to infinity.
-double overflow_of(ElementType type) {
-  return type == ElementType::f32 ? 0x1.ffffffp127 : type == ElementType::f16 ? 65520.0 : 0x1.ffp127;
-}
+double overflow_of(ElementType type) { return type == ElementType::f32 ? 0x1.ffffffp127 : type == ElementType::f16 ? 65520.0 : 0x1.ffp127; }
 
 double relative_activation_error(const Rounding& r) {
   if (r.precision == Precision::bf16 && r.a != ElementType::bf16) return 0x1p-8;

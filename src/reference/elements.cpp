@@ -39,16 +39,11 @@ int code_at(const QuantizedMatrix& m, std::int64_t k, std::int64_t n) {
   const int bits = bits_of(m.type);
   switch (m.format) {
     case Format::gptq_v1:
-    case Format::gptq_v2:
-      return field_at(m.codes, layout::gptq_code(bits, k, n, m.n), bits);
-    case Format::awq:
-      return field_at(m.codes, layout::awq_code(k, n, m.n), bits);
-    case Format::compressed_tensors:
-      return field_at(m.codes, layout::ct_code(bits, k, n, m.k), bits);
-    case Format::raw:
-      return byte_at(m.codes, k * m.n + n);
-    case Format::marlin:
-      return field_at(m.codes, layout::marlin_code(bits, packed_row(m, k), n, m.padded_n()), bits);
+    case Format::gptq_v2: return field_at(m.codes, layout::gptq_code(bits, k, n, m.n), bits);
+    case Format::awq: return field_at(m.codes, layout::awq_code(k, n, m.n), bits);
+    case Format::compressed_tensors: return field_at(m.codes, layout::ct_code(bits, k, n, m.k), bits);
+    case Format::raw: return byte_at(m.codes, k * m.n + n);
+    case Format::marlin: return field_at(m.codes, layout::marlin_code(bits, packed_row(m, k), n, m.padded_n()), bits);
   }
   return -1;
 }
@@ -66,16 +61,11 @@ int zero_of_group(const QuantizedMatrix& m, std::int64_t group, std::int64_t n) 
       const layout::Place place = layout::gptq_zero(bits, group, n, m.n);
       return static_cast<int>(layout::field_of(layout::gptq_zeros_from_v1(bits, word_at(m.zeros, place.word)), place.shift, bits));
     }
-    case Format::gptq_v2:
-      return field_at(m.zeros, layout::gptq_zero(bits, group, n, m.n), bits);
-    case Format::awq:
-      return field_at(m.zeros, layout::awq_code(group, n, m.n), bits);
-    case Format::compressed_tensors:
-      return field_at(m.zeros, layout::ct_zero(bits, group, n, m.groups()), bits);
-    case Format::raw:
-      return byte_at(m.zeros, group * m.n + n);
-    case Format::marlin:
-      return field_at(m.zeros, layout::marlin_zero(bits, group, n, m.padded_n()), bits);
+    case Format::gptq_v2: return field_at(m.zeros, layout::gptq_zero(bits, group, n, m.n), bits);
+    case Format::awq: return field_at(m.zeros, layout::awq_code(group, n, m.n), bits);
+    case Format::compressed_tensors: return field_at(m.zeros, layout::ct_zero(bits, group, n, m.groups()), bits);
+    case Format::raw: return byte_at(m.zeros, group * m.n + n);
+    case Format::marlin: return field_at(m.zeros, layout::marlin_zero(bits, group, n, m.padded_n()), bits);
   }
   return -1;
 }

@@ -16,7 +16,7 @@ constexpr int kColumns = 8;
 constexpr int kRows = 16;
 constexpr int kDepth = 256;
 
-struct Weights {  // kDepth packed rows of kColumns columns
+struct Weights {                      // kDepth packed rows of kColumns columns
   double value[kDepth][kColumns];     // scale * (code - zero): exact, 24 + 9 bits
   double unzeroed[kDepth][kColumns];  // |scale| * (code + zero)
 };
@@ -41,11 +41,12 @@ void decode(const PackedMatrix& m, std::int64_t k0, std::int64_t k1, std::int64_
 
 // The sums of one row of a block, column by column, and the int8 sums of the group that runs.
 struct Row {
-  double y[kColumns] = {}, magnitude[kColumns] = {}, unzeroed[kColumns] = {}, squares[kColumns] = {}, peak[kColumns] = {}, peak_squares[kColumns] = {};
+  double y[kColumns] = {}, magnitude[kColumns] = {}, unzeroed[kColumns] = {}, squares[kColumns] = {}, peak[kColumns] = {},
+         peak_squares[kColumns] = {};
   std::int64_t group = -1;
-  double largest = 0;                    // |a| in this group
-  double group_weights[kColumns] = {};   // sum |w| in this group
-  double group_squares[kColumns] = {};   // sum w^2 in this group
+  double largest = 0;                   // |a| in this group
+  double group_weights[kColumns] = {};  // sum |w| in this group
+  double group_squares[kColumns] = {};  // sum w^2 in this group
 
   void next_group(std::int64_t to) {
     for (int c = 0; c < kColumns; ++c) {

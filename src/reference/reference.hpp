@@ -11,7 +11,9 @@
 #include "core/threads.hpp"
 #include "gemm/problem.hpp"
 
-namespace billfish::gemm { struct Implementation; }
+namespace billfish::gemm {
+struct Implementation;
+}
 
 namespace billfish::reference {
 
@@ -45,10 +47,10 @@ void dequantize(const PackedMatrix&, float* out, std::int64_t ld, const Parallel
 // One element of y = A W + bias in double, and what error bounds are made of.
 struct Sums {
   double y = 0;
-  double magnitude = 0;  // sum |a| |w| + |bias|
-  double unzeroed = 0;   // sum |a| |scale| (code + zero) + |bias|: what a kernel adds up that subtracts zeros after the sum
-  double squares = 0;    // sum (a w)^2 + bias^2
-  double peak = 0;       // sum over groups of max |a| * sum |w|: what one int8 scale per row and group costs
+  double magnitude = 0;     // sum |a| |w| + |bias|
+  double unzeroed = 0;      // sum |a| |scale| (code + zero) + |bias|: what a kernel adds up that subtracts zeros after the sum
+  double squares = 0;       // sum (a w)^2 + bias^2
+  double peak = 0;          // sum over groups of max |a| * sum |w|: what one int8 scale per row and group costs
   double peak_squares = 0;  // sum over groups of max |a|^2 * sum w^2
 };
 

@@ -115,7 +115,8 @@ TEST(UsableThreads, CountsTheAffinityMask) {
     CPU_SET(first, &mask);
     ASSERT_EQ(sched_setaffinity(0, sizeof mask, &mask), 0);
     EXPECT_EQ(usable_threads(), 1);
-  }).join();
+  })
+      .join();
 }
 
 }  // namespace
