@@ -6,6 +6,7 @@
 #include <array>
 #include <memory>
 
+#include "baseline.hpp"
 #include "billfish/billfish_tools.h"
 #include "commands.hpp"
 #include "errors.hpp"
@@ -163,30 +164,15 @@ class Demo {
 
   void measure(const std::string& name, const PackedLayer& layer, std::vector<Row>& rows) {
     const billfish_weights& weights = layer.weights();
-    std::vector<std::unique_ptr<billfish_dense, decltype(&billfish_tools_dense_free)>> dense;
-    if (product_.device.kind == BILLFISH_CPU) {
-      std::vector<float> values(static_cast<std::size_t>(weights.k * weights.n));
-      check(billfish_dequantize(&weights, values.data(), weights.n, pool_.parallel()), name);
-      for (std::int64_t i = 0; i < rotation_copies(weights.k * weights.n * 4); ++i) {
-        billfish_dense* made = nullptr;
-        check(billfish_tools_dense_create(values.data(), weights.k, weights.n, BILLFISH_PRECISION_FULL, &made));
-        dense.emplace_back(made, billfish_tools_dense_free);
-      }
-    }
+    const Baseline baseline(layer, product_);
+    baseline_text_ = baseline.text();
     for (const std::int64_t m : kRows) {
       Row row{name, m, product_seconds(layer, product_, m), 0, 0, 0, multiply(layer, m, m <= 16)};
       const double bytes =
           static_cast<double>(bytes_read(weights) + m * (weights.k * bytes_of(product_.a_type) + weights.n * bytes_of(product_.c_type)));
       row.gbps = bytes / row.seconds / 1e9;
       row.gflops = 2.0 * static_cast<double>(m) * static_cast<double>(weights.k * weights.n) / row.seconds / 1e9;
-      if (!dense.empty()) {
-        const std::vector<float> a = random_normal(m * weights.k, 1);
-        std::vector<float> c(static_cast<std::size_t>(m * weights.n));
-        row.dense_seconds = median_seconds([&](std::int64_t index) {
-          check(billfish_tools_dense_multiply(dense[static_cast<std::size_t>(index) % dense.size()].get(), a.data(), m, c.data(),
-                                              pool_.parallel()));
-        });
-      }
+      row.dense_seconds = baseline.seconds(m);
       passed_ = passed_ && row.check.passed;
       rows.push_back(std::move(row));
     }
@@ -211,6 +197,7 @@ class Demo {
       print_json({{"schema", 1},
                   {"device", text_of(product_.device)},
                   {"threads", pool_.threads()},
+                  {"unquantized", baseline_text_},
                   {"passed", passed_},
                   {"bytes", quantised_bytes_},
                   {"bytes_f16", f16_bytes_},
@@ -224,9 +211,9 @@ class Demo {
                  fmt::format("{:.0f}", row.gflops), row.dense_seconds > 0 ? fmt::format("{:.2f}x", row.dense_seconds / row.seconds) : "-",
                  fmt::format("{:.2g}", row.check.error), fmt::format("{:.2g}", row.check.bound), row.check.passed ? "right" : "WRONG"});
     }
-    say(fmt::format("multiply  on {}, {} activations, weights out of cache{}\n\n{}", text_of(product_.device), name_of(product_.a_type),
-                    product_.device.kind == BILLFISH_CPU ? fmt::format(", {} threads; unquantised: f32 weights", pool_.threads()) : "",
-                    table.text()));
+    const std::string threads = product_.device.kind == BILLFISH_CPU ? fmt::format(", {} threads", pool_.threads()) : "";
+    say(fmt::format("multiply  on {}{}, {} activations, weights out of cache; unquantised: {}\n\n{}", text_of(product_.device), threads,
+                    name_of(product_.a_type), baseline_text_, table.text()));
     say(fmt::format("Memory: {} instead of {} in f16, {:.1f} times less. {} in {}.", bytes_text(static_cast<double>(quantised_bytes_)),
                     bytes_text(static_cast<double>(f16_bytes_)), saved, passed_ ? "Everything was right" : "SOMETHING WAS WRONG",
                     seconds_text(seconds)));
@@ -238,6 +225,7 @@ class Demo {
   ProductOptions product_;
   double start_;
   std::int64_t quantised_bytes_ = 0, f16_bytes_ = 0;
+  std::string baseline_text_;
   bool passed_ = true;
 };
 

@@ -51,6 +51,7 @@ void start_interrupt_watch() {
   }
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // inherited by every thread made later
   ::signal(SIGPIPE, SIG_IGN);                     // a closed pipe is a write error, seen when stdout is flushed
+  ::signal(SIGXFSZ, SIG_IGN);                     // so is a file that grows beyond its limit
   std::thread(watch, signals).detach();
 }
 

@@ -35,26 +35,13 @@ struct Rotation {
 
 billfish_status enqueue(void* user, std::int64_t index, void* stream) { return static_cast<Rotation*>(user)->enqueue(index, stream); }
 
-double graph_seconds(Rotation& rotation, int device) {
-  const std::int64_t calls = std::max<std::int64_t>(kGraphCalls, static_cast<std::int64_t>(rotation.weights.size()));
-  billfish_cuda_graph* graph = nullptr;
-  check(billfish_tools_cuda_graph_create(device, calls, enqueue, &rotation, &graph));
-  std::vector<double> seconds(kReplays);
-  const billfish_status status = billfish_tools_cuda_graph_time(&graph, 1, kReplays, seconds.data());
-  billfish_tools_cuda_graph_free(graph);
-  check(status);
-  return median(std::move(seconds)) / static_cast<double>(calls);
-}
-
 }  // namespace
 
-std::int64_t rotation_bytes() {
+std::int64_t rotation_copies(Device device, std::int64_t bytes) {
   const std::int64_t cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
-  return std::clamp<std::int64_t>(2 * cache, 64 * kMegabyte, 256 * kMegabyte);
-}
-
-std::int64_t rotation_copies(std::int64_t bytes) {
-  return std::max<std::int64_t>(2, (rotation_bytes() + bytes - 1) / std::max<std::int64_t>(1, bytes));
+  const std::int64_t wanted =
+      device.kind == BILLFISH_CUDA ? 320 * kMegabyte : std::clamp<std::int64_t>(2 * cache, 64 * kMegabyte, 256 * kMegabyte);
+  return std::max<std::int64_t>(2, (wanted + bytes - 1) / std::max<std::int64_t>(1, bytes));
 }
 
 double median_seconds(const std::function<void(std::int64_t)>& call) {
@@ -69,10 +56,21 @@ double median_seconds(const std::function<void(std::int64_t)>& call) {
   return median(std::move(seconds));
 }
 
+double graph_seconds(Device device, std::int64_t copies, billfish_enqueue_fn enqueue, void* user) {
+  const std::int64_t calls = std::max(kGraphCalls, copies);
+  billfish_cuda_graph* graph = nullptr;
+  check(billfish_tools_cuda_graph_create(device.index, calls, enqueue, user, &graph));
+  std::vector<double> seconds(kReplays);
+  const billfish_status status = billfish_tools_cuda_graph_time(&graph, 1, kReplays, seconds.data());
+  billfish_tools_cuda_graph_free(graph);
+  check(status);
+  return median(std::move(seconds)) / static_cast<double>(calls);
+}
+
 double product_seconds(const PackedLayer& layer, const ProductOptions& options, std::int64_t m) {
   const billfish_weights& host = layer.weights();
   Rotation rotation;
-  for (std::int64_t i = 0; i < rotation_copies(layer.bytes()); ++i) rotation.weights.emplace_back(layer, options.device);
+  for (std::int64_t i = 0; i < rotation_copies(options.device, layer.bytes()); ++i) rotation.weights.emplace_back(layer, options.device);
   const auto a = random_activations(m, host.k, options.a_type, 1);
   rotation.a = DeviceBuffer(options.device, static_cast<std::int64_t>(a.size()));
   rotation.a.upload(a.data(), rotation.a.bytes());
@@ -86,7 +84,7 @@ double product_seconds(const PackedLayer& layer, const ProductOptions& options, 
   args.workspace = rotation.workspace.data();
   if (options.device.kind == BILLFISH_CUDA) {
     check(billfish_prepare(BILLFISH_CUDA, options.device.index));
-    return graph_seconds(rotation, options.device.index);
+    return graph_seconds(options.device, static_cast<std::int64_t>(rotation.weights.size()), enqueue, &rotation);
   }
   return median_seconds([&](std::int64_t index) { check(rotation.enqueue(index, nullptr)); });
 }

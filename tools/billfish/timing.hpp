@@ -6,17 +6,20 @@
 #include <functional>
 #include <vector>
 
+#include "billfish/billfish_tools.h"
 #include "product.hpp"
 
 namespace billfish::cli {
 
-// Memory over which calls must rotate so that no cache holds it: twice the last-level cache, within [64, 256] MB.
-std::int64_t rotation_bytes();
-// At least 2 copies, so many that together they have rotation_bytes().
-std::int64_t rotation_copies(std::int64_t bytes);
+// At least 2 copies of so many bytes, and so many that no cache of the device holds them all: twice the CPU's last-level cache within
+// [64, 256] MB, or 320 MB on CUDA.
+std::int64_t rotation_copies(Device device, std::int64_t bytes);
 
 // Median seconds of call(index), index = 0 1 2 ..., after one call to warm up: at least 5 calls and 0.1 s of them.
 double median_seconds(const std::function<void(std::int64_t)>& call);
+
+// Median seconds of one call of a CUDA graph of at least `copies` of them.
+double graph_seconds(Device device, std::int64_t copies, billfish_enqueue_fn enqueue, void* user);
 
 // Median seconds of one product of m rows: the calling thread's clock on the CPU, a replayed graph and its events on CUDA.
 double product_seconds(const PackedLayer& layer, const ProductOptions& options, std::int64_t m);
