@@ -260,7 +260,7 @@ typedef struct billfish_gemm_args {
   billfish_precision precision;
   uint32_t flags;                    /* BILLFISH_GEMM_* */
   void* workspace;                   /* on the weights' device; no zeroing needed; not shared by calls that run at once */
-  size_t workspace_bytes;            /* billfish_gemm_workspace gives the size; on CUDA 0 always works, perhaps slower */
+  size_t workspace_bytes;            /* billfish_gemm_workspace gives the best size; less may do, slower: on CUDA 0 always does */
   const char* implementation;        /* NULL: the best one; else its name, forced ("cpu_avx2", "sm80"); see BILLFISH_FORCE */
   const billfish_parallel* parallel; /* CPU only; NULL: the calling thread */
   int64_t reserved[6];

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // billfish_gemm, billfish_gemm_workspace, billfish_prepare: checks, then a plan (mostly from this thread's cache), then the launch.
 #include <string>
+#include <string_view>
 
 #include "api/gemm_arguments.hpp"
 #include "cuda/cuda.hpp"
@@ -9,13 +10,28 @@
 namespace billfish::api {
 namespace {
 
+// A workspace too small for any plan of the implementation that would otherwise run is refused, where the list would go on to a slower
+// one in silence. On CUDA every problem has a plan without workspace, by contract.
+Status check_workspace_kept(const GemmCall& call, const gemm::DeviceFacts& facts, std::string_view force, const Result<gemm::Plan>& plan) {
+  if (call.problem.workspace_bytes < 0 || (plan.ok() && facts.kind == DeviceKind::cuda)) return {};
+  gemm::Problem unlimited = call.problem;
+  unlimited.workspace_bytes = -1;
+  const Result<gemm::Plan> wanted = gemm::choose_plan(unlimited, facts, force);
+  if (!wanted.ok() || (plan.ok() && plan->implementation == wanted->implementation)) return {};
+  return {Code::workspace_too_small, "args->workspace_bytes is " + std::to_string(call.problem.workspace_bytes) +
+                                         ", too small for any plan of " + wanted->implementation->name + "; its best one needs " +
+                                         std::to_string(wanted->workspace_bytes) + " (billfish_gemm_workspace tells)"};
+}
+
 // By value: a parallel-for of the caller may multiply on this thread too, and take the slot.
 Result<gemm::Plan> plan_of(const GemmCall& call) {
   const gemm::PlanKey key = {call.problem, call.weights.device, call.forced};
   if (const gemm::Plan* cached = gemm::find_cached_plan(key)) return *cached;
   const Result<gemm::DeviceFacts> facts = facts_of(call.weights.device);
   if (!facts.ok()) return facts.status();
-  Result<gemm::Plan> plan = gemm::choose_plan(call.problem, *facts, call.forced != nullptr ? call.forced->name : "");
+  const std::string_view force = call.forced != nullptr ? call.forced->name : "";
+  Result<gemm::Plan> plan = gemm::choose_plan(call.problem, *facts, force);
+  if (Status short_of = check_workspace_kept(call, *facts, force, plan); !short_of.ok()) return short_of;
   if (!plan.ok()) return plan;
   gemm::store_plan(key, *plan);
   if (logging())
@@ -29,11 +45,6 @@ Status multiply(const billfish_weights* weights, const billfish_gemm_args* args,
   if (call.problem.m == 0 || call.problem.n == 0) return {};
   const Result<gemm::Plan> plan = plan_of(call);
   if (!plan.ok()) return plan.status();
-  if (plan->workspace_bytes > call.call.workspace_bytes) {
-    return {Code::workspace_too_small, "args->workspace_bytes is " + std::to_string(call.call.workspace_bytes) + "; " +
-                                           plan->implementation->name + " needs " + std::to_string(plan->workspace_bytes) +
-                                           " for this product (billfish_gemm_workspace tells)"};
-  }
   call.call.stream = stream;
   return plan->implementation->run(*plan, call.problem, call.call);
 }
