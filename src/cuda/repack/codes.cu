@@ -69,7 +69,7 @@ __device__ void awq_tile4(const std::uint32_t* rows, std::int64_t stride, int la
 
 // A word at a time straight to memory, not unrolled: the fast path keeps its registers.
 template <int kBits>
-__device__ void general_tile(const QuantizedMatrix& source, const std::int32_t* perm, std::int64_t k0, std::int64_t n0, int lane,
+__device__ __forceinline__ void general_tile(const Source& source, const std::int32_t* perm, std::int64_t k0, std::int64_t n0, int lane,
                              std::uint32_t* target) {
 #pragma unroll 1
   for (int word = lane * kBits; word < lane * kBits + kBits; ++word) {
@@ -81,7 +81,7 @@ __device__ void general_tile(const QuantizedMatrix& source, const std::int32_t* 
       int code = implicit_zero(source.type);
       if (n < source.n) {
         // Padding of K holds the zero of its column, so that it contributes nothing.
-        code = k < source.k ? code_at(source, perm != nullptr ? perm[k] : k, n) : zero_at(source, source.groups() - 1, n);
+        code = k < source.k ? code_at<kBits>(source, perm != nullptr ? perm[k] : k, n) : zero_at<kBits>(source, source.group_count - 1, n);
       }
       out |= static_cast<std::uint32_t>(code) << shift;
     }
@@ -111,13 +111,13 @@ __device__ void store(std::uint32_t* target, int lane, const std::uint32_t (&out
 
 // kFormat: gptq_v2 stands for both versions (their codes are the same), raw for every format without whole tiles.
 template <Format kFormat, int kBits>
-__global__ void __launch_bounds__(32 * kWarps) repack_codes(QuantizedMatrix source, std::uint32_t* target, const std::int32_t* perm) {
+__global__ void __launch_bounds__(32 * kWarps) repack_codes(Source source, std::uint32_t* target, const std::int32_t* perm) {
   const int lane = threadIdx.x % 32;
-  const std::int64_t n_tiles = source.padded_n() / 64, k_tiles = source.padded_k() / 16;
-  const std::int64_t item = std::int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
+  const auto n_tiles = static_cast<unsigned>(source.padded_n() / 64), k_tiles = static_cast<unsigned>(source.padded_k() / 16);
+  const unsigned item = blockIdx.x * kWarps + threadIdx.x / 32;
   const std::int64_t n_tile = item % n_tiles;
   const std::int64_t row_words = layout::marlin_row_words(kBits, source.padded_n());
-#pragma unroll 2
+#pragma unroll 1
   for (int i = 0; i < kTilesPerWarp; ++i) {
     const std::int64_t k_tile = item / n_tiles * kTilesPerWarp + i;
     if (k_tile >= k_tiles) return;
@@ -169,10 +169,10 @@ void codes(const QuantizedMatrix& source, const PackedMatrix& target, const std:
     const auto kernel = gptq                           ? repack_codes<Format::gptq_v2, 4>
                         : source.format == Format::awq ? repack_codes<Format::awq, 4>
                                                        : repack_codes<Format::raw, 4>;
-    kernel<<<blocks, 32 * kWarps, 0, stream>>>(source, target.codes, perm);
+    kernel<<<blocks, 32 * kWarps, 0, stream>>>(Source(source), target.codes, perm);
   } else {
     const auto kernel = gptq ? repack_codes<Format::gptq_v2, 8> : repack_codes<Format::raw, 8>;
-    kernel<<<blocks, 32 * kWarps, 0, stream>>>(source, target.codes, perm);
+    kernel<<<blocks, 32 * kWarps, 0, stream>>>(Source(source), target.codes, perm);
   }
 }
 

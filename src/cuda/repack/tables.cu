@@ -15,24 +15,24 @@ __device__ std::int64_t item_index() { return std::int64_t{blockIdx.x} * kThread
 
 // An element of the target row asks for its column; both orders are their own inverse. Padding is 0.
 template <class Bits>
-__global__ void repack_scales(QuantizedMatrix source, Bits* target) {
+__global__ void repack_scales(Source source, Bits* target) {
   const std::int64_t index = item_index();
   const std::int64_t padded_n = source.padded_n();
-  if (index >= source.packed_scales()) return;
+  if (index >= source.group_count * padded_n) return;
   const std::int64_t group = index / padded_n;
   const std::int64_t n = layout::marlin_scale(source.per_column(), index % padded_n);
   target[index] = n < source.n ? static_cast<const Bits*>(source.scales)[scale_index(source, group, n)] : Bits{0};
 }
 
 // A thread a word.
-__global__ void repack_zeros(QuantizedMatrix source, std::uint32_t* target) {
+template <int kBits>
+__global__ void repack_zeros(Source source, std::uint32_t* target) {
   const std::int64_t index = item_index();
-  if (index >= source.packed_zero_words()) return;
-  const int bits = bits_of(source.type);
+  if (index >= source.group_count * (source.padded_n() * kBits / 32)) return;
   std::uint32_t word = 0;
-  for (int shift = 0; shift < 32; shift += bits) {
-    const layout::Element element = layout::marlin_zero_element(bits, index, shift, source.padded_n());
-    if (element.n < source.n) word |= static_cast<std::uint32_t>(zero_at(source, element.k, element.n)) << shift;
+  for (int shift = 0; shift < 32; shift += kBits) {
+    const layout::Element element = layout::marlin_zero_element(kBits, index, shift, source.padded_n());
+    if (element.n < source.n) word |= static_cast<std::uint32_t>(zero_at<kBits>(source, element.k, element.n)) << shift;
   }
   target[index] = word;
 }
@@ -61,15 +61,17 @@ void scales(const QuantizedMatrix& source, const PackedMatrix& target, cudaStrea
   const unsigned blocks = blocks_for(target.packed_scales());
   if (blocks == 0) return;
   if (source.scale_type == ElementType::f32) {
-    repack_scales<<<blocks, kThreads, 0, stream>>>(source, static_cast<std::uint32_t*>(target.scales));
+    repack_scales<<<blocks, kThreads, 0, stream>>>(Source(source), static_cast<std::uint32_t*>(target.scales));
   } else {
-    repack_scales<<<blocks, kThreads, 0, stream>>>(source, static_cast<std::uint16_t*>(target.scales));
+    repack_scales<<<blocks, kThreads, 0, stream>>>(Source(source), static_cast<std::uint16_t*>(target.scales));
   }
 }
 
 void zeros(const QuantizedMatrix& source, const PackedMatrix& target, cudaStream_t stream) {
   const unsigned blocks = blocks_for(target.packed_zero_words());
-  if (blocks > 0) repack_zeros<<<blocks, kThreads, 0, stream>>>(source, target.zeros);
+  if (blocks == 0) return;
+  const auto kernel = bits_of(source.type) == 4 ? repack_zeros<4> : repack_zeros<8>;
+  kernel<<<blocks, kThreads, 0, stream>>>(Source(source), target.zeros);
 }
 
 void order(const std::int32_t* g_idx, std::int64_t k, std::int64_t groups, std::int32_t* perm, cudaStream_t stream) {
