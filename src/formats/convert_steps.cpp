@@ -85,7 +85,7 @@ bool is_wrapped(std::string_view config) { return json_member(config, "quant_met
 
 std::string tensor_name(std::string_view layer, std::string_view suffix) { return layer.empty() ? std::string(suffix) : text(layer, '.', suffix); }
 
-std::string source_tensor_name(std::string_view layer, std::string_view suffix) { return text(layer, kSourceInfix, suffix); }
+std::string source_tensor_name(std::string_view layer, std::string_view suffix) { return tensor_name(layer, text(kSourcePrefix, suffix)); }
 
 std::string_view dtype_name(ElementType type) { return type == ElementType::f32 ? "F32" : type == ElementType::bf16 ? "BF16" : "F16"; }
 

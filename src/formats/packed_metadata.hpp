@@ -9,7 +9,7 @@
 //   L.perm     I32 [k]   L.g_idx I32 [k]                  only with activation order; g_idx is sorted, and absent where it is k / group
 //   L.bias     [n]                                        as in the source
 //   L.weight_shape I64 [2]                                n, k
-//   L.source.<part>                                       a tensor of the source (or the words of it that hold padding) that cannot be
+//   L.source_<part>                                       a tensor of the source (or the words of it that hold padding) that cannot be
 //                                                         made again from the above: unusual padding, zeros or g_idx
 // and of an entry in __metadata__.billfish: {"version":1,"layers":{"L":{"source":"gptq","group":128},...}}.
 // __metadata__["billfish.source_header"] is the JSON header of the file that was packed, so that unpack can write it again.
@@ -30,7 +30,7 @@ namespace billfish::formats {
 
 inline constexpr std::string_view kPackedKey = "billfish";
 inline constexpr std::string_view kSourceHeaderKey = "billfish.source_header";
-inline constexpr std::string_view kSourceInfix = ".source.";
+inline constexpr std::string_view kSourcePrefix = "source_";  // of a suffix
 
 struct PackedLayer {
   Format source = Format::gptq_v1;

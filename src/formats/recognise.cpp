@@ -18,7 +18,7 @@ constexpr std::string_view kSuffixes[] = {"qweight",       "qzeros",       "scal
                                           "B_meta",        "scale_packed"};
 
 bool known_suffix(std::string_view suffix) {
-  return std::find(std::begin(kSuffixes), std::end(kSuffixes), suffix) != std::end(kSuffixes);
+  return suffix.starts_with(kSourcePrefix) || std::find(std::begin(kSuffixes), std::end(kSuffixes), suffix) != std::end(kSuffixes);
 }
 
 // Digits compare as numbers, so that layer 10 follows layer 9.
@@ -156,7 +156,8 @@ Result<Recognised> recognise(const Model& model) {
     BILLFISH_RETURN_IF_ERROR(recognise_layer(evidence, layer, is_layer));
     if (!is_layer) continue;
     for (const Part& part : layer.parts) {
-      if (layer.info.supported && part.role == Role::other) continue;
+      const bool kept = layer.packed && part.suffix.starts_with(kSourcePrefix);
+      if (layer.info.supported && part.role == Role::other && !kept) continue;
       taken[part.place.tensor] = true;
       layer.info.bytes += part.place.tensor->bytes;
     }
