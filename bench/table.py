@@ -84,17 +84,19 @@ def cuda_tables(run, options):
             missed.append(f"M {label}: {text(ratio)} x roofline, floor {floor}")
         if isolated and alone and alone <= 1:
             missed.append(f"M {label}: isolated launches are {1 / alone:.2f} x the best peer's time on average")
-        table.append([label, text(ratio), text(goal), text(floor), verdict, text(geomean([r.get("vs_cublas") for r in chained])),
-                      text(geomean([r.get("vs_best_peer") for r in chained])), text(alone), f"{len(chained) - len(broken)} of {len(chained)}"])
-    out = [markdown(["M", "time / roofline", "goal", "floor", "reached", "x cuBLAS f16", "x best peer", "x best peer, isolated", "cells in order"], table)]
+        cublas, peer = (geomean([r.get(name) for r in chained]) for name in ("vs_cublas", "vs_best_peer"))
+        table.append([label, text(ratio), text(goal), text(floor), verdict, text(cublas), text(peer), text(alone),
+                      f"{len(chained) - len(broken)} of {len(chained)}"])
+    header = ["M", "time / roofline", "goal", "floor", "reached", "x cuBLAS f16", "x best peer", "x best peer, isolated", "cells in order"]
+    out = [markdown(header, table)]
     if cells:
         out.append("\nCells that break the rule of their row:\n")
         out.append(markdown(["M", "K x N", "us", "time / roofline", "why"],
                             [[r["m"], f"{r['k']} x {r['n']}", text(r["us_median"]), text(r["t_over_roofline"]), why] for r, why in cells]))
         missed += [f"{len(cells)} cells break their rule"]
-    ceilings = run.get("ceilings", {})
-    out.append(f"\nCeilings of the run: read {ceilings.get('read_gbps', 0) / 1000:.2f} TB/s, f16 {ceilings.get('f16_gflops', 0) / 1000:.0f} TFLOP/s sustained; "
-               f"held against {ceilings.get('used_read_gbps', 0) / 1000:.2f} TB/s and {ceilings.get('used_f16_gflops', 0) / 1000:.0f} TFLOP/s.")
+    c = {name: run.get("ceilings", {}).get(name, 0) / 1000 for name in ("read_gbps", "f16_gflops", "used_read_gbps", "used_f16_gflops")}
+    out.append(f"\nCeilings of the run: read {c['read_gbps']:.2f} TB/s, f16 {c['f16_gflops']:.0f} TFLOP/s sustained; "
+               f"held against {c['used_read_gbps']:.2f} TB/s and {c['used_f16_gflops']:.0f} TFLOP/s.")
     return "\n".join(out), missed
 
 
@@ -116,8 +118,8 @@ def cpu_tables(run, options):
     if packs:
         out.append(f"\nPacking: {text(geomean([r['gbps'] for r in packs]))} GB/s of checkpoint bytes, {packs[0]['threads']} threads.")
     c = run.get("ceilings", {})
-    out.append(f"\nCeilings of the run: read {c.get('read_gbps', 0):.1f} GB/s (each row is held against a read loop of its own), f32 {c.get('f32_gflops', 0):.0f}, "
-               f"bf16 {c.get('bf16_gflops', 0):.0f} GFLOP/s, int8 {c.get('int8_gops', 0):.0f} GOP/s.")
+    out.append(f"\nCeilings of the run: read {c.get('read_gbps', 0):.1f} GB/s (each row is held against a read loop of its own), "
+               f"f32 {c.get('f32_gflops', 0):.0f}, bf16 {c.get('bf16_gflops', 0):.0f} GFLOP/s, int8 {c.get('int8_gops', 0):.0f} GOP/s.")
     return "\n".join(out), missed
 
 

@@ -9,7 +9,7 @@
 
 namespace billfish::measure {
 
-struct CpuCeilings {    // all threads of `parallel` together, in 1e9 operations per second; a multiply-add counts two
+struct CpuCeilings {  // all threads of `parallel` together, in 1e9 operations per second; a multiply-add counts two
   double f32_gflops = 0;
   double bf16_gflops = 0;  // 0 where there is no bf16 dot instruction
   double int8_gops = 0;    // 0 where there is no int8 dot (vpdpbusd, or the vpmaddubsw chain of AVX2)

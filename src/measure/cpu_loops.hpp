@@ -24,8 +24,8 @@ extern const CpuLoops avx512_loops;  // likewise
 
 // What this machine runs, asked once.
 struct CpuFeatures {
-  bool avx2 = false;         // with FMA
-  bool avx512 = false;       // F, BW and VL
+  bool avx2 = false;    // with FMA
+  bool avx512 = false;  // F, BW and VL
   bool avx512_vnni = false;
   bool avx512_bf16 = false;
 };

@@ -61,8 +61,7 @@ void dot_bytes(std::int64_t iterations, float* sink) {
 
 }  // namespace
 
-const CpuLoops avx512_loops = {
-    read_bytes, {multiply_add, 2.0 * 16 * kSums}, {dot_bf16, 2.0 * 32 * kSums}, {dot_bytes, 2.0 * 64 * kSums}};
+const CpuLoops avx512_loops = {read_bytes, {multiply_add, 2.0 * 16 * kSums}, {dot_bf16, 2.0 * 32 * kSums}, {dot_bytes, 2.0 * 64 * kSums}};
 
 }  // namespace billfish::measure
 #else

@@ -70,7 +70,7 @@ Status launch(const gemm::DeviceFacts& facts, unsigned char* data, std::int64_t 
     read_by_bulk_copies<<<facts.multiprocessors, 1, kRingBytes, stream>>>(data, bytes / kStageBytes);
   } else {
     read_by_loads<<<4 * facts.multiprocessors, kLoadThreads, 0, stream>>>(reinterpret_cast<const uint4*>(data), bytes / 16,
-                                                                         reinterpret_cast<unsigned*>(data));
+                                                                          reinterpret_cast<unsigned*>(data));
   }
   return status_of(cudaGetLastError(), "launching the read loop");
 }

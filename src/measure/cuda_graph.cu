@@ -74,7 +74,8 @@ Result<void*> create_stream(int device) {
   const DeviceGuard guard(device);
   if (Status status = guard.status(); !status.ok()) return status;
   cudaStream_t stream = nullptr;
-  if (Status status = status_of(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream"); !status.ok()) return status;
+  if (Status status = status_of(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream"); !status.ok())
+    return status;
   return static_cast<void*>(stream);
 }
 
@@ -86,7 +87,8 @@ void destroy_stream(int device, void* stream) {
 
 Result<Graph*> create_graph(int device, std::int64_t calls, EnqueueFn enqueue, void* user) {
   if (const auto here = billfish::cuda::facts(device); !here.ok()) return here.status();
-  if (calls < 1 || enqueue == nullptr) return invalid_argument("a graph needs a function to call and at least one call, not " + std::to_string(calls));
+  if (calls < 1 || enqueue == nullptr)
+    return invalid_argument("a graph needs a function to call and at least one call, not " + std::to_string(calls));
   const DeviceGuard guard(device);
   if (Status status = guard.status(); !status.ok()) return status;
   auto graph = std::make_unique<Graph>();
@@ -100,7 +102,8 @@ void destroy_graph(Graph* graph) { delete graph; }
 Status time_graphs(std::span<Graph* const> graphs, std::int64_t rounds, double* seconds) {
   if (graphs.empty() || rounds < 1) return {};
   for (const Graph* graph : graphs) {
-    if (graph == nullptr || graph->device != graphs[0]->device) return invalid_argument("graphs to be timed together must be of one device");
+    if (graph == nullptr || graph->device != graphs[0]->device)
+      return invalid_argument("graphs to be timed together must be of one device");
   }
   const DeviceGuard guard(graphs[0]->device);
   BILLFISH_RETURN_IF_ERROR(guard.status());

@@ -15,9 +15,9 @@ namespace {
 using billfish::cuda::DeviceGuard;
 using billfish::cuda::status_of;
 
-constexpr int kTile = 64;   // rows and columns of a block
-constexpr int kStep = 16;   // of K
-constexpr int kEach = 4;    // rows and columns of a thread
+constexpr int kTile = 64;  // rows and columns of a block
+constexpr int kStep = 16;  // of K
+constexpr int kEach = 4;   // rows and columns of a thread
 constexpr int kThreads = (kTile / kEach) * (kTile / kEach);
 
 __device__ double load(const void* base, ElementType type, std::int64_t i) {

@@ -17,9 +17,9 @@
 namespace billfish::measure {
 namespace {
 
-constexpr std::int64_t kPanelBytes = 24 * 1024;    // of b in L1
+constexpr std::int64_t kPanelBytes = 24 * 1024;      // of b in L1
 constexpr std::int64_t kRowBlockBytes = 192 * 1024;  // of packed a in L2
-constexpr std::int64_t kMostPanels = 16;           // of one task
+constexpr std::int64_t kMostPanels = 16;             // of one task
 
 const DenseKernel& choose(Precision precision) {
   const CpuFeatures& features = cpu_features();

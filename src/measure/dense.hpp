@@ -28,14 +28,14 @@ class Dense {
   // a is [m, k], c is [m, n], both dense. Any thread; results do not depend on the number of threads.
   void multiply(const float* a, std::int64_t m, float* c, const Parallel& parallel) const;
 
-  std::int64_t bytes() const;   // of packed b: what a call must read
-  const char* name() const;     // "avx2 f32", "avx512 bf16", ...
+  std::int64_t bytes() const;  // of packed b: what a call must read
+  const char* name() const;    // "avx2 f32", "avx512 bf16", ...
 
  private:
   Dense() = default;
   const DenseKernel* kernel_ = nullptr;
   std::int64_t k_ = 0, n_ = 0;
-  void* packed_ = nullptr;      // aligned to 64 bytes; [n panels][k][panel columns]
+  void* packed_ = nullptr;  // aligned to 64 bytes; [n panels][k][panel columns]
 };
 
 }  // namespace billfish::measure

@@ -72,15 +72,15 @@ void multiply(const float* a, const void* packed_b, std::int64_t units, float* c
 
 template <class Element>
 constexpr DenseKernel kernel(const char* name, bool bf16) {
-  return {name,
-          6,
-          kColumns,
-          1,
-          4,
-          static_cast<int>(sizeof(Element)),
-          bf16,
-          {multiply<1, Element>, multiply<2, Element>, multiply<3, Element>, multiply<4, Element>, multiply<5, Element>,
-           multiply<6, Element>}};
+  return {
+      name,
+      6,
+      kColumns,
+      1,
+      4,
+      static_cast<int>(sizeof(Element)),
+      bf16,
+      {multiply<1, Element>, multiply<2, Element>, multiply<3, Element>, multiply<4, Element>, multiply<5, Element>, multiply<6, Element>}};
 }
 
 }  // namespace

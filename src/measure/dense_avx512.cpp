@@ -79,8 +79,8 @@ constexpr DenseKernel kernel(const char* name, int k_unit, bool bf16) {
           4,
           bf16,
           {multiply<1, Arithmetic>, multiply<2, Arithmetic>, multiply<3, Arithmetic>, multiply<4, Arithmetic>, multiply<5, Arithmetic>,
-           multiply<6, Arithmetic>, multiply<7, Arithmetic>, multiply<8, Arithmetic>, multiply<9, Arithmetic>,
-           multiply<10, Arithmetic>, multiply<11, Arithmetic>, multiply<12, Arithmetic>}};
+           multiply<6, Arithmetic>, multiply<7, Arithmetic>, multiply<8, Arithmetic>, multiply<9, Arithmetic>, multiply<10, Arithmetic>,
+           multiply<11, Arithmetic>, multiply<12, Arithmetic>}};
 }
 
 }  // namespace

@@ -12,12 +12,12 @@ constexpr int kMaxDenseRows = 12;
 // a elements are f32, or bf16 pairs if k_unit is 2; b elements are f32, bf16, or bf16 pairs.
 struct DenseKernel {
   const char* name;
-  int rows;       // at most, <= kMaxDenseRows
+  int rows;  // at most, <= kMaxDenseRows
   int columns;
-  int k_unit;     // 1 or 2
-  int a_bytes;    // of one element of one unit of a: always 4
-  int b_bytes;    // likewise of b: 4, or 2 for single bf16
-  bool bf16;      // a and b are rounded to bf16 when packed
+  int k_unit;   // 1 or 2
+  int a_bytes;  // of one element of one unit of a: always 4
+  int b_bytes;  // likewise of b: 4, or 2 for single bf16
+  bool bf16;    // a and b are rounded to bf16 when packed
   // multiply[r - 1]: r rows. C rows lie ldc apart; accumulate adds to what is there.
   void (*multiply[kMaxDenseRows])(const float* a, const void* b, std::int64_t units, float* c, std::int64_t ldc, bool accumulate);
 };

@@ -89,7 +89,7 @@ namespace cuda {
 
 std::string throttle_text(std::uint64_t reasons) {
   static constexpr std::pair<std::uint64_t, const char*> kNames[] = {
-      {0x2, "application clocks"}, {0x4, "power cap"},        {0x8, "hardware slowdown"}, {0x10, "sync boost"},
+      {0x2, "application clocks"}, {0x4, "power cap"},         {0x8, "hardware slowdown"}, {0x10, "sync boost"},
       {0x20, "thermal"},           {0x40, "hardware thermal"}, {0x80, "power brake"},      {0x100, "display clocks"}};
   std::string text;
   for (const auto& [bit, name] : kNames) {

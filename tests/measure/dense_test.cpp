@@ -56,7 +56,8 @@ void check_product(const Case& shape, Precision precision, const Parallel& paral
         magnitude += std::abs(product);
       }
       const double error = std::abs(c[static_cast<std::size_t>(kGuard + i * n + j)] - sum);
-      ASSERT_LE(error, bound(magnitude, k, precision)) << (*dense)->name() << " m=" << m << " k=" << k << " n=" << n << " at " << i << "," << j;
+      ASSERT_LE(error, bound(magnitude, k, precision))
+          << (*dense)->name() << " m=" << m << " k=" << k << " n=" << n << " at " << i << "," << j;
     }
   }
 }
@@ -66,8 +67,9 @@ TEST(Dense, EdgesOfEveryTileAreRight) {
   Parallel two;
   two.pool = &pool;
   // Around the tile sizes (6 and 12 rows, 16 and 32 columns), the stretch of K (192 to 768), and odd K for pairs.
-  for (const Case& shape : {Case{1, 1, 1}, Case{1, 7, 33}, Case{2, 64, 16}, Case{3, 65, 31}, Case{5, 129, 17}, Case{6, 256, 64}, Case{7, 383, 48},
-                            Case{8, 385, 15}, Case{12, 800, 32}, Case{13, 801, 65}, Case{37, 1001, 47}, Case{64, 200, 96}}) {
+  for (const Case& shape :
+       {Case{1, 1, 1}, Case{1, 7, 33}, Case{2, 64, 16}, Case{3, 65, 31}, Case{5, 129, 17}, Case{6, 256, 64}, Case{7, 383, 48},
+        Case{8, 385, 15}, Case{12, 800, 32}, Case{13, 801, 65}, Case{37, 1001, 47}, Case{64, 200, 96}}) {
     for (const Precision precision : {Precision::full, Precision::bf16}) check_product(shape, precision, two);
   }
 }
@@ -84,7 +86,8 @@ TEST(Dense, IntegersComeOutExactly) {
     for (std::int64_t i = 0; i < m; ++i) {
       for (std::int64_t j = 0; j < n; ++j) {
         double sum = 0;
-        for (std::int64_t x = 0; x < k; ++x) sum += static_cast<double>(a[static_cast<std::size_t>(i * k + x)]) * b[static_cast<std::size_t>(x * n + j)];
+        for (std::int64_t x = 0; x < k; ++x)
+          sum += static_cast<double>(a[static_cast<std::size_t>(i * k + x)]) * b[static_cast<std::size_t>(x * n + j)];
         ASSERT_EQ(c[static_cast<std::size_t>(i * n + j)], sum);
       }
     }

@@ -76,7 +76,8 @@ BenchOptions options_of(Words& words) {
   options.act = parse_element_type(words.act, "--act");
   if (cuda && options.act == BILLFISH_F32) fail(kUnsupported, "--act f32: activations on CUDA are f16 or bf16");
   options.group = words.group;
-  if (options.group != -1 && options.group < 1) fail(kUsage, "--group has the value {}: use -1 (all of K) or a positive number", options.group);
+  if (options.group != -1 && options.group < 1)
+    fail(kUsage, "--group has the value {}: use -1 (all of K) or a positive number", options.group);
   for (const std::string& word : split_list(words.precision)) options.precisions.push_back(parse_precision(word));
   options.implementation = words.implementation;
   options.threads = words.threads;
@@ -128,7 +129,8 @@ int run(Words words) {
 Runner add_bench(CLI::App& app) {
   auto words = std::make_shared<Words>();
   add_device_option(app, words->device);
-  add_list_option(app, "--shapes", words->shapes, "Files with \"K N label\" lines, or names of them in bench/shapes (h200, cpu, llama-3-8b)")
+  add_list_option(app, "--shapes", words->shapes,
+                  "Files with \"K N label\" lines, or names of them in bench/shapes (h200, cpu, llama-3-8b)")
       ->type_name("NAME...");
   app.add_option("--n", words->n, "One shape instead: columns of the weights")->type_name("N");
   app.add_option("--k", words->k, "and rows")->type_name("K");
@@ -148,7 +150,8 @@ Runner add_bench(CLI::App& app) {
   app.add_option("--out", words->out, "Folder for results.json and performance_results.csv")->type_name("FOLDER");
   add_json_flag(app, words->json);
   app.footer(
-      "Example:\n  billfish bench --device cpu --shapes llama-3-8b --m 1,16,256 --precision full,bf16\n  billfish bench --device cuda --out "
+      "Example:\n  billfish bench --device cpu --shapes llama-3-8b --m 1,16,256 --precision full,bf16\n  billfish bench --device cuda "
+      "--out "
       "bench/results/h200-today --minutes 6");
   return [words] { return run(*words); };
 }

@@ -20,14 +20,14 @@
 namespace billfish::cli {
 namespace {
 
-constexpr std::int64_t kCalls = 20;          // in a graph, at least
+constexpr std::int64_t kCalls = 20;  // in a graph, at least
 constexpr double kWarmSeconds = 0.05;
-constexpr double kCliffWarmSeconds = 0.01;   // neighbours along M draw the same power
+constexpr double kCliffWarmSeconds = 0.01;  // neighbours along M draw the same power
 constexpr double kTimedSeconds = 0.05;
-constexpr double kTurnSeconds = 0.03;        // for alternating replays
+constexpr double kTurnSeconds = 0.03;             // for alternating replays
 constexpr std::int64_t kReplays = 9, kTurns = 5;  // at least
 constexpr std::int64_t kReadBytes = 4'000'000'000;
-constexpr std::int64_t kSquare = 8192;       // of the product whose sustained rate is the arithmetic ceiling
+constexpr std::int64_t kSquare = 8192;  // of the product whose sustained rate is the arithmetic ceiling
 
 // Measured on a cool card that nobody shared (2026-11): the larger of these and the run's own is what rows are held against.
 struct ReferenceCeiling {
@@ -106,8 +106,9 @@ struct CublasCalls {
 billfish_status enqueue_cublas(void* user, std::int64_t index, void* stream) {
   const auto& calls = *static_cast<CublasCalls*>(user);
   const void* w = calls.layer->dense(index % calls.layer->dense_copies());
-  return calls.cublas->multiply(calls.layer->a(), w, calls.layer->c(), calls.m, calls.n, calls.k, calls.type, stream) ? BILLFISH_OK
-                                                                                                                      : BILLFISH_DEVICE_ERROR;
+  return calls.cublas->multiply(calls.layer->a(), w, calls.layer->c(), calls.m, calls.n, calls.k, calls.type, stream)
+             ? BILLFISH_OK
+             : BILLFISH_DEVICE_ERROR;
 }
 
 class CudaBench {
@@ -194,8 +195,8 @@ void CudaBench::measure_ceilings() {
                         {"power_limit_w", telemetry.power_limit_w},
                         {"temperature_c", telemetry.temperature_c}};
   if (!options_.json) {
-    fmt::print("ceilings: read {:.0f} GB/s, held against {:.0f}; f16 {:.0f} TFLOP/s sustained, held against {:.0f}; cuBLAS {}\n", read, read_gbps_,
-               rate * 1e-3, f16_gflops_ * 1e-3, cublas_.version());
+    fmt::print("ceilings: read {:.0f} GB/s, held against {:.0f}; f16 {:.0f} TFLOP/s sustained, held against {:.0f}; cuBLAS {}\n", read,
+               read_gbps_, rate * 1e-3, f16_gflops_ * 1e-3, cublas_.version());
   }
 }
 
@@ -257,8 +258,9 @@ void CudaBench::run_cell(CudaLayer& layer, const BenchShape& shape, std::int64_t
     cublas.type = cublas.plan = "";
     cublas.group = 0;
     cublas.checked = false;
-    cublas.bytes = (static_cast<double>(shape.n) * static_cast<double>(shape.k) + static_cast<double>(m) * static_cast<double>(shape.n + shape.k)) *
-                   bytes_of(options_.act);
+    cublas.bytes =
+        (static_cast<double>(shape.n) * static_cast<double>(shape.k) + static_cast<double>(m) * static_cast<double>(shape.n + shape.k)) *
+        bytes_of(options_.act);
     cublas.clock_mhz = conditions.clock_mhz;
     cublas.power_w = conditions.power_w;
     cublas.throttle = conditions.throttle;
@@ -274,7 +276,8 @@ void CudaBench::run_cell(CudaLayer& layer, const BenchShape& shape, std::int64_t
     row.throttle = conditions.throttle;
     if (baseline) {
       row.vs_cublas = row.vs_baseline = cublas.us.median / row.us.median;
-      const double round = (row.us.median * static_cast<double>(graph.calls()) + cublas.us.median * static_cast<double>(baseline->calls())) * 1e-6;
+      const double round =
+          (row.us.median * static_cast<double>(graph.calls()) + cublas.us.median * static_cast<double>(baseline->calls())) * 1e-6;
       const auto turns = replay({&graph, baseline.get()}, rounds_for(kTurnSeconds, round, kTurns, 40));
       row.us_alternating = summary_of(turns[0]).median;
       row.vs_cublas_alternating = summary_of(turns[1]).median / row.us_alternating;
@@ -315,7 +318,8 @@ void CudaBench::run_cliff(const BenchShape& shape) {
       row = quick_row(layer, shape, m, "cliff", kWarmSeconds);
       if (off(again, row)) {
         found.push_back({{"k", shape.k}, {"n", shape.n}, {"m", m - 1}, {"us", again.us.median}, {"us_next", row.us.median}});
-        report_.note(fmt::format("cliff: K={} N={} M={}: {:.2f} us, M={}: {:.2f} us", shape.k, shape.n, m - 1, again.us.median, m, row.us.median));
+        report_.note(
+            fmt::format("cliff: K={} N={} M={}: {:.2f} us, M={}: {:.2f} us", shape.k, shape.n, m - 1, again.us.median, m, row.us.median));
       }
     }
     if (!report_.has(row)) report_.add(row);

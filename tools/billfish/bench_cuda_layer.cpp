@@ -16,9 +16,9 @@
 namespace billfish::cli {
 namespace {
 
-constexpr double kTouchBytes = 320e6;         // of weights a graph goes through: more than five times an H200's L2
-constexpr std::int64_t kMostCopies = 64;      // tiny layers: more copies would only make a longer graph
-constexpr std::int64_t kCheckedWhole = 256;   // rows up to which every element is compared
+constexpr double kTouchBytes = 320e6;        // of weights a graph goes through: more than five times an H200's L2
+constexpr std::int64_t kMostCopies = 64;     // tiny layers: more copies would only make a longer graph
+constexpr std::int64_t kCheckedWhole = 256;  // rows up to which every element is compared
 constexpr std::int64_t kSamples = 4096;
 constexpr std::int64_t kAlignment = 256;
 
@@ -78,8 +78,10 @@ void CudaLayer::make_weights(bool padded) {
   }
   if (!padded) {  // any bits are codes and zeros
     check(billfish_tools_cuda_fill_bits(device, codes_.data(), codes_.bytes(), options_.seed, nullptr), shape_.label);
-    if (zero_stride > 0) check(billfish_tools_cuda_fill_bits(device, zeros_.data(), zeros_.bytes(), options_.seed + 1, nullptr), shape_.label);
-    check(billfish_tools_cuda_fill_uniform(device, scales_.data(), scale_type, scales_.bytes() / 2, 0.005f, 0.02f, options_.seed + 2, nullptr),
+    if (zero_stride > 0)
+      check(billfish_tools_cuda_fill_bits(device, zeros_.data(), zeros_.bytes(), options_.seed + 1, nullptr), shape_.label);
+    check(billfish_tools_cuda_fill_uniform(device, scales_.data(), scale_type, scales_.bytes() / 2, 0.005f, 0.02f, options_.seed + 2,
+                                           nullptr),
           shape_.label);
     return;
   }
@@ -128,8 +130,8 @@ void CudaLayer::prepare_reference(std::int64_t rows) {
   if (rows <= reference_rows_) return;
   const std::int64_t elements = rows * n;
   const DeviceBuffer y(options_.device, elements * 8), magnitude(options_.device, elements * 8);
-  check(billfish_tools_cuda_product(device, a_.data(), options_.act, rows, k, static_cast<const float*>(exact_.data()), n, k, nullptr, nullptr,
-                                    0, static_cast<double*>(y.data()), static_cast<double*>(magnitude.data()), nullptr),
+  check(billfish_tools_cuda_product(device, a_.data(), options_.act, rows, k, static_cast<const float*>(exact_.data()), n, k, nullptr,
+                                    nullptr, 0, static_cast<double*>(y.data()), static_cast<double*>(magnitude.data()), nullptr),
         shape_.label);
   y_.resize(static_cast<std::size_t>(elements));
   magnitude_.resize(y_.size());
@@ -164,7 +166,8 @@ void CudaLayer::check_product(const billfish_gemm_args& args, BenchRow& row) {
   check(billfish_tools_cuda_synchronize(device), shape_.label);
   const auto bounds_of = [&](const std::vector<double>& y, const std::vector<double>& magnitude) {
     std::vector<double> bound(y.size());
-    check(billfish_tools_bound(&weights_[0], &args, BILLFISH_CUDA, y.data(), magnitude.data(), static_cast<std::int64_t>(y.size()), bound.data()),
+    check(billfish_tools_bound(&weights_[0], &args, BILLFISH_CUDA, y.data(), magnitude.data(), static_cast<std::int64_t>(y.size()),
+                               bound.data()),
           shape_.label);
     return bound;
   };
@@ -197,10 +200,11 @@ void CudaLayer::check_product(const billfish_gemm_args& args, BenchRow& row) {
   column_memory.upload(columns.data(), kSamples * 4);
   const auto* row_list = static_cast<const std::int32_t*>(row_memory.data());
   const auto* column_list = static_cast<const std::int32_t*>(column_memory.data());
-  check(billfish_tools_cuda_product(device, a_.data(), options_.act, m, k, static_cast<const float*>(exact_.data()), n, k, row_list, column_list,
-                                    kSamples, static_cast<double*>(y.data()), static_cast<double*>(magnitude.data()), nullptr),
+  check(billfish_tools_cuda_product(device, a_.data(), options_.act, m, k, static_cast<const float*>(exact_.data()), n, k, row_list,
+                                    column_list, kSamples, static_cast<double*>(y.data()), static_cast<double*>(magnitude.data()), nullptr),
         shape_.label);
-  check(billfish_tools_cuda_gather(device, c_.data(), options_.act, n, row_list, column_list, kSamples, static_cast<float*>(c.data()), nullptr),
+  check(billfish_tools_cuda_gather(device, c_.data(), options_.act, n, row_list, column_list, kSamples, static_cast<float*>(c.data()),
+                                   nullptr),
         shape_.label);
   std::vector<double> y_host(kSamples), magnitude_host(kSamples);
   std::vector<float> c_host(kSamples);

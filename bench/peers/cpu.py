@@ -1,0 +1,217 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Times billfish and its CPU peers (torch, ONNX Runtime, OpenVINO) interleaved in one run, so that every ratio is reproducible.
+
+usage: cpu.py --out DIR [--library build/lib/libbillfish.so] [--shapes FILE] [--m 1,2,4,...] [--threads T] [--rounds 3] [--only WORD,...]
+
+The first call makes an environment (.venv-peers beside the repository's other files) with the pinned wheels of requirements-cpu.txt.
+Every peer is a process of its own (cpu_worker.py) that holds enough distinct copies of the weights to defeat the caches; this program
+asks them in turn, several rounds over, so that all of them meet the same noise. Outputs are compared with a product in float64 first.
+"""
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+ENVIRONMENT = os.path.join(ROOT, ".venv-peers")
+
+# name, activations ("float": as given or rounded to bf16; "int8": quantised per row), what cpu_worker.py calls it
+PEERS = [
+    ("billfish full", "float", ["billfish", "full"]),
+    ("billfish bf16", "float", ["billfish", "bf16"]),
+    ("billfish int8", "int8", ["billfish", "int8"]),
+    ("torch dense f32", "float", ["torch", "dense_f32"]),
+    ("torch dense bf16", "float", ["torch", "dense_bf16"]),
+    ("torch int4pack bf16", "float", ["torch", "int4pack"]),
+    ("onnxruntime acc0", "float", ["onnxruntime", "0"]),
+    ("onnxruntime acc4", "int8", ["onnxruntime", "4"]),
+    ("openvino f32", "float", ["openvino", "f32", "0"]),
+    ("openvino bf16", "float", ["openvino", "bf16", "0"]),
+    ("openvino int8", "int8", ["openvino", "f32", "128"]),
+]
+TOUCH = 165e6        # bytes of packed weights a round goes through: five times the largest cache that we met
+PAUSE = 0.06         # seconds between two peers: thread pools spin for a while after their last call
+SMALLEST_BUDGET = 0.12
+
+
+def make_environment():
+    python = os.path.join(ENVIRONMENT, "bin", "python")
+    wanted = os.path.join(HERE, "requirements-cpu.txt")
+    stamp = os.path.join(ENVIRONMENT, "requirements.txt")
+    with open(wanted) as file:
+        text = file.read()
+    if os.path.exists(stamp) and open(stamp).read() == text:
+        return python
+    print(f"making {ENVIRONMENT} (a few minutes, a few GB)", file=sys.stderr)
+    subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], check=True)
+    subprocess.run([python, "-m", "pip", "install", "-q", "-r", wanted], check=True)
+    with open(stamp, "w") as file:
+        file.write(text)
+    return python
+
+
+class Worker:
+    def __init__(self, name, activations, arguments, python, library, log):
+        self.name, self.activations, self.dead, self.why = name, activations, False, ""
+        self.process = subprocess.Popen([python, "-u", os.path.join(HERE, "cpu_worker.py"), library, *arguments], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=log, text=True)
+
+    def ask(self, **request):
+        if self.dead:
+            return {"error": self.why}
+        try:
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+            if not line:
+                raise EOFError(f"the worker ended with {self.process.wait()}")
+            return json.loads(line)
+        except (OSError, EOFError, ValueError) as error:
+            self.dead, self.why = True, str(error)
+            return {"error": self.why}
+
+    def end(self):
+        self.process.stdin.close()
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+
+def read_shapes(path):
+    shapes = []
+    with open(path) as file:
+        for line in file:
+            words = line.split("#")[0].split()
+            if words:
+                shapes.append((int(words[0]), int(words[1])))
+    return shapes
+
+
+def cpu_name():
+    with open("/proc/cpuinfo") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return "cpu"
+
+
+def quantile(ordered, q):
+    place = q * (len(ordered) - 1)
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+
+
+def row_of(worker, k, n, m, options, us, error, weight_bytes):
+    us = sorted(us)
+    median = statistics.median(us)
+    dense = "dense" in worker.name
+    return {"kind": "gemm", "m": m, "n": n, "k": k, "type": "" if dense else "u4b8", "group": 0 if dense else 128,
+            "act": worker.activations, "precision": worker.name.split()[-1], "implementation": worker.name, "threads": options.threads,
+            "us_median": median, "us_min": us[0], "us_max": us[-1], "us_p10": quantile(us, 0.1), "us_p90": quantile(us, 0.9),
+            "samples": len(us), "gbps": weight_bytes / median * 1e-3, "gflops": 2e-3 * m * n * k / median, "relative_error": error,
+            "weight_bytes": weight_bytes}
+
+
+def geomean(values):
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def summary(rows):
+    """Geometric mean over the shapes that all have; times in us, and how many times billfish's time of the same kind of activations."""
+    names = list(dict.fromkeys(r["implementation"] for r in rows))
+    lines = ["| M | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    for m in sorted({r["m"] for r in rows}):
+        cells = []
+        for name in names:
+            mine = {(r["k"], r["n"]): r for r in rows if r["m"] == m and r["implementation"] == name}
+            if not mine:
+                cells.append("-")
+                continue
+            kind = "billfish int8" if next(iter(mine.values()))["act"] == "int8" else "billfish bf16"
+            ours = {(r["k"], r["n"]): r for r in rows if r["m"] == m and r["implementation"] == kind}
+            both = [s for s in mine if s in ours]
+            ratio = geomean([mine[s]["us_median"] / ours[s]["us_median"] for s in both]) if both else None
+            cells.append(f"{geomean([r['us_median'] for r in mine.values()]):.0f}" + (f" ({ratio:.2f} x)" if ratio else ""))
+        lines.append(f"| {m} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--library", default=os.path.join(ROOT, "build", "lib", "libbillfish.so"))
+    parser.add_argument("--shapes", default=os.path.join(ROOT, "bench", "shapes", "cpu.txt"))
+    parser.add_argument("--m", default="1,2,4,8,16,32,64,128,512")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="", help="words; a peer is timed if its name holds one of them")
+    options = parser.parse_args()
+    if not os.path.exists(options.library):
+        print(f"cpu.py: {options.library} is not there: build first (./dev build) or give --library", file=sys.stderr)
+        return 3
+    python = make_environment()
+    os.makedirs(options.out, exist_ok=True)
+    words = [w for w in options.only.split(",") if w]
+    run = {"schema": 1, "device": cpu_name(), "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+           "command": "bench/peers/cpu.py " + " ".join(sys.argv[1:]), "valid": True, "versions": {}, "failures": [], "rows": []}
+    log = open(os.path.join(options.out, "workers.log"), "w")
+    workers = [Worker(name, activations, arguments, python, options.library, log) for name, activations, arguments in PEERS
+               if not words or any(w in name for w in words)]
+    for k, n in read_shapes(options.shapes):
+        copies = math.ceil(TOUCH / (k * n / 2))
+        loaded = []
+        for worker in workers:
+            answer = worker.ask(do="load", k=k, n=n, copies=copies, threads=options.threads)
+            if "error" in answer:
+                run["failures"].append({"implementation": worker.name, "k": k, "n": n, "why": answer["error"]})
+                print(f"{worker.name}: {answer['error']}", file=sys.stderr)
+                continue
+            run["versions"][worker.name] = answer["version"]
+            loaded.append((worker, answer["bytes"]))
+        for m in (int(x) for x in options.m.split(",")):
+            times, errors = {}, {}
+            for turn in range(options.rounds):
+                for worker, _ in loaded:
+                    time.sleep(PAUSE)
+                    answer = worker.ask(do="time", m=m, seconds=SMALLEST_BUDGET, check=turn == 0)
+                    if "error" in answer:
+                        errors[worker.name] = answer["error"]
+                        continue
+                    times.setdefault(worker.name, []).extend(answer["us"])
+                    errors.setdefault(worker.name, answer.get("relative_error"))
+            for worker, weight_bytes in loaded:
+                if worker.name not in times:
+                    run["failures"].append({"implementation": worker.name, "k": k, "n": n, "m": m, "why": errors.get(worker.name, "?")})
+                    continue
+                row = row_of(worker, k, n, m, options, times[worker.name], errors[worker.name], weight_bytes)
+                # Rounding activations to int8 costs about 7e-3; anything an order above is another product.
+                if not isinstance(row["relative_error"], float) or not row["relative_error"] < 0.03:
+                    run["valid"] = False
+                run["rows"].append(row)
+            here = [r for r in run["rows"] if (r["k"], r["n"], r["m"]) == (k, n, m)]
+            print(f"{k} x {n} M={m}: " + ", ".join(f"{r['implementation']} {r['us_median']:.0f}" for r in here), flush=True)
+        for worker, _ in loaded:
+            worker.ask(do="unload")
+        with open(os.path.join(options.out, "results.json"), "w") as file:
+            json.dump(run, file, indent=1)
+            file.write("\n")
+    for worker in workers:
+        worker.end()
+    table = summary(run["rows"])
+    with open(os.path.join(options.out, "summary.md"), "w") as file:
+        file.write(f"{run['device']}, {run['when']}, {options.threads} threads: us, geometric mean over shapes "
+                   f"(in brackets: times billfish's, bf16 or int8 like the peer)\n\n{table}\n")
+    print("\n" + table)
+    return 0 if run["valid"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
