@@ -35,6 +35,8 @@ struct Tuned : Base {
     const int sums = 8 / C::kHalves;  // eight sums; masks and activations are memory operands
     return rows == 1 ? sums : rows == 2 ? sums / 2 : C::kHalves == 2 ? 1 : 2;
   }
+  // Loaded once, into a register, although the compiler would rather make every use a memory operand: loads are what runs out.
+  [[gnu::always_inline]] static void once(Avx2::U& value) { __asm__("" : "+x"(value)); }
   [[gnu::always_inline]] static Avx2::F fma(Avx2::F a, Avx2::F b, Avx2::F c) { return Avx2::multiply_add(a, b, c); }
 };
 

@@ -1,5 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
+// The kernels for AVX-512 F, BW, VL, VNNI and BF16. Compiled with those flags and nothing else of the library in it: see CMakeLists.txt.
 #include "cpu/kernels.hpp"
+
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+
+#include "cpu/kernel/table_avx512.hpp"
+
 namespace billfish::cpu {
-constinit const Arithmetic kAvx512Arithmetic[3] = {};
-}
+namespace {
+
+struct Avx512 {  // one instruction a function
+  static constexpr int kLanes = 16;
+  using F = Lanes<16>::F;
+  using U = Lanes<16>::U;
+  using I = Lanes<16>::I;
+  using H = Lanes<8>::H;
+  [[gnu::always_inline]] static F multiply_add(F a, F b, F c) { return (F)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+  [[gnu::always_inline]] static F dot_bf16(F sum, U a, U b) { return (F)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b); }
+  [[gnu::always_inline]] static I dot_u8_s8(I sum, U a, U b) { return (I)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)a, (__m512i)b); }
+  [[gnu::always_inline]] static U subtract8(U a, U b) { return (U)_mm512_sub_epi8((__m512i)a, (__m512i)b); }
+  [[gnu::always_inline]] static U lookup16(U index, U table) { return (U)_mm512_permutexvar_epi16((__m512i)index, (__m512i)table); }
+  [[gnu::always_inline]] static Lanes<8>::F from_f16(H h) { return (Lanes<8>::F)_mm256_cvtph_ps((__m128i)h); }
+  [[gnu::always_inline]] static H to_f16(Lanes<8>::F f) { return (H)_mm256_cvtps_ph((__m256)f, _MM_FROUND_TO_NEAREST_INT); }
+};
+
+}  // namespace
+
+constinit const Arithmetic kAvx512Arithmetic[3] = {
+    Arithmetics512<Avx512>::kTable[0],
+    Arithmetics512<Avx512>::kTable[1],
+    Arithmetics512<Avx512>::kTable[2],
+};
+
+}  // namespace billfish::cpu
+
+#else
+
+namespace billfish::cpu {
+constinit const Arithmetic kAvx512Arithmetic[3] = {};  // not an x86 machine: facts() never offers it
+}  // namespace billfish::cpu
+
+#endif

@@ -26,12 +26,12 @@ struct Portable {
   [[gnu::always_inline]] static U subtract16(U a, U b) { 
     return ((a - b) & 0xffffu) | ((a & 0xffff0000u) - (b & 0xffff0000u));
   }
-  static F from_f16(H h) {
+  [[gnu::noinline]] static F from_f16(H h) {
     F f;
     for (int i = 0; i < 8; ++i) f[i] = f16_to_f32(h[i]);
     return f;
   }
-  static H to_f16(F f) {
+  [[gnu::noinline]] static H to_f16(F f) {
     H h;
     for (int i = 0; i < 8; ++i) h[i] = f32_to_f16(f[i]);
     return h;
@@ -46,6 +46,7 @@ struct Tuned : Base {
   static constexpr int stream_columns(int rows) {
     return C::kBits == 4 ? 1 : (rows == 1 ? 2 : 1);
   }
+  [[gnu::always_inline]] static void once(Portable::U&) {}
   [[gnu::always_inline]] static Portable::F fma(Portable::F a, Portable::F b, Portable::F c) { return Portable::multiply_add(a, b, c); }
 };
 

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "cpu/kernels.hpp"
 #include "layout/marlin_scales.hpp"
 #include "layout/marlin_weights.hpp"
 #include "layout/marlin_zeros.hpp"

@@ -33,18 +33,29 @@ struct Float32Sums {
     return {};
   }
 
+  template <class C>
+  struct alignas(sizeof(U)) Masks {
+    std::uint32_t words[C::kFields * kLanes];
+    constexpr Masks() : words() {
+      for (int i = 0; i < C::kFields * kLanes; ++i) words[i] = ((1u << C::kBits) - 1u) << (C::kBits * (i / kLanes));
+    }
+  };
   struct Fields {
     U half[2];
+    const U* masks;
   };
   template <class C>
   [[gnu::always_inline]] static Fields fields(U words, const Zero<C>&) {
-    return {{words, words >> 16}};
+    // Eight sums leave no registers for the masks; told that the pointer changes, the compiler leaves them in memory and keeps the sums.
+    static constexpr Masks<C> kMasks;
+    const U* masks = reinterpret_cast<const U*>(kMasks.words);
+    __asm__("" : "+r"(masks));
+    return {{words, words >> 16}, masks};
   }
   // code * 2^(place): 4-bit 2^(8h + 4 upper), 8-bit 2^(8 upper).
   template <class C>
   [[gnu::always_inline]] static Weight weight(const Fields& f, const Zero<C>&, int h, int slot) {
-    const int place = C::kBits == 4 ? 8 * h + 4 * (slot / 2) : 8 * (slot / 2);
-    return __builtin_convertvector((I)(f.half[slot % 2] & (((1u << C::kBits) - 1u) << place)), F);
+    return __builtin_convertvector((I)(f.half[slot % 2] & f.masks[2 * h + slot / 2]), F);
   }
 
   [[gnu::always_inline]] static Sum dot(Sum sum, Weight w, U a) { return Isa::multiply_add(w, (F)a, sum); }

@@ -51,7 +51,8 @@ template <class Arith, class C, int kRows, int kColumns>
           for (int part = 0; part < Arith::kParts; ++part) {
 #pragma GCC unroll 4
             for (int row = 0; row < kRows; ++row) {
-              const U av = load<U>(a + (((v * Arith::kSlots + slot) * Arith::kParts + part) * kRows + row) * kLanes);
+              U av = load<U>(a + (((v * Arith::kSlots + slot) * Arith::kParts + part) * kRows + row) * kLanes);
+              if constexpr (C::kHalves == 2 && kRows >= 3) Arith::once(av);
 #pragma GCC unroll 2
               for (int h = 0; h < C::kHalves; ++h) {
                 Sum& s = sum[row][j * C::kHalves + h];

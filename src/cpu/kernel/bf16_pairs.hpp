@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// Arithmetic with the bf16 dot instruction: codes minus zeros are exact in bf16 and become pairs of k. Activations are one bf16 each
+// (kPartsArg = 1), or the sum of two (2: f16 exactly, f32 to 2^-17 of itself). Included by the kernels' translation units only.
+//
+// 4-bit decode: a shift and a table of 32 bf16 values, looked up by the low five bits of every 16-bit lane. Without stored zeros bit 4 is
+// the neighbour's, so the table repeats; with them the index is code - zero in five bits of two's complement.
+// 8-bit decode: as Float32, then two floats, which have eight significant bits at most, become one pair of bf16.
+#pragma once
+
+#include "cpu/kernel/codec.hpp"
+#include "cpu/kernel/float32.hpp"
+#include "cpu/kernel/vector.hpp"
+
+namespace billfish::cpu {
+namespace {
+
+// bf16 of an integer of at most eight bits.
+constexpr std::uint16_t small_bf16(int value) {
+  if (value == 0) return 0;
+  const int magnitude = value < 0 ? -value : value;
+  int exponent = 0;
+  while (magnitude >> (exponent + 1) != 0) ++exponent;
+  const int mantissa = (magnitude << (7 - exponent)) & 0x7f;
+  return static_cast<std::uint16_t>((value < 0 ? 0x8000 : 0) | (127 + exponent) << 7 | mantissa);
+}
+
+template <bool kZeros>
+struct alignas(64) Bf16Table {
+  std::uint16_t value[32];
+  constexpr Bf16Table() : value() {
+    for (int i = 0; i < 32; ++i) value[i] = small_bf16(kZeros ? (i < 16 ? i : i - 32) : i % 16 - 8);
+  }
+};
+
+template <class Isa, int kPartsArg>
+struct Bf16Pairs {
+  static constexpr int kLanes = Isa::kLanes;
+  using F = typename Lanes<kLanes>::F;
+  using U = typename Lanes<kLanes>::U;
+  using Weight = U;
+  using Sum = F;
+  static constexpr int kSlots = 2;  // k pairs (2p, 2p + 1) + 8 * slot
+  static constexpr int kParts = kPartsArg;
+  static constexpr bool kQuantizes = false;
+  static constexpr bool kZeroAfterSum = false;
+  static constexpr bool kScreens = kParts == 2;  // the second part of tiny activations would be subnormal, of infinities NaN
+  using Wide = Float32<Isa, false>;
+
+  struct NibbleZero {
+    U bytes;  // of a word: the zeros of columns 0, 8, 0, 8
+    U table;
+  };
+  template <class C>
+  using Zero = std::conditional_t<C::kBits == 4, NibbleZero, typename Wide::template Zero<C>>;
+
+  template <class C>
+  [[gnu::always_inline]] static Zero<C> zero(const std::uint32_t* zeros) {
+    if constexpr (C::kBits == 8) {
+      return Wide::template zero<C>(zeros);
+    } else {
+      static constexpr Bf16Table<C::kZeros> kTable;
+      NibbleZero result{U{}, load<U>(kTable.value)};
+      if constexpr (C::kZeros) {
+        const U pair = repeat<U, 4>(zeros) | (repeat<U, 4>(zeros + 4) << 8);
+        result.bytes = pair | (pair << 16);
+      }
+      return result;
+    }
+  }
+
+  struct Fields {
+    U part[2];
+  };
+  template <class C>
+  [[gnu::always_inline]] static Fields fields(U words, const Zero<C>& zero) {
+    if constexpr (C::kBits == 4 && C::kZeros) {
+      return {{Isa::subtract8(words & 0x0f0f0f0fu, zero.bytes), Isa::subtract8((words >> 4) & 0x0f0f0f0fu, zero.bytes)}};
+    } else if constexpr (C::kBits == 4) {
+      return {{words, words}};
+    } else {
+      return {{words, words >> 16}};
+    }
+  }
+  template <class C>
+  [[gnu::always_inline]] static Weight weight(const Fields& f, const Zero<C>& zero, int h, int slot) {
+    if constexpr (C::kBits == 4 && C::kZeros) {
+      return Isa::lookup16(h == 0 ? f.part[slot] : f.part[slot] >> 8, zero.table);
+    } else if constexpr (C::kBits == 4) {
+      const int place = 8 * h + 4 * slot;
+      return Isa::lookup16(place == 0 ? f.part[0] : f.part[0] >> place, zero.table);
+    } else {
+      const typename Wide::Fields wide{{f.part[0], f.part[1]}};
+      const U even = (U)Wide::template weight<C>(wide, zero, 0, 2 * slot);
+      const U odd = (U)Wide::template weight<C>(wide, zero, 0, 2 * slot + 1);
+      return (even >> 16) | odd;
+    }
+  }
+
+  [[gnu::always_inline]] static Sum dot(Sum sum, Weight w, U a) { return Isa::dot_bf16(sum, w, a); }
+  template <class C>
+  [[gnu::always_inline]] static F to_float(Sum sum) {
+    return sum;
+  }
+
+  // 16 activations in k order -> dwords[(slot * kParts + part) * 4 + p].
+  template <int kRepeat>
+  [[gnu::always_inline]] static void pack(const float* a, float, std::uint32_t* dwords) {
+    using V = Lanes<8>::U;
+    alignas(64) std::uint32_t high[kStepRows];
+    alignas(64) std::uint32_t low[kStepRows];
+    for (int i = 0; i < kStepRows; i += 8) {
+      const V rounded = round_to_bf16(load<V>(a + i));
+      store(high + i, rounded);
+      if constexpr (kParts == 2) store(low + i, round_to_bf16((V)(load<Lanes<8>::F>(a + i) - (Lanes<8>::F)rounded)));
+    }
+    for (int slot = 0; slot < kSlots; ++slot) {
+      for (int p = 0; p < 4; ++p) {
+        const int k = 8 * slot + 2 * p;
+        dwords[slot * kParts * 4 + p] = high[k] >> 16 | high[k + 1];
+        if constexpr (kParts == 2) dwords[(slot * kParts + 1) * 4 + p] = low[k] >> 16 | low[k + 1];
+      }
+    }
+  }
+};
+
+}  // namespace
+}  // namespace billfish::cpu

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// The AVX-512 backend but for its instructions: which arithmetic each precision uses, and how large its tiles are. Included by
+// kernels_avx512.cpp with the instructions, and by a test with an emulation of them, so that this code runs on every machine.
+#pragma once
+
+#include "cpu/kernel/bf16_pairs.hpp"
+#include "cpu/kernel/float32.hpp"
+#include "cpu/kernel/int8_quads.hpp"
+#include "cpu/kernel/table.hpp"
+
+namespace billfish::cpu {
+namespace {
+
+template <class Isa, class Base>
+struct Tuned512 : Base {
+  static constexpr int kTileRows = 12;  // 24 sums, 2 column vectors, 1 activation: 27 of 32 registers
+  static constexpr int kTileVectors = 2;
+  // 16 sums, 24 for three rows.
+  template <class C>
+  static constexpr int stream_columns(int rows) {
+    if (C::kBits == 4) return rows == 1 ? 8 : rows <= 3 ? 4 : 2;
+    return rows <= 3 ? 8 : 4;
+  }
+  [[gnu::always_inline]] static void once(typename Base::U&) {}  // registers enough
+  [[gnu::always_inline]] static typename Base::F fma(typename Base::F a, typename Base::F b, typename Base::F c) {
+    return Isa::multiply_add(a, b, c);
+  }
+};
+
+template <class Isa>
+struct Arithmetics512 {
+  using Split = Tuned512<Isa, Bf16Pairs<Isa, 2>>;
+  using Rounded = Tuned512<Isa, Bf16Pairs<Isa, 1>>;
+  using Float = Tuned512<Isa, Float32<Isa, false>>;
+  using Int8 = Tuned512<Isa, Int8Quads<Isa>>;
+  static constexpr Arithmetic kTable[3] = {
+      {stream_kernels<Isa, Split, Split>("bf16 dot, activations hi + lo"), tile_kernels<Isa, Float, Float>("f32")},
+      {stream_kernels<Isa, Rounded, Rounded>("bf16 dot"), tile_kernels<Isa, Rounded, Rounded>("bf16 dot")},
+      {stream_kernels<Isa, Int8, Int8>("int8 dot"), tile_kernels<Isa, Int8, Int8>("int8 dot")},
+  };
+};
+
+}  // namespace
+}  // namespace billfish::cpu
