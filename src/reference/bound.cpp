@@ -11,12 +11,13 @@ namespace billfish::reference {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr double kUnit = 0x1p-24;        // f32, to nearest
-constexpr double kDouble = 0x1p-53;      // the oracle's own arithmetic
-constexpr double kTensorCoreFactor = 3;  // units lost per product when a tensor core cuts sums off instead of rounding them
-constexpr double kExtraRoundings = 8;    // scale, zero * sum, their difference, bias and conversions, beyond the chain
-constexpr double kFlushed = 0x1p-101;    // per term: subnormals taken as zero
-constexpr double kLambda = 7.5;          // 2 exp(-kLambda^2 / 2) < 1.3e-12
+constexpr double kUnit = 0x1p-24;         // f32, to nearest
+constexpr double kDouble = 0x1p-53;       // the oracle's own arithmetic
+constexpr double kCutPerProduct = 3;      // units lost per product where a tensor core cuts sums off instead of rounding them
+constexpr double kCutPerLoneProduct = 6;  // where all others of its step are 0
+constexpr double kExtraRoundings = 8;     // scale, zero * sum, their difference, bias and conversions, beyond the chain
+constexpr double kFlushed = 0x1p-101;     // per term: subnormals taken as zero
+constexpr double kLambda = 7.5;           // 2 exp(-kLambda^2 / 2) < 1.3e-12
 
 double unit_of(ElementType type) { return type == ElementType::f32 ? kUnit : type == ElementType::f16 ? 0x1p-11 : 0x1p-8; }
 double smallest_of(ElementType type) {  // half the distance of subnormals
@@ -37,12 +38,15 @@ double relative_weight_error(const Rounding& r) {
   return r.scales_rounded ? 2 * once + once * once : once;
 }
 
-// Roundings that one element passes through in f32, in units of kUnit.
-double roundings(const Rounding& r, std::int64_t k) {
-  const double terms = static_cast<double>(k);
-  const double worst = (r.tensor_cores ? 1.25 : 2.25) * terms + 64;  // every product after the other, then groups of 16 or more
+// Roundings that one element passes through in f32, in units of kUnit. The chain of sums is what the plan says, or the worst: every product
+// after the other (twice with split activations), then groups of 16 rows or more. A term of 0 rounds nothing.
+double roundings(const Rounding& r, std::int64_t k, const Sums& sums) {
+  const double rows = static_cast<double>(k);
+  const double terms = sums.terms >= 0 ? static_cast<double>(sums.terms) : rows;
+  const double worst = (r.tensor_cores ? 1.25 : 2.25) * rows + 64;
   const double chain = r.chain > 0 ? static_cast<double>(r.chain) : worst;
-  return (r.tensor_cores ? kTensorCoreFactor : 1.0) * chain + kExtraRoundings;
+  if (r.tensor_cores) return std::min(kCutPerProduct * chain, kCutPerLoneProduct * terms + 64) + kExtraRoundings;
+  return std::min(chain, 3 * terms + 64) + kExtraRoundings;
 }
 
 // int8: half a step of a grid of 127 steps, and the roundings of the step itself.
@@ -63,7 +67,7 @@ double finite_bound(const Rounding& r, std::int64_t k, const Sums& sums) {
   const double of_a = relative_activation_error(r);
   const double of_w = relative_weight_error(r);
   const double of_terms = of_a + of_w + of_a * of_w;
-  const double n_units = roundings(r, k) * kUnit;
+  const double n_units = roundings(r, k, sums) * kUnit;
   if (n_units >= 0.5) return kInfinity;  // k beyond 2^21: nothing can be promised
   const double gamma = n_units / (1 - n_units);
   const double int8 = int8_error(r) * (1 + of_w);
@@ -111,7 +115,7 @@ double bound(const Rounding& r, std::int64_t k, const Sums& sums) {
 
 double probable_error(const Rounding& r, std::int64_t k, const Sums& sums) {
   if (!finite(sums) || k == 0) return bound(r, k, sums);
-  const double n = roundings(r, k);
+  const double n = roundings(r, k, sums);
   const double walk = kLambda * std::sqrt(sums.squares);  // how far a partial sum strays
   const double of_terms = relative_activation_error(r) + relative_weight_error(r);
   const double spread = sums.magnitude > 0 ? summed(r, sums) / sums.magnitude : 1;

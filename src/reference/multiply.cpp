@@ -43,6 +43,7 @@ void decode(const PackedMatrix& m, std::int64_t k0, std::int64_t k1, std::int64_
 struct Row {
   double y[kColumns] = {}, magnitude[kColumns] = {}, unzeroed[kColumns] = {}, squares[kColumns] = {}, peak[kColumns] = {},
          peak_squares[kColumns] = {};
+  std::int64_t terms = 0;
   std::int64_t group = -1;
   double largest = 0;                   // |a| in this group
   double group_weights[kColumns] = {};  // sum |w| in this group
@@ -61,6 +62,7 @@ struct Row {
   void add(double x, const double* w, const double* w_unzeroed) {
     const double size = std::fabs(x);
     largest = std::max(largest, size);
+    terms += x != 0;
     for (int c = 0; c < kColumns; ++c) {
       const double product = x * w[c];
       y[c] += product;
@@ -114,7 +116,8 @@ void multiply(const PackedMatrix& m, const void* a, ElementType a_type, std::int
                                      .unzeroed = row.unzeroed[c] + std::fabs(b),
                                      .squares = row.squares[c] + b * b,
                                      .peak = row.peak[c],
-                                     .peak_squares = row.peak_squares[c]};
+                                     .peak_squares = row.peak_squares[c],
+                                     .terms = row.terms};
       }
     }
   });

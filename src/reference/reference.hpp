@@ -52,6 +52,7 @@ struct Sums {
   double squares = 0;       // sum (a w)^2 + bias^2
   double peak = 0;          // sum over groups of max |a| * sum |w|: what one int8 scale per row and group costs
   double peak_squares = 0;  // sum over groups of max |a|^2 * sum w^2
+  std::int64_t terms = -1;  // activations that are not 0 (adding nothing rounds nothing); -1: not counted, as many as k
 };
 
 // Columns [n0, n1) of all m rows; out is [m, n1 - n0].
