@@ -20,7 +20,7 @@ T pick(std::mt19937_64& random, const std::array<T, count>& from) {
 
 // Sizes as they come in models, with the neighbours of every tile edge, and now and then anything at all up to 2^40.
 inline std::int64_t random_side(std::mt19937_64& random) {
-  constexpr std::array<std::int64_t, 24> kSides = {1,   8,   15,  16,  17,   48,   63,   64,   65,   72,   128,  129,
+  constexpr std::array<std::int64_t, 24> kSides = {1,   8,   15,  16,   17,   48,   63,   64,   65,   72,    128,   129,
                                                    256, 257, 832, 1000, 2048, 2368, 4096, 4097, 8192, 11008, 14336, 57344};
   switch (random() % 8) {
     case 0: return static_cast<std::int64_t>(random() % 70000) + 1;
