@@ -145,7 +145,9 @@ Status copy_other_files(const Model& model, StagedOutput& output, const std::set
 
 std::string rewrite_index(const Model& model, const TensorWriter& writer) {
   if (model.index_name.empty()) return "";
-  std::string out = replace_member(model.index_json, json_member(model.index_json, "weight_map"), weight_map_json(writer));
+  const std::string_view map = json_member(model.index_json, "weight_map");
+  if (map.empty()) return make_index(writer);  // the key is spelled with escapes: nobody's index, but a legal one
+  std::string out = replace_member(model.index_json, map, weight_map_json(writer));
   const std::string_view metadata = json_member(out, "metadata");
   const std::string_view size = json_member(metadata, "total_size");
   return size.empty() ? out : replace_member(out, size, std::to_string(writer.total_bytes()));
@@ -179,8 +181,8 @@ std::vector<WrittenConfig> unwrap_configs(const Model& model) {
 
 std::vector<WrittenConfig> replace_configs(const Model& model, std::string_view config, Format format) {
   std::vector<WrittenConfig> out;
-  const std::string_view part = quantisation_of(model.config.json);
   std::string json = model.config.json;
+  const std::string_view part = quantisation_of(json);
   if (!part.empty()) {
     json = replace_member(json, part, config);
   } else if (!model.config.name.empty()) {

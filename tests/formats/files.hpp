@@ -83,6 +83,13 @@ TestTensor tensor(std::string name, std::string dtype, std::vector<std::int64_t>
   return {std::move(name), std::move(dtype), std::move(shape), bytes_of_vector(values)};
 }
 
+inline TestTensor random_bytes(std::string name, std::int64_t count) {
+  std::mt19937 random(static_cast<unsigned>(count));
+  std::vector<std::uint8_t> values(static_cast<std::size_t>(count));
+  for (std::uint8_t& value : values) value = static_cast<std::uint8_t>(random());
+  return tensor(std::move(name), "U8", {count}, values);
+}
+
 // Tensors in the order given; `pad` spaces after the header's JSON shift the alignment of everything.
 inline std::string safetensors_file(const std::vector<TestTensor>& tensors, const std::string& metadata = "", int pad = 0) {
   std::string header = "{", data;

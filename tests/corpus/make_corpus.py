@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the seeds of the fuzz targets, good and bad, into the folders beside this file.
+
+A seed named good-* must be accepted by its reader and one named bad-* refused: tests/formats/corpus_test.cpp checks it.
+Inputs that a fuzzer found are added by hand as found-*, which must only not crash.
+"""
+import json
+import os
+import struct
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def write(target, name, content):
+    folder = os.path.join(HERE, target)
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, name), "wb") as out:
+        out.write(content if isinstance(content, bytes) else content.encode())
+
+
+SIZES = {"I64": 8, "F64": 8, "I32": 4, "F32": 4, "F16": 2, "BF16": 2, "U8": 1, "F8_E4M3": 1}
+
+
+def header(tensors, metadata=None):
+    """tensors: [(name, dtype, shape)], laid out one after another."""
+    out, at = {}, 0
+    if metadata is not None:
+        out["__metadata__"] = metadata
+    for name, dtype, shape in tensors:
+        count = SIZES[dtype]
+        for extent in shape:
+            count *= extent
+        out[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + count]}
+        at += count
+    return json.dumps(out, separators=(",", ":")), at
+
+
+def safetensors(text, data=b""):
+    text = text.encode() if isinstance(text, str) else text
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def entry(dtype="U8", shape=(2,), offsets=(0, 2)):
+    return '{"dtype":"%s","shape":%s,"data_offsets":%s}' % (dtype, json.dumps(list(shape)), json.dumps(list(offsets)))
+
+
+def make_safetensors():
+    text, size = header([("a", "F16", [2, 3]), ("b", "I32", []), ("c", "U8", [0, 4]), ("d", "BF16", [5])], {"format": "pt"})
+    write("safetensors", "good-several", safetensors(text, bytes(range(size))))
+    write("safetensors", "good-none", safetensors("{}"))
+    write("safetensors", "good-padded", safetensors(text + "     ", bytes(size)))
+    bad = {
+        "empty": b"",
+        "short": b"\x02\0\0\0",
+        "huge-header": struct.pack("<Q", 1 << 60) + b"{}",
+        "truncated-header": safetensors(text)[:30],
+        "truncated-data": safetensors(text, bytes(size - 1)),
+        "leftover": safetensors(text, bytes(size + 1)),
+        "hole": safetensors('{"a":%s,"b":%s}' % (entry(), entry(offsets=(3, 5))), bytes(5)),
+        "overlap": safetensors('{"a":%s,"b":%s}' % (entry(), entry(offsets=(1, 3))), bytes(3)),
+        "overflow": safetensors('{"a":%s}' % entry(shape=(1 << 40, 1 << 40)), bytes(2)),
+        "dtype": safetensors('{"a":%s}' % entry(dtype="F7"), bytes(2)),
+        "duplicate": safetensors('{"a":%s,"a":%s}' % (entry(), entry(offsets=(2, 4))), bytes(4)),
+        "negative": safetensors('{"a":%s}' % entry(shape=(-2,)), bytes(2)),
+        "nested": safetensors('{"a":' + "[" * 200),
+        "float": safetensors('{"a":{"dtype":"U8","shape":[1e3],"data_offsets":[0,1000]}}', bytes(1000)),
+        "utf8": safetensors(b'{"\xff":{}}'),
+        "array": safetensors("[1]"),
+    }
+    for name, content in bad.items():
+        write("safetensors", "bad-" + name, content)
+
+
+def make_config():
+    good = {
+        "gptq": {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True, "checkpoint_format": "gptq",
+                 "dynamic": {"+:.*\\.18\\..*": {"bits": 8, "group_size": 32}, "-:lm_head": {}}},
+        "awq": {"quant_method": "awq", "w_bit": 4, "q_group_size": 64, "zero_point": True, "version": "GEMM"},
+        "auto-round": {"quant_method": "auto-round", "bits": 4, "group_size": 128, "sym": False, "packing_format": "auto_round:auto_awq",
+                       "extra_config": {"model.layers.0.mlp.up_proj": {"bits": 8}}},
+        "compressed-tensors": {"quant_method": "compressed-tensors", "format": "pack-quantized", "ignore": ["lm_head"], "config_groups": {
+            "group_0": {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "int", "symmetric": True, "strategy": "group",
+                                                           "group_size": 128, "actorder": "static"}},
+            "group_1": {"targets": ["re:.*o_proj"], "weights": {"num_bits": 8, "strategy": "channel", "group_size": None}}}},
+        "packed": {"quant_method": "billfish", "billfish_version": 1, "source": {"quant_method": "gptq", "bits": 4, "group_size": -1}},
+        "index": {"metadata": {"total_size": 9}, "weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}},
+        "metadata": {"version": 1, "layers": {"model.layers.0.mlp.up_proj": {"source": "gptq", "group": 128}, "x": {"source": "awq", "group": -1}}},
+    }
+    for name, value in good.items():
+        write("config", "good-" + name, json.dumps(value))
+    bad = {"empty": "", "nested": '{"a":' + "[" * 100, "open-string": '{"quant_method":"gptq', "kind": '{"quant_method":7}', "bits": '{"bits":99}',
+           "shard": '{"weight_map":{"a":"../x"}}', "brackets": '{"a":]}', "group": '{"group_size":0}', "not-json": "{a:1}", "array": "[]"}
+    for name, value in bad.items():
+        write("config", "bad-" + name, value)
+
+
+def make_pattern():
+    good = {"name": "up_proj\nmodel.layers.0.mlp.up_proj", "layers": "^model\\.layers\\.(0|1[0-9])\\..*$\nmodel.layers.12.x", "sets": "[^.]+\\.[]a-z_-]*\nab.c",
+            "counts": "a{2,5}(?:bc){3}d{1,}?\naabcbcbcd", "hostile": "^(a+)+(a|a)*$\naaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab", "empty": "\n", "classes": "\\d\\w\\s\\D\\W\\S\n0a b.c"}
+    bad = {"open": "(a\nx", "close": "a)\nx", "star": "*\nx", "range": "[z-a]\nx", "escape": "\\q\nx", "look": "(?=a)\nx", "large": "((a{999}){999}){999}\nx", "count": "a{2\nx"}
+    for name, value in good.items():
+        write("pattern", "good-" + name, value)
+    for name, value in bad.items():
+        write("pattern", "bad-" + name, value)
+
+
+def make_raw():
+    def raw(line, codes, scales):
+        return line.encode() + b"\n" + struct.pack("<H", len(codes)) + codes + scales
+
+    write("raw", "good-grouped", raw("32 8 16", bytes(range(128)), bytes(32)))
+    write("raw", "good-column", raw("16 4 -1", bytes(32), b"\0\x3c" * 4))
+    write("raw", "bad-codes", raw("40 8 16", bytes(128), bytes(48)))
+    write("raw", "bad-scales", raw("32 8 -1", bytes(128), bytes(32)))
+    write("raw", "bad-infinite", raw("16 4 -1", bytes(32), b"\0\x7c" * 4))
+    write("raw", "bad-negative", raw("-16 4 -1", bytes(32), bytes(8)))
+    write("raw", "bad-huge", raw("9223372036854775807 9223372036854775807 1", bytes(32), bytes(8)))
+
+
+def folder(*files):
+    """files: (digit, content); see fuzz/targets/checkpoint.hpp for the names behind the digits."""
+    return b"".join(b"== %d\n" % digit + (content if isinstance(content, bytes) else content.encode()) for digit, content in files)
+
+
+def tensors(entries, pattern=b"\0", metadata=None):
+    return header(entries, metadata)[0].encode() + b"\n" + pattern
+
+
+def config(value):
+    return json.dumps({"model_type": "llama", "quantization_config": value})
+
+
+def make_checkpoint():
+    gptq = {"quant_method": "gptq", "bits": 4, "group_size": 16, "sym": True}
+    layer = [("m.a.qweight", "I32", [4, 64]), ("m.a.qzeros", "I32", [2, 8]), ("m.a.scales", "F16", [2, 64]), ("m.a.g_idx", "I32", [32])]
+    write("checkpoint", "good-gptq", folder((1, config(gptq)), (0, tensors(layer[:3], b"\x77"))))
+    write("checkpoint", "good-gptq-order", folder((1, config(dict(gptq, desc_act=True))), (0, tensors(layer + [("m.a.bias", "F16", [64])], b"\x01\0\0\0\0\0\0\0"))))
+    write("checkpoint", "good-gptq-8bit", folder((2, json.dumps({"bits": 8, "group_size": -1})), (0, tensors([
+        ("m.qweight", "I32", [5, 12]), ("m.qzeros", "I32", [1, 3]), ("m.scales", "BF16", [1, 12])], b"\x12\x34\x56"))))
+    write("checkpoint", "good-awq", folder((1, config({"quant_method": "awq", "w_bit": 4, "q_group_size": 16, "version": "gemm"})), (0, tensors([
+        ("m.qweight", "I32", [32, 8]), ("m.qzeros", "I32", [2, 8]), ("m.scales", "F16", [2, 64])], b"\x21\x43\x05"))))
+    shape = struct.pack("<qq", 10, 90)
+    packed = [("m.weight_shape", "I64", [2]), ("m.weight_packed", "I32", [10, 12]), ("m.weight_scale", "BF16", [10, 3]), ("m.weight_zero_point", "I32", [2, 3])]
+    ct = {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": {"g": {"weights": {"num_bits": 4, "group_size": 32}}}}
+    write("checkpoint", "good-compressed", folder((1, config(ct)), (0, tensors(packed, shape))))
+    write("checkpoint", "good-marlin", folder((0, tensors([("m.B", "I32", [2, 128]), ("m.s", "F16", [1, 64])], b"\x11\x22"))))
+    mine = {"billfish": json.dumps({"version": 1, "layers": {"m": {"source": "gptq", "group": 16}}})}
+    write("checkpoint", "good-packed", folder((0, tensors([("m.weight_shape", "I64", [2]), ("m.qweight", "I32", [2, 128]), ("m.scales", "F16", [2, 64]),
+                                                          ("m.qzeros", "I32", [2, 8])], struct.pack("<qq", 60, 24), mine))))
+    index = json.dumps({"weight_map": {"m.qweight": "model-00001-of-00002.safetensors", "m.scales": "model-00002-of-00002.safetensors"}})
+    write("checkpoint", "good-shards", folder((3, index), (4, tensors([("m.qweight", "I32", [4, 64])])), (5, tensors([("m.scales", "F16", [2, 64])])), (1, config(gptq))))
+    write("checkpoint", "bad-nothing", b"")
+    write("checkpoint", "bad-no-scales", folder((0, tensors(layer[:2]))))
+    write("checkpoint", "bad-shapes", folder((1, config(gptq)), (0, tensors([("m.qweight", "I32", [4, 64]), ("m.scales", "F16", [2, 63])]))))
+    write("checkpoint", "bad-groups", folder((1, config(gptq)), (0, tensors(layer, b"\x37"))))
+    write("checkpoint", "bad-experts", folder((0, tensors([("m.qweight", "I32", [2, 4, 64]), ("m.scales", "F16", [2, 2, 64])]))))
+    write("checkpoint", "bad-float8", folder((0, tensors([("m.weight", "F8_E4M3", [8, 8]), ("m.weight_scale", "F32", [1])]))))
+    write("checkpoint", "bad-truncated", folder((0, b"!" + safetensors(header(layer)[0], bytes(100)))))
+    write("checkpoint", "bad-weight-shape", folder((0, tensors(packed, b"\xff"))))
+    write("checkpoint", "bad-packed", folder((0, tensors([("m.weight_shape", "I64", [2]), ("m.qweight", "I32", [2, 128]), ("m.scales", "F16", [3, 64])],
+                                                         struct.pack("<qq", 60, 24), mine))))
+
+
+if __name__ == "__main__":
+    make_safetensors()
+    make_config()
+    make_pattern()
+    make_raw()
+    make_checkpoint()
