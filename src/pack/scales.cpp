@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 #include <string>
+#include <type_traits>
 
 #include "core/half.hpp"
 #include "layout/compressed_tensors.hpp"
@@ -44,6 +45,40 @@ std::uint32_t infinity_bits(ElementType type) {
   return type == ElementType::f32 ? 0x7f800000u : type == ElementType::f16 ? 0x7c00u : 0x7f80u;
 }
 
+// The smallest magnitude that is not 0 and the largest, as bit patterns; both 0 if there is none.
+struct Range {
+  std::uint32_t low, high;
+};
+template <class Bits>
+Range range_of(const void* scales, std::int64_t begin, std::int64_t count) {
+  using Signed = std::make_signed_t<Bits>;  // magnitudes have no sign bit, and vectors compare signed words
+  constexpr auto kMagnitude = static_cast<Signed>(static_cast<Bits>(~Bits{0}) >> 1);
+  Signed below = kMagnitude, high = 0;  // below: the smallest less 1, where 0 less 1 counts as the largest there is
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto magnitude = static_cast<Signed>(static_cast<Signed>(load_bits<Bits>(scales, begin + i)) & kMagnitude);
+    high = std::max(high, magnitude);
+    below = std::min(below, static_cast<Signed>((magnitude - 1) & kMagnitude));
+  }
+  return {high == 0 ? 0u : static_cast<std::uint32_t>(below) + 1, static_cast<std::uint32_t>(high)};
+}
+
+float magnitude_of(std::uint32_t bits, ElementType type) {
+  if (type == ElementType::f32) return std::bit_cast<float>(bits);
+  return type == ElementType::f16 ? f16_to_f32(static_cast<std::uint16_t>(bits)) : bf16_to_f32(static_cast<std::uint16_t>(bits));
+}
+
+// 64 scales into their order; the two orders as loops that the compiler can unroll.
+template <class Bits>
+void store_strip(Bits* to, bool per_column, const Bits* strip) {
+  Bits line[kStripColumns];
+  if (per_column) {
+    for (int i = 0; i < kStripColumns; ++i) line[layout::marlin_column_scale(i)] = strip[i];
+  } else {
+    for (int i = 0; i < kStripColumns; ++i) line[i] = strip[layout::marlin_grouped_scale(i)];  // its own inverse
+  }
+  std::memcpy(to, line, sizeof line);
+}
+
 template <class Bits>
 std::int64_t move_strip(const QuantizedMatrix& source, PackedMatrix& target, std::int64_t n0, std::int64_t n1) {
   const Strides strides = strides_of(source);
@@ -61,7 +96,12 @@ std::int64_t move_strip(const QuantizedMatrix& source, PackedMatrix& target, std
         std::fill(strip + real, strip + kStripColumns, Bits{0});  // padding of another packer may hold anything
       } else {
         const std::int64_t first = group * strides.group + n * strides.column;
-        for (int i = 0; i < real; ++i) strip[i] = load_bits<Bits>(source.scales, first + i * strides.column);
+        if (strides.column == 1) {
+          std::memcpy(strip, static_cast<const char*>(source.scales) + first * static_cast<std::int64_t>(sizeof(Bits)),
+                      static_cast<std::size_t>(real) * sizeof(Bits));
+        } else {
+          for (int i = 0; i < real; ++i) strip[i] = load_bits<Bits>(source.scales, first + i * strides.column);
+        }
       }
       Bits largest = 0;
       for (int i = 0; i < kStripColumns; ++i) largest = std::max(largest, static_cast<Bits>(strip[i] & kMagnitude));
@@ -69,7 +109,7 @@ std::int64_t move_strip(const QuantizedMatrix& source, PackedMatrix& target, std
         const auto at = std::find_if(strip, strip + real, [&](Bits bits) { return (bits & kMagnitude) >= not_finite; });
         return group * source.n + n + (at - strip);
       }
-      for (int i = 0; i < kStripColumns; ++i) store_bits<Bits>(target.scales, row + n + layout::marlin_scale(per_column, i), strip[i]);
+      store_strip(static_cast<Bits*>(target.scales) + row + n, per_column, strip);
     }
   }
   return kNone;
@@ -118,21 +158,27 @@ void unpack_scales(const PackedMatrix& source, const QuantizedMatrix& target, co
 }
 
 bool has_wide_scales(const PackedMatrix& m, const Parallel& parallel) {
+  const int bits = bits_of(m.type);
+  const int top = (1 << bits) - 1;
+  const float largest_f16 = 65504.0f, smallest_normal_f16 = 0x1p-14f;
   std::atomic<bool> wide{false};
   run_strips(m, parallel, [&](std::int64_t n0, std::int64_t n1) {
-    const int bits = bits_of(m.type);
-    const int top = (1 << bits) - 1;
     for (std::int64_t group = 0; group < m.groups() && !wide.load(std::memory_order_relaxed); ++group) {
+      // A strip's scales lie together, in some order: nearly always a look at the smallest and the largest will do.
+      const std::int64_t begin = group * m.padded_n() + n0;
+      const auto [low, high] = m.scale_type == ElementType::f32 ? range_of<std::uint32_t>(m.scales, begin, n1 - n0)
+                                                                : range_of<std::uint16_t>(m.scales, begin, n1 - n0);
+      const bool none = high == 0;
+      if (!none && magnitude_of(low, m.scale_type) < smallest_normal_f16) wide.store(true);
+      if (none || magnitude_of(high, m.scale_type) * static_cast<float>(top) <= largest_f16) continue;
       for (std::int64_t n = n0; n < std::min(n1, m.n); ++n) {
         const float scale = std::fabs(load_element(m.scales, m.scale_type, group * m.padded_n() + layout::marlin_scale(m.per_column(), n)));
-        if (scale != 0 && scale < 0x1p-14f) wide.store(true);
-        if (scale * static_cast<float>(top) <= 65504.0f) continue;  // whatever the zero: the usual case
         int zero = implicit_zero(m.type);
         if (has_zeros(m.type)) {
           const layout::Place place = layout::marlin_zero(bits, group, n, m.padded_n());
           zero = static_cast<int>(layout::field_of(m.zeros[place.word], place.shift, bits));
         }
-        if (scale * static_cast<float>(std::max(zero, top - zero)) > 65504.0f) wide.store(true);
+        if (scale * static_cast<float>(std::max(zero, top - zero)) > largest_f16) wide.store(true);
       }
     }
   });
