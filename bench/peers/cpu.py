@@ -172,6 +172,7 @@ def main():
             answer = worker.ask(do="load", k=k, n=n, copies=copies, threads=options.threads)
             if "error" in answer:
                 run["failures"].append({"implementation": worker.name, "k": k, "n": n, "why": answer["error"]})
+                run["valid"] = run["valid"] and not worker.name.startswith("billfish")
                 print(f"{worker.name}: {answer['error']}", file=sys.stderr)
                 continue
             run["versions"][worker.name] = answer["version"]
@@ -189,6 +190,7 @@ def main():
                     errors.setdefault(worker.name, answer.get("relative_error"))
             for worker, weight_bytes in loaded:
                 if worker.name not in times:
+                    run["valid"] = run["valid"] and not worker.name.startswith("billfish")
                     run["failures"].append({"implementation": worker.name, "k": k, "n": n, "m": m, "why": errors.get(worker.name, "?")})
                     continue
                 row = row_of(worker, k, n, m, options, times[worker.name], errors[worker.name], weight_bytes)

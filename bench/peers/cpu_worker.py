@@ -121,7 +121,7 @@ class Billfish:
         return call, 1
 
     def result(self, m):
-        self.check(self.lib.billfish_gemm(self.c.byref(self.copies[0]), self.c.byref(self.args), None))
+        self.prepare(m)[0](0)
         return self.y
 
 
@@ -145,12 +145,19 @@ class Torch:
                 self.copies.append((packed, torch.stack([s, torch.zeros_like(s)], -1).contiguous().bfloat16()))
             else:
                 w = torch.from_numpy((codes.astype(np.float32) - 8) * np.repeat(scales, GROUP, 1)[:, :layer.k]).to(self.type)
-                if self.type == torch.bfloat16:  # oneDNN's own order, made once: its fast path
-                    w = torch.ops.mkldnn._reorder_linear_weight(w, None)
-                self.copies.append(w)
+                self.copies.append(self.reordered(w))
         if self.what == "int4pack":
             return sum(part.numel() * part.element_size() for part in self.copies[0])
         return layer.k * layer.n * self.type.itemsize
+
+    def reordered(self, w):
+        """bf16 in oneDNN's own order, made once: its fast path, where the machine has the instructions for it."""
+        if self.type == self.torch.bfloat16:
+            try:
+                return self.torch.ops.mkldnn._reorder_linear_weight(w, None)
+            except RuntimeError:
+                self.what = "dense_bf16 plain"
+        return w
 
     def product(self, x, w):
         torch = self.torch

@@ -259,7 +259,7 @@ void BenchReport::print_row(const BenchRow& row) {
   if (!row.precision.empty() && !cuda) name += " " + row.precision;
   if (row.dependent_launch) name += *row.dependent_launch ? " dependent" : "";
   const std::string error =
-      row.checked ? fmt::format("{:.2f}{}", row.bound > 0 ? row.worst_error / row.bound : 0.0, row.correct ? "" : " WRONG") : "-";
+      row.checked ? fmt::format("{:.3f}{}", row.bound > 0 ? row.worst_error / row.bound : 0.0, row.correct ? "" : " WRONG") : "-";
   fmt::print("{:8} {:6} {:6} {:6} {:9} {:22} {:10.2f} {:6.1f}% {:9.1f} {:9.0f} {:>6} ", row.kind, row.m, row.n, row.k,
              row.type + (row.group > 0 ? "/" + std::to_string(row.group) : ""), name, row.us.median, spread, row.gbps(), row.gflops(),
              ratio_text(row.t_over_roofline()));
