@@ -209,7 +209,7 @@ class Gptq:
         return result
 
 
-def write_gptq(folder, layers, desc_act=False, group_size=128, bits=4, symmetric=True, extra=None, shards=1):
+def write_gptq(folder, layers, desc_act=False, group_size=128, bits=4, symmetric=True, extra=None, shards=1, dynamic=None):
     """layers: {prefix: Gptq}. Returns the folder."""
     os.makedirs(folder, exist_ok=True)
     tensors = dict(extra or {})
@@ -218,6 +218,8 @@ def write_gptq(folder, layers, desc_act=False, group_size=128, bits=4, symmetric
     config = {"model_type": "llama", "torch_dtype": "float16",
               "quantization_config": {"quant_method": "gptq", "bits": bits, "group_size": group_size, "desc_act": desc_act,
                                       "sym": symmetric, "checkpoint_format": "gptq"}}
+    if dynamic is not None:
+        config["quantization_config"]["dynamic"] = dynamic
     with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as file:
         json.dump(config, file)
     if shards == 1:

@@ -23,6 +23,7 @@ namespace {
 
 constexpr std::int64_t kShownWeights = 8;
 constexpr std::int64_t kShownOutputs = 20;
+constexpr std::int64_t kLargestSize = std::int64_t{1} << 40;  // of M, K and N: their products are checked where memory is asked for
 
 struct Options {
   std::string source, type = "u4b8", qweight = "up_proj_qweight.bin", scales;
@@ -135,6 +136,9 @@ int run(const Options& options) {
     fail(kUsage, "the group size is {}: use -1 (one scale a column) or a positive number", options.group);
   if (options.m < 0 || options.k < 1 || options.n < 1)
     fail(kUsage, "M={} K={} N={}: K and N must be positive, M not negative", options.m, options.k, options.n);
+  if (options.m > kLargestSize || options.k > kLargestSize || options.n > kLargestSize) {
+    fail(kUsage, "M={} K={} N={}: sizes up to {} are possible", options.m, options.k, options.n, kLargestSize);
+  }
   const billfish_weight_type type = parse_weight_type(options.type);
   if (has_zeros(type)) fail(kUsage, "--type {}: the raw files hold symmetric weights, u4b8 or u8b128", options.type);
   const std::int64_t bits = bits_of(type);

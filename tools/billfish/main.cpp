@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <map>
 #include <new>
+#include <stdexcept>
 
 #include "billfish/billfish.hpp"
 #include "commands.hpp"
@@ -66,6 +67,8 @@ int run(const std::vector<std::string>& arguments) {
     return report(who, refused.what(), exit_of(refused.status()));
   } catch (const std::bad_alloc&) {
     return report(who, "out of memory: free some, or use a machine with more", kDevice);
+  } catch (const std::length_error&) {  // more elements than a vector can ever have
+    return report(who, "out of memory: the sizes asked for are too large for any machine", kDevice);
   } catch (const std::exception& error) {
     return report(who, fmt::format("a defect of billfish, please report it: {}", error.what()), kDefect);
   }
