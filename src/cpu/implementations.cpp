@@ -44,7 +44,7 @@ std::string why_not(const gemm::Problem& p, const gemm::DeviceFacts& facts) {
     return "group is " + std::to_string(p.group) + "; supported are -1 and multiples of " + std::to_string(kStepRows);
   }
   if (p.workspace_bytes >= 0) {
-    const std::int64_t needed = choose_workspace(p, Set::kTable).bytes;
+    const std::int64_t needed = choose_workspace(p, Set::kTable[arithmetic_index(p, facts, Set::kTable)]).bytes;
     if (needed > p.workspace_bytes) {
       return "workspace is " + std::to_string(p.workspace_bytes) + " bytes; the smallest plan needs " + std::to_string(needed);
     }
@@ -53,12 +53,12 @@ std::string why_not(const gemm::Problem& p, const gemm::DeviceFacts& facts) {
 }
 
 template <class Set>
-gemm::Plan plan(const gemm::Problem& p, const gemm::DeviceFacts&) {
-  const Workspace w = choose_workspace(p, Set::kTable);
+gemm::Plan plan(const gemm::Problem& p, const gemm::DeviceFacts& facts) {
   gemm::Plan result;
   result.implementation = &Set::self();
-  result.policy = arithmetic_index(p);
+  result.policy = arithmetic_index(p, facts, Set::kTable);
   const Arithmetic& arithmetic = Set::kTable[result.policy];
+  const Workspace w = choose_workspace(p, arithmetic);
   const Kernels& kernels = w.stream ? arithmetic.stream : arithmetic.tile;
   result.policy_name = kernels.name;
   result.tile_m = static_cast<int>(ceil_div(w.rows, w.tiles));

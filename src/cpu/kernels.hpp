@@ -51,6 +51,7 @@ struct BlockArgs {
   Weights weights;
   std::int64_t block = 0;  // the first of `blocks`
   int blocks = 1;          // stream: up to kStreamBlocks; tile: 1
+  std::int64_t next_block = 0;  // stream: where this thread probably goes next; prefetched towards the end
   int rows = 0, tiles = 0;           // of the packed activations
   int tile_begin = 0, tile_end = 0;  // what to compute; C begins at tile_begin's first row (stream: all tiles)
   const std::uint32_t* a = nullptr;  // packed
@@ -92,11 +93,12 @@ struct Kernels {
 
 struct Arithmetic {
   Kernels stream, tile;
+  int stream_rows;  // up to so many rows the stream kernels are the faster ones
 };
 
 // Indexed by Precision. Tile kernels of full and bf16 take any activation; what stream kernels cannot take goes there.
 extern const Arithmetic kScalarArithmetic[3];
 extern const Arithmetic kAvx2Arithmetic[3];
-extern const Arithmetic kAvx512Arithmetic[3];
+extern const Arithmetic kAvx512Arithmetic[4];  // [3]: bf16 where bf16 dots are slower than f32 multiply-adds
 
 }  // namespace billfish::cpu

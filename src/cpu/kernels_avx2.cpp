@@ -49,9 +49,9 @@ using Int8 = Tuned<Int16Pairs<Avx2>>;
 }  // namespace
 
 constinit const Arithmetic kAvx2Arithmetic[3] = {
-    {stream_kernels<Avx2, FullSums, FullSums>("f32, zeros after the sum"), tile_kernels<Avx2, Full, Full>("f32")},
-    {stream_kernels<Avx2, FullSums, RoundedSums>("f32 of bf16, zeros after the sum"), tile_kernels<Avx2, Full, Rounded>("f32 of bf16")},
-    {stream_kernels<Avx2, Int8, Int8>("int16 pairs"), tile_kernels<Avx2, Int8, Int8>("int16 pairs")},
+    {stream_kernels<Avx2, FullSums, FullSums>("f32, zeros after the sum"), tile_kernels<Avx2, Full, Full>("f32"), 8},
+    {stream_kernels<Avx2, FullSums, RoundedSums>("f32 of bf16, zeros after the sum"), tile_kernels<Avx2, Full, Rounded>("f32 of bf16"), 8},
+    {stream_kernels<Avx2, Int8, Int8>("int16 pairs"), tile_kernels<Avx2, Int8, Int8>("int16 pairs"), 8},
 };
 
 }  // namespace billfish::cpu

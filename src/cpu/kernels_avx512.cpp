@@ -27,10 +27,11 @@ struct Avx512 {  // one instruction a function
 
 }  // namespace
 
-constinit const Arithmetic kAvx512Arithmetic[3] = {
+constinit const Arithmetic kAvx512Arithmetic[4] = {
     Arithmetics512<Avx512>::kTable[0],
     Arithmetics512<Avx512>::kTable[1],
     Arithmetics512<Avx512>::kTable[2],
+    Arithmetics512<Avx512>::kTable[3],
 };
 
 }  // namespace billfish::cpu
@@ -38,7 +39,7 @@ constinit const Arithmetic kAvx512Arithmetic[3] = {
 #else
 
 namespace billfish::cpu {
-constinit const Arithmetic kAvx512Arithmetic[3] = {};  // not an x86 machine: facts() never offers it
+constinit const Arithmetic kAvx512Arithmetic[4] = {};  // not an x86 machine: facts() never offers it
 }  // namespace billfish::cpu
 
 #endif

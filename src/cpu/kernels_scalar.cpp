@@ -59,9 +59,9 @@ using Int8 = Tuned<Int16Pairs<Portable>>;
 }  // namespace
 
 constinit const Arithmetic kScalarArithmetic[3] = {
-    {stream_kernels<Portable, FullSums, FullSums>("f32, zeros after the sum"), tile_kernels<Portable, Full, Full>("f32")},
-    {stream_kernels<Portable, FullSums, RoundedSums>("f32 of bf16, zeros after the sum"), tile_kernels<Portable, Full, Rounded>("f32 of bf16")},
-    {stream_kernels<Portable, Int8, Int8>("int16 pairs"), tile_kernels<Portable, Int8, Int8>("int16 pairs")},
+    {stream_kernels<Portable, FullSums, FullSums>("f32, zeros after the sum"), tile_kernels<Portable, Full, Full>("f32"), 8},
+    {stream_kernels<Portable, FullSums, RoundedSums>("f32 of bf16, zeros after the sum"), tile_kernels<Portable, Full, Rounded>("f32 of bf16"), 8},
+    {stream_kernels<Portable, Int8, Int8>("int16 pairs"), tile_kernels<Portable, Int8, Int8>("int16 pairs"), 8},
 };
 
 }  // namespace billfish::cpu

@@ -12,8 +12,6 @@ namespace {
 // Rows of A in flight: 192 rows of sums and activations of one panel fit in 512 KB of L2, and decoding a panel costs a hundredth of
 // multiplying it by them.
 constexpr int kRowBlock = 192;
-// Up to here the stream kernels win: they decode in the shadow of the multiply-adds.
-constexpr int kStreamRows = 8;
 
 std::int64_t chunk_count(std::int64_t steps, std::int64_t group_steps) {
   if (steps == 0) return 0;
@@ -26,12 +24,11 @@ std::int64_t group_steps_of(const gemm::Problem& p) {
   return p.group >= p.k ? std::max<std::int64_t>(1, ceil_div(p.k, kStepRows)) : p.group / kStepRows;
 }
 
-int arithmetic_index(const gemm::Problem& p) {
-  if (p.precision == Precision::full && p.a == ElementType::bf16) return static_cast<int>(Precision::bf16);
-  return static_cast<int>(p.precision);
+int arithmetic_index(const gemm::Problem& p, const gemm::DeviceFacts& facts, const Arithmetic* table) {
+  const bool bf16 = p.precision == Precision::bf16 || (p.precision == Precision::full && p.a == ElementType::bf16);
+  if (!bf16) return static_cast<int>(p.precision);
+  return table == kAvx512Arithmetic && facts.slow_bf16_dot ? 3 : static_cast<int>(Precision::bf16);
 }
-
-bool streams(const gemm::Problem& p) { return p.m <= kStreamRows && !p.batch_invariant; }
 
 Workspace cut(const gemm::Problem& p, const Arithmetic& arithmetic, bool stream, int rows, int slots) {
   Workspace w;
@@ -64,9 +61,8 @@ Workspace cut(const gemm::Problem& p, const Arithmetic& arithmetic, bool stream,
   return w;
 }
 
-Workspace choose_workspace(const gemm::Problem& p, const Arithmetic* table) {
-  const bool stream = streams(p);
-  const Arithmetic& arithmetic = table[arithmetic_index(p)];
+Workspace choose_workspace(const gemm::Problem& p, const Arithmetic& arithmetic) {
+  const bool stream = p.m <= arithmetic.stream_rows && !p.batch_invariant;  // see kernel/stream.hpp
   const std::int64_t m = std::max<std::int64_t>(p.m, 1);
   int rows = static_cast<int>(stream ? m : std::min<std::int64_t>(m, kRowBlock));
   // Row blocks of equal size, so that the last is not a sliver.

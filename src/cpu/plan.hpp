@@ -25,13 +25,11 @@ struct Workspace {
 };
 
 // Which of a table's arithmetics: its precision, but for bf16 activations, which `full` need not take apart.
-int arithmetic_index(const gemm::Problem&);
-// Few rows, streamed: see kernel/stream.hpp.
-bool streams(const gemm::Problem&);
+int arithmetic_index(const gemm::Problem&, const gemm::DeviceFacts&, const Arithmetic* table);
 std::int64_t group_steps_of(const gemm::Problem&);
 // For `rows` rows in flight and `slots` slots.
 Workspace cut(const gemm::Problem&, const Arithmetic&, bool stream, int rows, int slots);
 // Within problem.workspace_bytes if that is >= 0 and possible; else the smallest there is.
-Workspace choose_workspace(const gemm::Problem&, const Arithmetic* table);
+Workspace choose_workspace(const gemm::Problem&, const Arithmetic&);
 
 }  // namespace billfish::cpu

@@ -75,6 +75,8 @@ void multiply_item(const Job& job, int slot, std::int64_t item) {
   args.weights = job.weights;
   args.block = block;
   args.blocks = static_cast<int>(std::min<std::int64_t>(space.stream_blocks, ceil_div(job.problem.n, kBlockColumns) - block));
+  args.next_block = block + space.slots * space.stream_blocks;
+  if (args.next_block >= ceil_div(job.problem.n, kBlockColumns)) args.next_block = block;
   args.rows = job.rows;
   args.tiles = job.tiles;
   args.tile_begin = part * job.tiles / parts;

@@ -41,6 +41,7 @@ struct DeviceFacts {
   std::int64_t shared_bytes_per_block = 0;
   // CPU
   bool avx2 = false, avx512 = false, avx512_vnni = false, avx512_bf16 = false;
+  bool slow_bf16_dot = false;  // bf16 dots do fewer operations a second than f32 multiply-adds (Intel)
   bool operator==(const DeviceFacts&) const = default;
 };
 

@@ -13,7 +13,7 @@ namespace {
 struct GroupTables {
   alignas(64) float scales[kBlockColumns];
   alignas(64) std::uint32_t zeros[kBlockColumns];  // only of types that store them
-  alignas(64) float zeros_f32[kBlockColumns];
+  alignas(64) float zeros_f32[kBlockColumns];      // likewise
 };
 
 template <class Isa>
@@ -25,30 +25,35 @@ template <class Isa>
   return (F)(__builtin_convertvector(h, Lanes<8>::U) << 16);
 }
 
-// Tables of one group; false if a scale is not finite.
+// Any lane set: a scale was not finite.
+using BadScales = Lanes<8>::U;
+[[gnu::always_inline]] inline bool any(BadScales bad) {
+  std::uint32_t found = 0;
+  for (int i = 0; i < 8; ++i) found |= bad[i];
+  return found != 0;
+}
+
+// Tables of one group. Called for every chunk, so nothing here waits: what is bad is only collected.
 template <class Isa, class C>
-[[gnu::always_inline]] inline bool load_group(const Weights& w, std::int64_t block, std::int64_t group, GroupTables& tables) {
+[[gnu::always_inline]] inline void load_group(const Weights& w, std::int64_t block, std::int64_t group, GroupTables& tables,
+                                              BadScales& bad) {
   using F = Lanes<8>::F;
   using U = Lanes<8>::U;
   const std::int64_t row = group * w.scale_row + block * kBlockColumns;
-  U largest{};
   if (w.per_column) {
     static constexpr ColumnOrder<C::kBits> kOrder;
     alignas(64) float stored[kBlockColumns];
     for (int i = 0; i < kBlockColumns; i += 8) store(stored + i, load_scales<Isa>(w, row + i));
     for (int i = 0; i < kBlockColumns; ++i) tables.scales[i] = stored[kOrder.from[i]];
+    for (int i = 0; i < kBlockColumns; i += 8) bad |= (U)((load<U>(stored + i) & 0x7fffffffu) >= 0x7f800000u);
   } else {
 #pragma GCC unroll 8
     for (int i = 0; i < kBlockColumns; i += 8) {
       F s = load_scales<Isa>(w, row + i);  // 2w + h
       if constexpr (C::kBits == 4) s = __builtin_shufflevector(s, s, 0, 2, 4, 6, 1, 3, 5, 7);
       store(tables.scales + i, s);
+      bad |= (U)(((U)s & 0x7fffffffu) >= 0x7f800000u);
     }
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < kBlockColumns; i += 8) {
-    const U magnitude = load<U>(tables.scales + i) & 0x7fffffffu;
-    largest |= (U)(magnitude >= 0x7f800000u);
   }
   if constexpr (C::kZeros) {
     const std::uint32_t* words = w.zeros + group * w.zero_row_words + block * (kBlockColumns * C::kBits / 32);
@@ -63,12 +68,7 @@ template <class Isa, class C>
       store(tables.zeros + 8 * j, z);
       store(tables.zeros_f32 + 8 * j, __builtin_convertvector((Lanes<8>::I)z, F));
     }
-  } else {
-    for (int i = 0; i < kBlockColumns; i += 8) store(tables.zeros_f32 + i, splat<F>(static_cast<float>(C::kImpliedZero)));
   }
-  std::uint32_t any = 0;
-  for (int i = 0; i < 8; ++i) any |= largest[i];
-  return any == 0;
 }
 
 // Columns [0, columns) of one row, as C's type.

@@ -72,7 +72,8 @@ template <class Arith, class C, int kRows, int kColumns>
     for (int i = 0; i < kSums / kPairs; ++i) {
       const int at = 8 * j0 + i * kLanes;
       F value = Arith::template to_float<C>(sum_pairs<kPairs>(&sum[row][i * kPairs]));
-      if constexpr (Arith::kZeroAfterSum) value -= load<F>(tables.zeros_f32 + at) * row_sums[row];
+      if constexpr (Arith::kZeroAfterSum && C::kZeros) value -= load<F>(tables.zeros_f32 + at) * row_sums[row];
+      if constexpr (Arith::kZeroAfterSum && !C::kZeros) value -= splat<F>(static_cast<float>(C::kImpliedZero) * row_sums[row]);
       if constexpr (Arith::kQuantizes) value *= row_scales[row];
       float* to = sums + row * kBlockColumns + at;
       store(to, Arith::fma(load<F>(tables.scales + at), value, load<F>(to)));
@@ -94,7 +95,7 @@ template <class Arith, class Isa, class C>
 bool stream_blocks(const BlockArgs& args) {
   const Weights& w = args.weights;
   constexpr int kWordsARowStep = Arith::kSlots * Arith::kParts * 4 * C::kWords;
-  bool finite = true;
+  BadScales bad{};
   std::memset(args.sums, 0, static_cast<std::size_t>(args.blocks * args.rows * kBlockColumns) * sizeof(float));
   std::int64_t chunk = 0;
   GroupTables tables;
@@ -103,9 +104,11 @@ bool stream_blocks(const BlockArgs& args) {
     end = begin + kChunkSteps;
     if (end > (group + 1) * w.group_steps) end = (group + 1) * w.group_steps;
     if (end > w.steps) end = w.steps;
-    const std::int64_t ahead = end < w.steps ? (end - begin) * w.row_words : 0;
+    // Where the prefetches go, from here: the next chunk, or the first one of the next blocks.
+    const std::int64_t ahead =
+        end < w.steps ? (end - begin) * w.row_words : (args.next_block - args.block) * C::kBlockWords - begin * w.row_words;
     for (int block = 0; block < args.blocks; ++block) {
-      finite &= load_group<Isa, C>(w, args.block + block, group, tables);
+      load_group<Isa, C>(w, args.block + block, group, tables, bad);
       const std::uint32_t* codes = w.codes + begin * w.row_words + (args.block + block) * C::kBlockWords;
       float* sums = args.sums + static_cast<std::int64_t>(block) * args.rows * kBlockColumns;
       for (int tile = 0; tile < args.tiles; ++tile) {
@@ -126,7 +129,7 @@ bool stream_blocks(const BlockArgs& args) {
     }
   }
   store_blocks<Isa, C>(args, args.rows);
-  return finite;
+  return !any(bad);
 }
 
 }  // namespace

@@ -15,11 +15,11 @@ template <class Isa, class Base>
 struct Tuned512 : Base {
   static constexpr int kTileRows = 12;  // 24 sums, 2 column vectors, 1 activation: 27 of 32 registers
   static constexpr int kTileVectors = 2;
-  // 16 sums, 24 for three rows.
+  // 16 sums, 12 for three rows (24 spill).
   template <class C>
   static constexpr int stream_columns(int rows) {
-    if (C::kBits == 4) return rows == 1 ? 8 : rows <= 3 ? 4 : 2;
-    return rows <= 3 ? 8 : 4;
+    if (C::kBits == 4) return rows == 1 ? 8 : rows == 2 ? 4 : 2;
+    return 4;
   }
   [[gnu::always_inline]] static void once(typename Base::U&) {}  // registers enough
   [[gnu::always_inline]] static typename Base::F fma(typename Base::F a, typename Base::F b, typename Base::F c) {
@@ -32,11 +32,13 @@ struct Arithmetics512 {
   using Split = Tuned512<Isa, Bf16Pairs<Isa, 2>>;
   using Rounded = Tuned512<Isa, Bf16Pairs<Isa, 1>>;
   using Float = Tuned512<Isa, Float32<Isa, false>>;
+  using FloatOfBf16 = Tuned512<Isa, Float32<Isa, true>>;
   using Int8 = Tuned512<Isa, Int8Quads<Isa>>;
-  static constexpr Arithmetic kTable[3] = {
-      {stream_kernels<Isa, Split, Split>("bf16 dot, activations hi + lo"), tile_kernels<Isa, Float, Float>("f32")},
-      {stream_kernels<Isa, Rounded, Rounded>("bf16 dot"), tile_kernels<Isa, Rounded, Rounded>("bf16 dot")},
-      {stream_kernels<Isa, Int8, Int8>("int8 dot"), tile_kernels<Isa, Int8, Int8>("int8 dot")},
+  static constexpr Arithmetic kTable[4] = {
+      {stream_kernels<Isa, Split, Split>("bf16 dot, activations hi + lo"), tile_kernels<Isa, Float, Float>("f32"), 7},
+      {stream_kernels<Isa, Rounded, Rounded>("bf16 dot"), tile_kernels<Isa, Rounded, Rounded>("bf16 dot"), 16},
+      {stream_kernels<Isa, Int8, Int8>("int8 dot"), tile_kernels<Isa, Int8, Int8>("int8 dot"), 16},
+      {stream_kernels<Isa, Rounded, Rounded>("bf16 dot"), tile_kernels<Isa, Float, FloatOfBf16>("f32 of bf16"), 16},
   };
 };
 

@@ -64,6 +64,7 @@ struct PanelArgs {
   const int* chunk_steps;
   int chunks;
   int column;                  // first panel position
+  int implied_zero;            // of types that store none; else 0
   const float* row_scales;     // at the panel's first chunk and the tile's first row
   const float* row_sums;
   std::int64_t row_stride;
@@ -83,6 +84,14 @@ void multiply_tile(const PanelArgs& args) {
   const std::uint32_t* a = args.a;
   for (int chunk = 0; chunk < args.chunks; ++chunk) {
     typename Arith::Sum sum[kRows][kVectors] = {};
+    if constexpr (Arith::kZeroAfterSum) {  // integers: an implied zero is subtracted before the sum begins
+#pragma GCC unroll 16
+      for (int row = 0; row < kRows; ++row) {
+        const float after = static_cast<float>(-args.implied_zero) * args.row_sums[chunk * args.row_stride + row];
+#pragma GCC unroll 2
+        for (int v = 0; v < kVectors; ++v) sum[row][v] = (typename Arith::Sum)splat<U>(static_cast<std::uint32_t>(static_cast<int>(after)));
+      }
+    }
     for (int step = 0; step < args.chunk_steps[chunk]; ++step) {
 #pragma GCC unroll 4
       for (int d = 0; d < kDwords; ++d) {
@@ -109,7 +118,9 @@ void multiply_tile(const PanelArgs& args) {
       for (int v = 0; v < kVectors; ++v) {
         const int at = args.column + v * kLanes;
         F value = Arith::template to_float<Codec<8, false>>(sum[row][v]);
-        if constexpr (Arith::kZeroAfterSum) value -= load<F>(tables.zeros_f32 + at) * args.row_sums[chunk * args.row_stride + row];
+        if constexpr (Arith::kZeroAfterSum) {
+          if (args.implied_zero == 0) value -= load<F>(tables.zeros_f32 + at) * args.row_sums[chunk * args.row_stride + row];
+        }
         if constexpr (Arith::kQuantizes) value *= args.row_scales[chunk * args.row_stride + row];
         float* to = args.sums + row * kBlockColumns + v * kLanes;
         store(to, Arith::fma(load<F>(tables.scales + at), value, load<F>(to)));
@@ -136,7 +147,7 @@ bool tile_block(const BlockArgs& args) {
   constexpr int kDwords = Arith::kSlots * 4;
   constexpr int kVectorWords = kChunkSteps * kDwords * kLanes;
   using Tiles = decltype(tile_functions<Arith>());
-  bool finite = true;
+  BadScales bad{};
   const int first_row = tile_row(args.tile_begin, args.rows, args.tiles);
   const int rows_here = tile_row(args.tile_end, args.rows, args.tiles) - first_row;
   std::memset(args.sums, 0, static_cast<std::size_t>(rows_here * kBlockColumns) * sizeof(float));
@@ -151,7 +162,7 @@ bool tile_block(const BlockArgs& args) {
       if (stop > (group + 1) * w.group_steps) stop = (group + 1) * w.group_steps;
       if (stop > w.steps) stop = w.steps;
       if (stop > begin + kChunkSteps) break;  // the chunk does not fit: next panel
-      finite &= load_group<Isa, C>(w, args.block, group, tables[chunks]);
+      load_group<Isa, C>(w, args.block, group, tables[chunks], bad);
       decode_panel<Arith, C>(w.codes + end * w.row_words + args.block * C::kBlockWords, w.row_words, stop - end, tables[chunks],
                              args.panel + (end - begin) * kDwords * kLanes);
       chunk_steps[chunks++] = static_cast<int>(stop - end);
@@ -168,6 +179,7 @@ bool tile_block(const BlockArgs& args) {
         panel.chunk_steps = chunk_steps;
         panel.chunks = chunks;
         panel.column = column;
+        panel.implied_zero = C::kZeros ? 0 : C::kImpliedZero;
         panel.row_scales = args.row_scales + first_chunk * args.row_stride + row;
         panel.row_sums = args.row_sums + first_chunk * args.row_stride + row;
         panel.row_stride = args.row_stride;
@@ -178,7 +190,7 @@ bool tile_block(const BlockArgs& args) {
     first_chunk += chunks;
   }
   store_blocks<Isa, C>(args, rows_here);
-  return finite;
+  return !any(bad);
 }
 
 }  // namespace
