@@ -47,7 +47,8 @@ def main(build, tidy):
         running = [(path, pool.submit(run, command, entries[path]["directory"])) for path, command in jobs]
         for path, job in running:
             if job.result():
-                findings.append(f"{path.relative_to(rules.ROOT)}:\n{job.result()}")
+                findings.append(path.relative_to(rules.ROOT).as_posix())
+                print(f"{findings[-1]}:\n{job.result()}", flush=True)
     rules.report("clang-tidy" if tidy else "warnings", findings, len(jobs))
 
 
