@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// billfish_tools_cuda_{devices,name,allocate,free,copy,synchronize,memory}: device memory for tools and tests.
+// billfish_tools_cuda_{devices,name,allocate,free,copy,synchronize}: device memory for tools and tests.
 #include <cstddef>
 #include <string>
 
@@ -64,17 +64,6 @@ billfish_status billfish_tools_cuda_copy(int device, void* target, const void* s
 
 billfish_status billfish_tools_cuda_synchronize(int device) {
   return billfish::api::guarded([&] { return billfish::cuda::synchronize(device); });
-}
-
-billfish_status billfish_tools_cuda_memory(int device, int64_t* free_bytes, int64_t* total_bytes) {
-  using namespace billfish;
-  return api::guarded([&]() -> Status {
-    const Result<cuda::MemorySizes> sizes = cuda::memory_sizes(device);
-    if (!sizes.ok()) return sizes.status();
-    if (free_bytes != nullptr) *free_bytes = sizes->free_bytes;
-    if (total_bytes != nullptr) *total_bytes = sizes->total_bytes;
-    return {};
-  });
 }
 
 }  // extern "C"

@@ -20,7 +20,6 @@ Result<void*> allocate(int, std::size_t) { return absent(); }
 void free_memory(int, void*) {}
 Status copy(int, void*, const void*, std::size_t, CopyKind) { return absent(); }
 Status synchronize(int) { return absent(); }
-Result<MemorySizes> memory_sizes(int) { return absent(); }
 Result<std::string> device_name(int) { return absent(); }
 
 Status mma::run(const gemm::Plan&, const gemm::Problem&, const gemm::Call&) { return absent(); }

@@ -40,16 +40,6 @@ Status synchronize(int device_index) {
   return status_of(cudaDeviceSynchronize(), "waiting for the device");
 }
 
-Result<MemorySizes> memory_sizes(int device_index) {
-  if (const auto here = facts(device_index); !here.ok()) return here.status();
-  const DeviceGuard guard(device_index);
-  if (Status status = guard.status(); !status.ok()) return status;
-  std::size_t free_bytes = 0, total_bytes = 0;
-  const cudaError_t error = cudaMemGetInfo(&free_bytes, &total_bytes);
-  if (error != cudaSuccess) return status_of(error, "asking for the device's memory");
-  return MemorySizes{static_cast<std::int64_t>(free_bytes), static_cast<std::int64_t>(total_bytes)};
-}
-
 Result<std::string> device_name(int device_index) {
   if (const auto here = facts(device_index); !here.ok()) return here.status();
   cudaDeviceProp properties;

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <string>
 
 #include "core/status.hpp"
@@ -17,10 +16,6 @@ Result<void*> allocate(int device_index, std::size_t bytes);  // aligned to 256 
 void free_memory(int device_index, void* memory);             // nullptr is a no-op
 Status copy(int device_index, void* target, const void* source, std::size_t bytes, CopyKind kind);
 Status synchronize(int device_index);
-struct MemorySizes {
-  std::int64_t free_bytes = 0, total_bytes = 0;
-};
-Result<MemorySizes> memory_sizes(int device_index);
 Result<std::string> device_name(int device_index);
 
 }  // namespace billfish::cuda
