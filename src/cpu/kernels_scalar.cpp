@@ -47,6 +47,7 @@ struct Tuned : Base {
     return C::kBits == 4 ? 1 : (rows == 1 ? 2 : 1);
   }
   [[gnu::always_inline]] static void once(Portable::U&) {}
+  [[gnu::always_inline]] static void forget(const std::uint32_t*&) {}
   [[gnu::always_inline]] static Portable::F fma(Portable::F a, Portable::F b, Portable::F c) { return Portable::multiply_add(a, b, c); }
 };
 

@@ -3,7 +3,7 @@
 // Included by the kernels' translation units only.
 //
 //   for each chunk of steps                          one group, up to 16 steps
-//     for each block side by side                    the next chunk of this block is prefetched meanwhile
+//     for each block side by side                    the next block is prefetched meanwhile
 //       for each tile of rows                        the second tile finds the codes in L1
 //         for each part of the block                 kColumns of the eight j: as many sums as registers hold
 //           for each step: decode words, multiply    sums[row][column] lanes are k pairs x columns
@@ -40,6 +40,7 @@ template <class Arith, class C, int kRows, int kColumns>
     for (int v = 0; v < kVectors; ++v) {
 #pragma GCC unroll 8
       for (int j = 0; j < kColumns; ++j) {
+        if constexpr (kRows == 1) Arith::forget(a);
         const auto& z = zero[C::kZeros ? j : 0];
         const auto fields = Arith::template fields<C>(load<U>(words + (j * kVectors + v) * kLanes), z);
 #pragma GCC unroll 4
@@ -104,9 +105,10 @@ bool stream_blocks(const BlockArgs& args) {
     end = begin + kChunkSteps;
     if (end > (group + 1) * w.group_steps) end = (group + 1) * w.group_steps;
     if (end > w.steps) end = w.steps;
-    // Where the prefetches go, from here: the next chunk, or the first one of the next blocks.
-    const std::int64_t ahead =
-        end < w.steps ? (end - begin) * w.row_words : (args.next_block - args.block) * C::kBlockWords - begin * w.row_words;
+    // Where the prefetches go: the same steps of the next block, from the last block to the next chunk of the first, at the end of K to
+    // the first chunk of the next blocks. Never straight down: rows of C of a power of two columns share the few ways of one cache set.
+    const std::int64_t down = end < w.steps ? (end - begin) * w.row_words - (args.blocks - 1) * C::kBlockWords
+                                            : (args.next_block - args.block - args.blocks + 1) * C::kBlockWords - begin * w.row_words;
     for (int block = 0; block < args.blocks; ++block) {
       load_group<Isa, C>(w, args.block + block, group, tables, bad);
       const std::uint32_t* codes = w.codes + begin * w.row_words + (args.block + block) * C::kBlockWords;
@@ -118,7 +120,7 @@ bool stream_blocks(const BlockArgs& args) {
         const float* scales = args.row_scales + chunk * args.row_stride + row;
         const float* row_sums = args.row_sums + chunk * args.row_stride + row;
         float* to = sums + row * kBlockColumns;
-        const std::int64_t next = tile == 0 ? ahead : 0;
+        const std::int64_t next = tile > 0 ? 0 : block + 1 < args.blocks ? C::kBlockWords : down;
         switch (rows) {
           case 1: stream_chunk<Arith, C, 1>(codes, w.row_words, next, end - begin, a, tables, scales, row_sums, to); break;
           case 2: stream_chunk<Arith, C, 2>(codes, w.row_words, next, end - begin, a, tables, scales, row_sums, to); break;

@@ -22,6 +22,7 @@ struct Tuned512 : Base {
     return 4;
   }
   [[gnu::always_inline]] static void once(typename Base::U&) {}  // registers enough
+  [[gnu::always_inline]] static void forget(const std::uint32_t*&) {}
   [[gnu::always_inline]] static typename Base::F fma(typename Base::F a, typename Base::F b, typename Base::F c) {
     return Isa::multiply_add(a, b, c);
   }
