@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Every C and C++ source again, with warnings as errors (syntax only); or, with --tidy, the library and the tool under clang-tidy.
+"""Every C and C++ source again, with warnings as errors (syntax only); or, with --tidy, the library under clang-tidy.
 
 strict_compile.py BUILD [--tidy]    reads BUILD/compile_commands.json; called by `./dev lint`
 """
@@ -38,7 +38,7 @@ def main(build, tidy):
         if path.suffix in (".c", ".cpp") and inside:
             entries[path] = entry
     if tidy:
-        wanted = [path for path in entries if path.relative_to(rules.ROOT).parts[0] in ("src", "tools")]
+        wanted = [path for path in entries if path.relative_to(rules.ROOT).parts[0] == "src"]
         jobs = [(path, ["clang-tidy", "-p", str(build), "--quiet", str(path)]) for path in wanted]
     else:
         jobs = [(path, strict(entry)) for path, entry in entries.items()]
