@@ -31,7 +31,7 @@ inline bool config(const std::uint8_t* data, std::size_t size) {
   }
   const auto quantisation = formats::parse_quant_config("fuzz", json);
   if (quantisation.ok() && quantisation->candidates("model.layers.0.mlp.up_proj").empty()) __builtin_trap();
-  return index.ok() || packed.ok() || quantisation.ok();
+  return index.ok() || packed.ok() || (quantisation.ok() && quantisation->method != formats::Method::other);
 }
 
 }  // namespace billfish::fuzz

@@ -44,7 +44,7 @@ Result<std::unique_ptr<OpenCheckpoint>> OpenCheckpoint::open(const std::string& 
     // Without a config nobody has said whether zeros are symmetric: they are looked at now.
     if (layer.info.supported && !layer.info.type_from_config && !layer.packed && layer.part(Role::zeros)) {
       Copies copies;
-      Result<QuantizedMatrix> matrix = load_layer(out->model, layer, copies);
+      Result<QuantizedMatrix> matrix = load_layer(out->model, layer, copies, 1);
       if (!matrix.ok()) return matrix.status();
       layer.info.type = layer.shape.type = matrix->type;
       layer.info.format = matrix->format;

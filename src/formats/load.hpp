@@ -29,7 +29,7 @@ class Copies {
 
 // `copies` must outlive the matrix. The type is decided by the zeros themselves. bad_input for non-finite scales and for a permutation
 // that is none.
-// codes_alignment is that of Marlin bytes: 16 to multiply them in place, 4 to rewrite them.
+// codes_alignment: 16 where Marlin bytes are to be multiplied in place; 1 for the packer, which reads codes at any address.
 Result<QuantizedMatrix> load_layer(const Model& model, const Layer& layer, Copies& copies, std::int64_t codes_alignment = 16);
 
 // The word that holds only zeros of a symmetric type: 0x77777777 for 4-bit GPTQ v1, 0x88888888 elsewhere.

@@ -61,7 +61,7 @@ class Packing {
  private:
   Status plan_layer(const Layer& layer) {
     Copies copies;
-    Result<QuantizedMatrix> matrix = load_layer(model_, layer, copies, 4);
+    Result<QuantizedMatrix> matrix = load_layer(model_, layer, copies, 1);
     if (!matrix.ok()) return matrix.status();
     Result<PackedBytes> bytes = options_.functions.sizes(*matrix);
     if (!bytes.ok()) return bytes.status();
@@ -157,7 +157,7 @@ class Packing {
     const Layer& layer = *plan.layer;
     const std::string& name = layer.info.name;
     Copies copies;
-    Result<QuantizedMatrix> matrix = load_layer(model_, layer, copies, 4);
+    Result<QuantizedMatrix> matrix = load_layer(model_, layer, copies, 1);
     if (!matrix.ok()) return matrix.status();
     PackedMatrix packed;
     BILLFISH_RETURN_IF_ERROR(place_packed(buffer_, plan.bytes, packed));

@@ -57,7 +57,7 @@ class Transcoding {
     if (!layer.info.supported) return unsupported(layer.info.reason);
     if (const std::string reason = why_not(format_, layer.shape, layer.info.act_order); !reason.empty()) return unsupported(reason);
     Copies copies;
-    Result<QuantizedMatrix> matrix = load_layer(model_, layer, copies, 4);
+    Result<QuantizedMatrix> matrix = load_layer(model_, layer, copies, 1);
     if (!matrix.ok()) return matrix.status();
     if (const std::string reason = why_not(format_, *matrix, layer.info.act_order); !reason.empty()) return unsupported(reason);
     LayerPlan plan;
@@ -128,7 +128,7 @@ class Transcoding {
 
   Status write_layer(const LayerPlan& plan, TensorWriter& writer) {
     Copies copies;
-    Result<QuantizedMatrix> matrix = load_layer(model_, *plan.layer, copies, 4);
+    Result<QuantizedMatrix> matrix = load_layer(model_, *plan.layer, copies, 1);
     if (!matrix.ok()) return matrix.status();
     PackedMatrix packed = packed_view(*matrix);
     if (!plan.layer->packed) {

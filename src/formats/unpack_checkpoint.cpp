@@ -150,7 +150,7 @@ class Restoring {
   Status write_layer(const LayerJob& job, TensorWriter& writer) {
     const Layer& layer = *job.layer;
     Copies copies;
-    Result<QuantizedMatrix> matrix = load_layer(model_, layer, copies, 4);
+    Result<QuantizedMatrix> matrix = load_layer(model_, layer, copies, 1);
     if (!matrix.ok()) return matrix.status();
     BILLFISH_RETURN_IF_ERROR(unpacked_.make(options_.functions, packed_view(*matrix), layer.source, options_.parallel));
     for (const SourcePart& part : job.parts) {

@@ -332,5 +332,47 @@ TEST(Output, WhatAKilledConversionLeftIsRemovedByTheNext) {
   EXPECT_EQ(folder.names().size(), 2u) << "in and out";
 }
 
+// Peak of this process's resident memory, in bytes.
+std::int64_t peak_memory() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) return std::stoll(line.substr(6)) * 1024;
+  }
+  return -1;
+}
+
+TEST(Output, MemoryIsThatOfTheLargestLayerNotOfTheModel) {
+  constexpr std::int64_t kLayers = 24, kK = 4096, kN = 2048;  // 4 MiB of codes each, 96 MiB in all
+  test::Folder folder;
+  std::string header = "{";
+  std::int64_t end = 0;
+  for (std::int64_t i = 0; i < kLayers; ++i) {
+    const auto add = [&](const char* name, const char* dtype, std::int64_t rows, std::int64_t columns, std::int64_t item) {
+      header += (header.size() > 1 ? ",\"l" : "\"l") + std::to_string(i) + "." + name + "\":{\"dtype\":\"" + dtype + "\",\"shape\":[" + std::to_string(rows) + "," +
+                std::to_string(columns) + "],\"data_offsets\":[" + std::to_string(end) + "," + std::to_string(end + rows * columns * item) + "]}";
+      end += rows * columns * item;
+    };
+    add("qweight", "I32", kK / 8, kN, 4);
+    add("qzeros", "I32", kK / 128, kN / 8, 4);
+    add("scales", "F16", kK / 128, kN, 2);
+    add("weight", "F16", 1024, 1024, 2);  // not quantised, copied through
+  }
+  test::write_file(folder / "in.safetensors", test::safetensors_file(header + "}", ""));
+  fs::resize_file(folder / "in.safetensors", fs::file_size(folder / "in.safetensors") + static_cast<std::uintmax_t>(end));  // zeros, without disk space
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const std::int64_t before = peak_memory();
+    const bool packed = formats::pack_checkpoint(folder / "in.safetensors", folder / "p.safetensors", test::options()).ok();
+    const bool unpacked = packed && formats::unpack_checkpoint(folder / "p.safetensors", folder / "u.safetensors", "", test::options()).ok();
+    // A layer in, a layer out (4.3 MiB each), a piece of 16 MiB that is copied, and room for the program itself.
+    ::_exit(!unpacked ? 1 : peak_memory() - before > (std::int64_t{40} << 20) ? 2 : 0);
+  }
+  int result = 0;
+  ::waitpid(child, &result, 0);
+  EXPECT_EQ(result, 0) << "2: too much memory, 1: failed";
+  EXPECT_TRUE(test::read_file(folder / "in.safetensors") == test::read_file(folder / "u.safetensors"));
+}
+
 }  // namespace
 }  // namespace billfish
