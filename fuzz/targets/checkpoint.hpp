@@ -20,8 +20,8 @@
 
 namespace billfish::fuzz {
 
-constexpr std::int64_t kLargestFile = 1 << 20;    // bytes of a file that is made
-constexpr std::int64_t kLargestLayer = 1 << 22;   // packed bytes of a layer that is packed
+constexpr std::int64_t kLargestFile = 1 << 20;   // bytes of a file that is made
+constexpr std::int64_t kLargestLayer = 1 << 22;  // packed bytes of a layer that is packed
 
 inline std::string tensor_file(std::string_view content) {
   if (content.starts_with('!')) return std::string(content.substr(1));
@@ -47,7 +47,8 @@ inline void exercise(const formats::OpenCheckpoint& checkpoint, std::int64_t lay
   if (!sizes.ok() || sizes->codes + sizes->scales > kLargestLayer) return;
   formats::Buffer buffer;
   PackedMatrix packed;
-  if (!formats::place_packed(buffer, {sizes->codes, sizes->scales, sizes->zeros, sizes->perm, sizes->g_idx, sizes->bias}, packed).ok()) return;
+  if (!formats::place_packed(buffer, {sizes->codes, sizes->scales, sizes->zeros, sizes->perm, sizes->g_idx, sizes->bias}, packed).ok())
+    return;
   if (!pack::pack(*matrix, packed, Parallel()).ok()) return;
   const Format format = matrix->format == Format::marlin ? Format::gptq_v1 : matrix->format;
   const formats::PackFunctions functions = {nullptr, pack::pack, pack::unpack};
@@ -57,8 +58,12 @@ inline void exercise(const formats::OpenCheckpoint& checkpoint, std::int64_t lay
 
 // Whether the folder opened as a checkpoint with at least one supported layer.
 inline bool checkpoint(const std::uint8_t* data, std::size_t size) {
-  constexpr std::string_view kNames[] = {"model.safetensors", "config.json", "quantize_config.json", "model.safetensors.index.json",
-                                         "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"};
+  constexpr std::string_view kNames[] = {"model.safetensors",
+                                         "config.json",
+                                         "quantize_config.json",
+                                         "model.safetensors.index.json",
+                                         "model-00001-of-00002.safetensors",
+                                         "model-00002-of-00002.safetensors"};
   static const Folder folder;
   folder.clear();
   std::string_view rest(reinterpret_cast<const char*>(data), size);

@@ -22,7 +22,8 @@ inline bool config(const std::uint8_t* data, std::size_t size) {
   const Status packed = formats::read_packed_metadata("fuzz", json, layers);
   if (packed.ok()) {
     formats::PackedLayers again;
-    if (!formats::read_packed_metadata("fuzz", formats::write_packed_metadata(layers), again).ok() || again.size() != layers.size()) __builtin_trap();
+    if (!formats::read_packed_metadata("fuzz", formats::write_packed_metadata(layers), again).ok() || again.size() != layers.size())
+      __builtin_trap();
   }
   if (!formats::check_json_depth("fuzz", json).ok()) return false;
   for (const char* key : {"quantization_config", "source", "weight_map"}) {

@@ -27,7 +27,8 @@ inline bool raw(const std::uint8_t* data, std::size_t size) {
   folder.write("s", bytes.substr(split));
   const auto opened = formats::open_raw(folder / "q", folder / "s", k, n, group);
   if (!opened.ok()) return false;
-  const std::size_t words = static_cast<std::size_t>(ceil_div(k, 8) * n) * 4, scales = static_cast<std::size_t>(opened->matrix.groups() * n) * 2;
+  const std::size_t words = static_cast<std::size_t>(ceil_div(k, 8) * n) * 4,
+                    scales = static_cast<std::size_t>(opened->matrix.groups() * n) * 2;
   if (words != split || scales != bytes.size() - split) __builtin_trap();
   return true;
 }

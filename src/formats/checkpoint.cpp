@@ -22,7 +22,8 @@ std::string claimed_format(const QuantConfig& config) {
 }
 
 std::string claim(const QuantConfig& config) {
-  std::string out = text(config.where, ": ", config.method_name.empty() ? "no quant_method, but its keys" : text("quant_method is ", config.method_name));
+  std::string out =
+      text(config.where, ": ", config.method_name.empty() ? "no quant_method, but its keys" : text("quant_method is ", config.method_name));
   if (!config.checkpoint_format.empty()) out += text(", checkpoint_format is ", config.checkpoint_format);
   if (!config.version.empty()) out += text(", version is ", config.version);
   if (!config.packing_format.empty()) out += text(", packing_format is ", config.packing_format);

@@ -18,7 +18,7 @@ struct LayerInfo {
   WeightType type = WeightType::u4b8;
   bool type_from_config = false;  // symmetry not yet looked at in the zeros themselves
   std::int64_t n = 0, k = 0;
-  std::int64_t group = -1;        // as the config says; -1 per column
+  std::int64_t group = -1;  // as the config says; -1 per column
   bool act_order = false, zero_points = false, bias = false;
   ElementType scale_type = ElementType::f16;
   std::int64_t bytes = 0;

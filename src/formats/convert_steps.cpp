@@ -83,7 +83,9 @@ bool is_wrapped(std::string_view config) { return json_member(config, "quant_met
 
 }  // namespace
 
-std::string tensor_name(std::string_view layer, std::string_view suffix) { return layer.empty() ? std::string(suffix) : text(layer, '.', suffix); }
+std::string tensor_name(std::string_view layer, std::string_view suffix) {
+  return layer.empty() ? std::string(suffix) : text(layer, '.', suffix);
+}
 
 std::string source_tensor_name(std::string_view layer, std::string_view suffix) { return tensor_name(layer, text(kSourcePrefix, suffix)); }
 
@@ -135,7 +137,8 @@ Status check_paths(const Model& model, const std::string& out) {
   if (!model.is_directory) return {};
   const fs::path directory = fs::weakly_canonical(fs::absolute(model.directory.empty() ? "." : model.directory, error), error);
   const fs::path within = target.lexically_relative(directory);
-  if (!within.empty() && *within.begin() != "..") return io_error(text("cannot write ", quote(out), ": it lies within the input ", quote(model.directory)));
+  if (!within.empty() && *within.begin() != "..")
+    return io_error(text("cannot write ", quote(out), ": it lies within the input ", quote(model.directory)));
   return {};
 }
 
@@ -154,7 +157,8 @@ std::string rewrite_index(const Model& model, const TensorWriter& writer) {
 }
 
 std::string make_index(const TensorWriter& writer) {
-  return text("{\n  \"metadata\": {\n    \"total_size\": ", writer.total_bytes(), "\n  },\n  \"weight_map\": ", weight_map_json(writer), "\n}\n");
+  return text("{\n  \"metadata\": {\n    \"total_size\": ", writer.total_bytes(), "\n  },\n  \"weight_map\": ", weight_map_json(writer),
+              "\n}\n");
 }
 
 std::vector<WrittenConfig> wrap_configs(const Model& model, std::string_view packed_from) {

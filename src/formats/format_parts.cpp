@@ -75,7 +75,8 @@ std::string why_not(Format format, const MatrixShape& shape, bool act_order) {
   }
   if (format == Format::marlin) {
     if (act_order || has_zeros(shape.type)) return "Marlin's own files hold neither an activation order nor zero points";
-    if (shape.n % 64 != 0 || shape.k % 16 != 0) return text("Marlin's own files need whole tiles (n % 64, k % 16), not n = ", shape.n, ", k = ", shape.k);
+    if (shape.n % 64 != 0 || shape.k % 16 != 0)
+      return text("Marlin's own files need whole tiles (n % 64, k % 16), not n = ", shape.n, ", k = ", shape.k);
   }
   return "";
 }
@@ -125,7 +126,8 @@ Status Unpacked::make(const PackFunctions& functions, const PackedMatrix& source
   if (has_zeros(source.type)) {
     target.zeros = part(Role::zeros);
   } else if (std::byte* zeros = part(Role::zeros)) {
-    std::fill_n(reinterpret_cast<std::uint32_t*>(zeros), bytes_of_part(parts, Role::zeros) / 4, symmetric_word(format, bits_of(source.type)));
+    std::fill_n(reinterpret_cast<std::uint32_t*>(zeros), bytes_of_part(parts, Role::zeros) / 4,
+                symmetric_word(format, bits_of(source.type)));
   }
   return functions.unpack(source, target, parallel);
 }
@@ -134,7 +136,9 @@ Status Unpacked::write_new(const std::string& layer, const std::vector<FormatPar
                            TensorWriter& writer) const {
   const std::int64_t numbers[2] = {shape.n, shape.k};
   for (const FormatPart& made : parts) {
-    const void* data = made.role == Role::bias ? bias : made.role == Role::weight_shape ? numbers : static_cast<const void*>(part(made.role));
+    const void* data = made.role == Role::bias           ? bias
+                       : made.role == Role::weight_shape ? numbers
+                                                         : static_cast<const void*>(part(made.role));
     BILLFISH_RETURN_IF_ERROR(writer.write(tensor_name(layer, made.suffix), data, made.bytes));
   }
   return {};

@@ -29,7 +29,8 @@ Role role_of(Format format, std::string_view suffix);
 // Why the format cannot hold it; "" if it can.
 std::string why_not(Format format, const MatrixShape& shape, bool act_order);
 
-// Those that a new file of the format has: g_idx in GPTQ always, elsewhere only with an activation order; zeros where readers look for them.
+// Those that a new file of the format has: g_idx in GPTQ always, elsewhere only with an activation order; zeros where readers
+// look for them.
 std::vector<FormatPart> new_parts(Format format, const MatrixShape& shape, bool act_order, bool bias, ElementType bias_type);
 
 PackedMatrix packed_view(const QuantizedMatrix& marlin);

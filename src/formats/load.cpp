@@ -140,7 +140,8 @@ Result<QuantizedMatrix> load_layer(const Model& model, const Layer& layer, Copie
   matrix.format = layer.info.format;
 
   const Part& codes = *layer.part(Role::codes);
-  Result<const std::byte*> data = aligned(model, codes.place, matrix.format == Format::marlin ? codes_alignment : std::min<std::int64_t>(codes_alignment, 4), copies);
+  Result<const std::byte*> data =
+      aligned(model, codes.place, matrix.format == Format::marlin ? codes_alignment : std::min<std::int64_t>(codes_alignment, 4), copies);
   if (!data.ok()) return data.status();
   matrix.codes = *data;
   BILLFISH_RETURN_IF_ERROR(take_zeros(model, layer, copies, matrix));

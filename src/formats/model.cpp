@@ -20,7 +20,9 @@ constexpr std::string_view kIndex = ".safetensors.index.json";
 
 bool ends_with(std::string_view name, std::string_view suffix) { return name.size() > suffix.size() && name.ends_with(suffix); }
 
-std::string join(const std::string& directory, const std::string& name) { return directory.empty() ? name : (fs::path(directory) / name).string(); }
+std::string join(const std::string& directory, const std::string& name) {
+  return directory.empty() ? name : (fs::path(directory) / name).string();
+}
 
 bool is_file(const std::string& path) {
   std::error_code error;
@@ -63,8 +65,8 @@ Status enter_tensors(Model& model) {
     for (const Tensor& tensor : model.shards[s].header.tensors) {
       const auto [at, fresh] = model.places.try_emplace(tensor.name, TensorPlace{s, &tensor});
       if (!fresh) {
-        return bad_input(text(model.directory, ": the tensor ", quote(tensor.name), " is in both ", quote(model.shards[at->second.shard].name),
-                              " and ", quote(model.shards[s].name)));
+        return bad_input(text(model.directory, ": the tensor ", quote(tensor.name), " is in both ",
+                              quote(model.shards[at->second.shard].name), " and ", quote(model.shards[s].name)));
       }
     }
   }
@@ -147,9 +149,7 @@ const std::byte* Model::data(const TensorPlace& place) const {
   return shard.map.bytes().data() + shard.header.data_begin + place.tensor->begin;
 }
 
-std::string Model::label(const TensorPlace& place) const {
-  return text(shards[place.shard].map.path(), ": ", quote(place.tensor->name));
-}
+std::string Model::label(const TensorPlace& place) const { return text(shards[place.shard].map.path(), ": ", quote(place.tensor->name)); }
 
 Result<Index> parse_index(std::string_view where, std::string_view json) {
   BILLFISH_RETURN_IF_ERROR(check_json_depth(where, json));
@@ -163,7 +163,8 @@ Result<Index> parse_index(std::string_view where, std::string_view json) {
     if (!value.is_string()) return bad_input(text(where, ": weight_map of ", quote(tensor), " is not a string"));
     const std::string& shard = value.get_ref<const std::string&>();
     if (shard.empty() || shard == "." || shard == ".." || shard.find_first_of(std::string_view("/\\\0", 3)) != std::string::npos) {
-      return bad_input(text(where, ": the shard name ", quote(shard), " of ", quote(tensor), " leaves the directory: a plain file name is needed"));
+      return bad_input(
+          text(where, ": the shard name ", quote(shard), " of ", quote(tensor), " leaves the directory: a plain file name is needed"));
     }
     const auto [at, fresh] = known.try_emplace(shard, 0);
     if (fresh) out.shards.push_back(shard);

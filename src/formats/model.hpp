@@ -39,7 +39,7 @@ struct Model {
   std::vector<Shard> shards;
   std::string index_name;  // "model.safetensors.index.json", or ""
   std::string index_json;
-  ConfigText config;                    // config.json
+  ConfigText config;                      // config.json
   std::vector<ConfigText> quant_configs;  // quantize_config.json, quant_config.json
 
   std::unordered_map<std::string_view, TensorPlace> places;

@@ -51,8 +51,8 @@ class StagedOutput {
   Status enter(const std::string& path, bool directory);
   std::string target_, staging_;
   bool directory_ = false;
-  int lock_ = -1;                    // held while this process lives: what has no holder is a leftover
-  std::vector<void*> entries_;       // of the list that abandon_outputs walks
+  int lock_ = -1;               // held while this process lives: what has no holder is a leftover
+  std::vector<void*> entries_;  // of the list that abandon_outputs walks
 };
 
 }  // namespace billfish::formats

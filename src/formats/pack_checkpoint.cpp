@@ -127,14 +127,16 @@ class Packing {
       layers[plan->layer->info.name] = {plan->format, plan->layer->info.group};
     }
     for (const Layer& layer : recognised_.layers) {
-      if (layer.packed && layer.part(Role::codes)->place.shard == s) layers[layer.info.name] = recognised_.packed.find(layer.info.name)->second;
+      if (layer.packed && layer.part(Role::codes)->place.shard == s)
+        layers[layer.info.name] = recognised_.packed.find(layer.info.name)->second;
     }
     for (const auto& [key, value] : shard.header.metadata) {
       if (key != kPackedKey) file.metadata.emplace_back(key, value);
     }
     if (!layers.empty()) file.metadata.emplace_back(kPackedKey, write_packed_metadata(layers));
     if (changed && !shard.header.find_metadata(kSourceHeaderKey)) {
-      const std::string_view json(reinterpret_cast<const char*>(shard.map.bytes().data()) + 8, static_cast<std::size_t>(shard.header.data_begin - 8));
+      const std::string_view json(reinterpret_cast<const char*>(shard.map.bytes().data()) + 8,
+                                  static_cast<std::size_t>(shard.header.data_begin - 8));
       file.metadata.emplace_back(kSourceHeaderKey, json);
     }
     return file;
@@ -171,7 +173,8 @@ class Packing {
     BILLFISH_RETURN_IF_ERROR(put("qzeros", placed.zeros, plan.bytes.zeros));
     BILLFISH_RETURN_IF_ERROR(put("perm", placed.perm, plan.bytes.perm));
     BILLFISH_RETURN_IF_ERROR(put("g_idx", placed.g_idx, plan.bytes.g_idx));
-    if (const Part* bias = layer.part(Role::bias)) BILLFISH_RETURN_IF_ERROR(put("bias", model_.data(bias->place), bias->place.tensor->bytes));
+    if (const Part* bias = layer.part(Role::bias))
+      BILLFISH_RETURN_IF_ERROR(put("bias", model_.data(bias->place), bias->place.tensor->bytes));
     const std::int64_t numbers[2] = {matrix->n, matrix->k};
     BILLFISH_RETURN_IF_ERROR(put("weight_shape", numbers, 16));
     const auto keep = [&](bool kept, Role role) {

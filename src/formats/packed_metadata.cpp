@@ -55,7 +55,8 @@ Status read_packed_metadata(std::string_view where, std::string_view json, Packe
       return bad_input(text(where, ": layer ", quote(name), " needs a string source and a number group"));
     }
     const std::optional<Format> format = format_of(source->get_ref<const std::string&>());
-    if (!format) return bad_input(text(where, ": layer ", quote(name), " has the unknown source ", quote(source->get_ref<const std::string&>())));
+    if (!format)
+      return bad_input(text(where, ": layer ", quote(name), " has the unknown source ", quote(source->get_ref<const std::string&>())));
     const std::int64_t size = group->get<std::int64_t>();
     if (size > kLargestGroup || size < -1 || size == 0) return bad_input(text(where, ": layer ", quote(name), " has the group ", size));
     if (!layers.try_emplace(name, PackedLayer{*format, size}).second) {

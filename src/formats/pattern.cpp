@@ -68,8 +68,8 @@ class Compiler {
 
  private:
   struct Group {
-    std::size_t begin = 0;        // of the group's program
-    std::size_t alternative = 0;  // begin of the alternative being read
+    std::size_t begin = 0;          // of the group's program
+    std::size_t alternative = 0;    // begin of the alternative being read
     std::vector<std::size_t> ends;  // jumps at the ends of earlier alternatives, to be aimed at the group's end
   };
 

@@ -22,15 +22,15 @@ class Pattern {
   // invalid_argument, with the position, if the expression is not valid, not supported or too large.
   static Result<Pattern> compile(std::string_view expression);
 
-  bool search(std::string_view text) const { return run(text, false, false); }    // anywhere, unless anchored
-  bool starts(std::string_view text) const { return run(text, true, false); }     // from the first byte
-  bool whole(std::string_view text) const { return run(text, true, true); }       // all of it
+  bool search(std::string_view text) const { return run(text, false, false); }  // anywhere, unless anchored
+  bool starts(std::string_view text) const { return run(text, true, false); }   // from the first byte
+  bool whole(std::string_view text) const { return run(text, true, true); }     // all of it
 
   enum class Op : std::uint8_t { bytes, jump, split, text_begin, text_end, accept };
   struct Instruction {
     Op op = Op::accept;
-    std::int32_t to = 0;     // relative: jump, split (which also goes on to the next one)
-    std::uint32_t set = 0;   // bytes: index into sets
+    std::int32_t to = 0;    // relative: jump, split (which also goes on to the next one)
+    std::uint32_t set = 0;  // bytes: index into sets
   };
 
  private:

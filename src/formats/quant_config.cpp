@@ -181,7 +181,8 @@ Result<QuantConfig> parse_quant_config(std::string_view where, std::string_view 
   config.version = members.word({"version"});
   config.packing_format = members.word({"packing_format"});
   config.ct_format = members.word({"format"});
-  config.is_marlin = members.boolean({"is_marlin_format"}).value_or(false) || config.checkpoint_format == "marlin" || config.version == "marlin";
+  config.is_marlin =
+      members.boolean({"is_marlin_format"}).value_or(false) || config.checkpoint_format == "marlin" || config.version == "marlin";
   const Json* dynamic = members.object("dynamic");
   const Json* extra = members.object("extra_config");
   const Json* groups = members.object("config_groups");

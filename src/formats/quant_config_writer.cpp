@@ -55,19 +55,21 @@ std::string gptq_config(Format format, const std::vector<LayerNumbers>& layers) 
     const Kind kind = kind_of(layer);
     if (kind == usual) continue;
     rules += rules.empty() ? "" : ", ";
-    rules += text(json_string(text("+:", expression_of(layer.name))), ": {\"bits\": ", kind.bits, ", \"group_size\": ", kind.group, ", \"sym\": ", boolean(kind.symmetric), '}');
+    rules += text(json_string(text("+:", expression_of(layer.name))), ": {\"bits\": ", kind.bits, ", \"group_size\": ", kind.group,
+                  ", \"sym\": ", boolean(kind.symmetric), '}');
   }
-  return text("{\"quant_method\": \"gptq\", \"bits\": ", usual.bits, ", \"group_size\": ", usual.group, ", \"desc_act\": ", boolean(act_order),
-              ", \"sym\": ", boolean(usual.symmetric), ", \"lm_head\": false, \"checkpoint_format\": \"", version, '"',
-              format == Format::marlin ? ", \"is_marlin_format\": true" : "", rules.empty() ? "" : text(", \"dynamic\": {", rules, '}'), '}');
+  return text(
+      "{\"quant_method\": \"gptq\", \"bits\": ", usual.bits, ", \"group_size\": ", usual.group, ", \"desc_act\": ", boolean(act_order),
+      ", \"sym\": ", boolean(usual.symmetric), ", \"lm_head\": false, \"checkpoint_format\": \"", version, '"',
+      format == Format::marlin ? ", \"is_marlin_format\": true" : "", rules.empty() ? "" : text(", \"dynamic\": {", rules, '}'), '}');
 }
 
 Result<std::string> awq_config(const std::vector<LayerNumbers>& layers) {
   const LayerNumbers& first = layers.front();
   for (const LayerNumbers& layer : layers) {
     if (layer.group == first.group) continue;
-    return unsupported(text("AWQ has one group size for all layers, but ", quote(first.name), " has ", first.group, " and ", quote(layer.name), " has ",
-                            layer.group, ": gptq and compressed-tensors can hold both"));
+    return unsupported(text("AWQ has one group size for all layers, but ", quote(first.name), " has ", first.group, " and ",
+                            quote(layer.name), " has ", layer.group, ": gptq and compressed-tensors can hold both"));
   }
   return text("{\"quant_method\": \"awq\", \"bits\": 4, \"group_size\": ", first.group, ", \"zero_point\": true, \"version\": \"gemm\", ",
               "\"modules_to_not_convert\": null}");
@@ -77,7 +79,9 @@ std::string compressed_tensors_config(const std::vector<LayerNumbers>& layers) {
   using Key = std::tuple<Kind, bool>;
   std::map<Key, std::vector<std::string>> groups;
   for (const LayerNumbers& layer : layers) groups[{kind_of(layer), layer.act_order}].push_back(layer.name);
-  std::string out = "{\"quant_method\": \"compressed-tensors\", \"format\": \"pack-quantized\", \"quantization_status\": \"compressed\", \"config_groups\": {";
+  std::string out =
+      "{\"quant_method\": \"compressed-tensors\", \"format\": \"pack-quantized\", \"quantization_status\": \"compressed\", "
+      "\"config_groups\": {";
   int index = 0;
   for (const auto& [key, names] : groups) {
     const auto& [kind, act_order] = key;

@@ -45,7 +45,8 @@ Status write_array(const std::string& directory, const std::string& name, const 
 
 Result<RawLayer> open_raw(const std::string& qweight, const std::string& scales, std::int64_t k, std::int64_t n, std::int64_t group) {
   constexpr std::int64_t kLargest = std::int64_t{1} << 30;  // of one side: no product below overflows
-  if (k < 1 || k > kLargest || n < 1 || n > kLargest) return invalid_argument(text("k is ", k, " and n is ", n, "; supported are 1 to ", kLargest));
+  if (k < 1 || k > kLargest || n < 1 || n > kLargest)
+    return invalid_argument(text("k is ", k, " and n is ", n, "; supported are 1 to ", kLargest));
   if (group < -1 || group == 0) return invalid_argument(text("group is ", group, "; supported are -1 and positive sizes"));
   RawLayer out;
   Result<MappedFile> codes_map = MappedFile::open(qweight);
@@ -60,7 +61,8 @@ Result<RawLayer> open_raw(const std::string& qweight, const std::string& scales,
   out.matrix.group = resolve_group(group, k);
   const std::int64_t rows = ceil_div(k, 8), groups = out.matrix.groups();
   BILLFISH_RETURN_IF_ERROR(check_size(out.codes, rows * n * 4, text("k = ", k, ", n = ", n, ": int32 [", rows, ',', n, ']')));
-  BILLFISH_RETURN_IF_ERROR(check_size(out.scales, groups * n * 2, text("k = ", k, ", n = ", n, ", group = ", group, ": f16 [", groups, ',', n, ']')));
+  BILLFISH_RETURN_IF_ERROR(
+      check_size(out.scales, groups * n * 2, text("k = ", k, ", n = ", n, ", group = ", group, ": f16 [", groups, ',', n, ']')));
   BILLFISH_RETURN_IF_ERROR(check_scales(out.scales));
   out.matrix.format = Format::gptq_v2;
   out.matrix.codes = out.codes.bytes().data();
@@ -75,8 +77,8 @@ Status extract_raw(const Checkpoint& checkpoint, std::int64_t layer, const std::
   const LayerInfo& info = checkpoint.layers()[static_cast<std::size_t>(layer)];
   const QuantizedMatrix& matrix = *loaded;
   if (matrix.type != WeightType::u4b8 || info.act_order || matrix.scale_type != ElementType::f16) {
-    return unsupported(text("layer ", quote(info.name), " is ", name_of(matrix.type), info.act_order ? " with an activation order" : "", " and ",
-                            name_of(matrix.scale_type), " scales; raw files hold u4b8 codes in order and f16 scales"));
+    return unsupported(text("layer ", quote(info.name), " is ", name_of(matrix.type), info.act_order ? " with an activation order" : "",
+                            " and ", name_of(matrix.scale_type), " scales; raw files hold u4b8 codes in order and f16 scales"));
   }
   Result<PackedBytes> bytes = functions.sizes(matrix);
   if (!bytes.ok()) return bytes.status();

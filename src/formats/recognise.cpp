@@ -11,11 +11,28 @@
 namespace billfish::formats {
 namespace {
 
-constexpr std::string_view kSuffixes[] = {"qweight",       "qzeros",       "scales",           "g_idx",        "perm",
-                                          "bias",          "weight_shape", "B",                "s",            "weight_packed",
-                                          "weight_scale",  "weight_zero_point", "weight_g_idx", "weight",      "weight_scale_inv",
-                                          "weight_global_scale", "input_scale", "input_global_scale", "meta",  "B_24",
-                                          "B_meta",        "scale_packed"};
+constexpr std::string_view kSuffixes[] = {"qweight",
+                                          "qzeros",
+                                          "scales",
+                                          "g_idx",
+                                          "perm",
+                                          "bias",
+                                          "weight_shape",
+                                          "B",
+                                          "s",
+                                          "weight_packed",
+                                          "weight_scale",
+                                          "weight_zero_point",
+                                          "weight_g_idx",
+                                          "weight",
+                                          "weight_scale_inv",
+                                          "weight_global_scale",
+                                          "input_scale",
+                                          "input_global_scale",
+                                          "meta",
+                                          "B_24",
+                                          "B_meta",
+                                          "scale_packed"};
 
 bool known_suffix(std::string_view suffix) {
   return suffix.starts_with(kSourcePrefix) || std::find(std::begin(kSuffixes), std::end(kSuffixes), suffix) != std::end(kSuffixes);

@@ -93,8 +93,9 @@ Status finish_common(const Evidence& evidence, Layer& layer, const Common& commo
   }
   const std::optional<std::int64_t> group = choose_group(common, order, bits_of(shape.type), shape.k);
   if (!group) {
-    return bad_input(text(label(evidence, layer), ": ", common.scales, " have ", common.groups, " groups, but no group size cuts k = ",
-                          shape.k, " into so many", evidence.config.numbers.group == 0 ? "" : text(" (the config says ", evidence.config.numbers.group, ")")));
+    return bad_input(text(label(evidence, layer), ": ", common.scales, " have ", common.groups,
+                          " groups, but no group size cuts k = ", shape.k, " into so many",
+                          evidence.config.numbers.group == 0 ? "" : text(" (the config says ", evidence.config.numbers.group, ")")));
   }
   info.group = *group;
   shape.group = resolve_group(*group, shape.k);

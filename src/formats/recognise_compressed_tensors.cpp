@@ -21,7 +21,9 @@ Status recognise_compressed_tensors(const Evidence& evidence, Layer& layer) {
   }
   if (shape.size() != 2) return bad_input(text(evidence.model.label(codes.place), " has shape ", shape, ", expected two dimensions"));
   const Part* scales = find_part(layer, "weight_scale");
-  if (!scales) return bad_input(text(label(evidence, layer), " has weight_packed but no weight_scale (if it lies in another shard, name the directory)"));
+  if (!scales)
+    return bad_input(
+        text(label(evidence, layer), " has weight_packed but no weight_scale (if it lies in another shard, name the directory)"));
 
   const Part* size = find_part(layer, "weight_shape");
   if (!size) return bad_input(text(label(evidence, layer), " has weight_packed but no weight_shape"));
@@ -32,7 +34,8 @@ Status recognise_compressed_tensors(const Evidence& evidence, Layer& layer) {
   const std::int64_t n = size_type == "I64" ? read_i64(numbers, 0) : read_i32(numbers, 0);
   const std::int64_t k = size_type == "I64" ? read_i64(numbers, 1) : read_i32(numbers, 1);
   constexpr std::int64_t kLargest = std::int64_t{1} << 40;
-  if (n <= 0 || k <= 0 || n > kLargest || k > kLargest) return bad_input(text(evidence.model.label(size->place), " says n = ", n, ", k = ", k));
+  if (n <= 0 || k <= 0 || n > kLargest || k > kLargest)
+    return bad_input(text(evidence.model.label(size->place), " says n = ", n, ", k = ", k));
   layer.info.n = layer.shape.n = n;
   layer.info.k = layer.shape.k = k;
 
@@ -47,7 +50,8 @@ Status recognise_compressed_tensors(const Evidence& evidence, Layer& layer) {
     if (bits == 0 && fits) bits = some;
   }
   if (shape[0] != n || bits == 0) {
-    return bad_input(text(evidence.model.label(codes.place), " has shape ", shape, ", which does not fit weight_shape (n = ", n, ", k = ", k, ")"));
+    return bad_input(
+        text(evidence.model.label(codes.place), " has shape ", shape, ", which does not fit weight_shape (n = ", n, ", k = ", k, ")"));
   }
   if (bits != 4 && bits != 8) {
     refuse(layer, text(bits, "-bit codes are not supported: 4 and 8 are"));

@@ -90,7 +90,8 @@ Status recognise_awq(const Evidence& evidence, Layer& layer, const Shapes& shape
 }
 
 // Marlin bytes of another writer: whole tiles, symmetric, no activation order.
-Status recognise_foreign_marlin(const Evidence& evidence, Layer& layer, const Shapes& shapes, std::string_view codes, std::string_view scales) {
+Status recognise_foreign_marlin(const Evidence& evidence, Layer& layer, const Shapes& shapes, std::string_view codes,
+                                std::string_view scales) {
   const std::int64_t bits = shapes.columns / shapes.n * 2;
   layer.shape.n = shapes.n;
   layer.shape.k = shapes.rows * 16;
@@ -115,11 +116,13 @@ bool is_marlin_width(const Shapes& shapes) {
 }
 
 // The two tensors that every layer here has: present, two-dimensional, codes of 32 bits. False: the layer was refused.
-Status read_shapes(const Evidence& evidence, Layer& layer, std::string_view codes_name, std::string_view scales_name, Shapes& out, bool& usable) {
+Status read_shapes(const Evidence& evidence, Layer& layer, std::string_view codes_name, std::string_view scales_name, Shapes& out,
+                   bool& usable) {
   const Part& codes = *find_part(layer, codes_name);
   const Part* scales = find_part(layer, scales_name);
   if (!scales) {
-    return bad_input(text(label(evidence, layer), " has ", codes_name, " but no ", scales_name, " (if it lies in another shard, name the directory)"));
+    return bad_input(
+        text(label(evidence, layer), " has ", codes_name, " but no ", scales_name, " (if it lies in another shard, name the directory)"));
   }
   usable = false;
   if (codes.place.tensor->shape.size() == 3) {
@@ -183,7 +186,8 @@ Status recognise_packed(const Evidence& evidence, Layer& layer) {
   BILLFISH_RETURN_IF_ERROR(read_shapes(evidence, layer, "qweight", "scales", shapes, usable));
   if (!usable) return {};
   const Part* size = find_part(layer, "weight_shape");
-  if (!size || size->place.tensor->dtype != "I64") return bad_input(text(label(evidence, layer), " is packed, but has no I64 weight_shape"));
+  if (!size || size->place.tensor->dtype != "I64")
+    return bad_input(text(label(evidence, layer), " is packed, but has no I64 weight_shape"));
   BILLFISH_RETURN_IF_ERROR(expect_shape(evidence, *size, {2}, "n and k"));
   const std::byte* numbers = evidence.model.data(size->place);
   const std::int64_t n = read_i64(numbers, 0), k = read_i64(numbers, 1);
@@ -214,7 +218,8 @@ Status recognise_packed(const Evidence& evidence, Layer& layer) {
   }
   const Part* perm = find_part(layer, "perm");
   if (perm) {
-    if (perm->place.tensor->dtype != "I32") return bad_input(text(evidence.model.label(perm->place), " is ", perm->place.tensor->dtype, ", not I32"));
+    if (perm->place.tensor->dtype != "I32")
+      return bad_input(text(evidence.model.label(perm->place), " is ", perm->place.tensor->dtype, ", not I32"));
     BILLFISH_RETURN_IF_ERROR(expect_shape(evidence, *perm, {k}, why));
     assign(layer, "perm", Role::perm);
   }

@@ -20,11 +20,10 @@ struct Dtype {
   std::string_view name;
   int bits;
 };
-constexpr Dtype kDtypes[] = {{"BOOL", 8},        {"U8", 8},   {"I8", 8},       {"F8_E4M3", 8},     {"F8_E5M2", 8},
-                             {"F8_E8M0", 8},     {"U16", 16}, {"I16", 16},     {"F16", 16},        {"BF16", 16},
-                             {"U32", 32},        {"I32", 32}, {"F32", 32},     {"U64", 64},        {"I64", 64},
-                             {"F64", 64},        {"C64", 64}, {"F4", 4},       {"F6_E2M3", 6},     {"F6_E3M2", 6},
-                             {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}};
+constexpr Dtype kDtypes[] = {{"BOOL", 8},    {"U8", 8},      {"I8", 8},          {"F8_E4M3", 8},    {"F8_E5M2", 8}, {"F8_E8M0", 8},
+                             {"U16", 16},    {"I16", 16},    {"F16", 16},        {"BF16", 16},      {"U32", 32},    {"I32", 32},
+                             {"F32", 32},    {"U64", 64},    {"I64", 64},        {"F64", 64},       {"C64", 64},    {"F4", 4},
+                             {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}};
 constexpr std::size_t kLargestRank = 32;
 
 // {name: {"dtype": string, "shape": [..], "data_offsets": [begin, end]}, "__metadata__": {string: string}}, and nothing else.
@@ -38,7 +37,8 @@ class HeaderEvents : public nlohmann::json_sax<Json> {
   bool null() override { return unexpected("null"); }
   bool boolean(bool) override { return unexpected("a boolean"); }
   bool number_float(double, const std::string& digits) override {
-    return in_numbers() ? fail(text(member(), " holds ", digits.substr(0, 40), ", which is not a whole number in range")) : unexpected("a number");
+    return in_numbers() ? fail(text(member(), " holds ", digits.substr(0, 40), ", which is not a whole number in range"))
+                        : unexpected("a number");
   }
   bool number_integer(std::int64_t value) override {
     if (!in_numbers()) return unexpected("a number");
@@ -146,7 +146,8 @@ class HeaderEvents : public nlohmann::json_sax<Json> {
       total = total ? checked_multiply(*total, extent) : total;
     }
     if (!total) return fail(text("tensor ", quote(name_), ": the product of shape ", tensor_.shape, " overflows"));
-    if (*total % 8 != 0) return fail(text("tensor ", quote(name_), ": shape ", tensor_.shape, " of ", tensor_.dtype, " is no whole number of bytes"));
+    if (*total % 8 != 0)
+      return fail(text("tensor ", quote(name_), ": shape ", tensor_.shape, " of ", tensor_.dtype, " is no whole number of bytes"));
     tensor_.begin = offsets_[0];
     tensor_.bytes = *total / 8;
     if (offsets_[1] < offsets_[0]) {
@@ -211,9 +212,8 @@ Result<Header> parse_header(std::string_view where, std::string_view json, std::
     return bad_input(text(where, ": the key ", quote(*name), " occurs twice in __metadata__"));
   }
 
-  std::sort(header.tensors.begin(), header.tensors.end(), [](const Tensor& a, const Tensor& b) {
-    return a.begin != b.begin ? a.begin < b.begin : a.bytes < b.bytes;
-  });
+  std::sort(header.tensors.begin(), header.tensors.end(),
+            [](const Tensor& a, const Tensor& b) { return a.begin != b.begin ? a.begin < b.begin : a.bytes < b.bytes; });
   std::int64_t end = 0;
   const Tensor* previous = nullptr;
   for (const Tensor& tensor : header.tensors) {
@@ -226,8 +226,8 @@ Result<Header> parse_header(std::string_view where, std::string_view json, std::
                             quote(previous->name), ", which ends at ", end));
     }
     if (tensor.begin > end) {
-      return bad_input(text(where, ": there is a hole of ", tensor.begin - end, " bytes before tensor ", quote(tensor.name),
-                            " at byte ", tensor.begin));
+      return bad_input(
+          text(where, ": there is a hole of ", tensor.begin - end, " bytes before tensor ", quote(tensor.name), " at byte ", tensor.begin));
     }
     end = tensor.begin + tensor.bytes;
     previous = &tensor;

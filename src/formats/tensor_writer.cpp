@@ -33,7 +33,8 @@ std::string header_json(const NewFile& file) {
   for (const TensorInfo& tensor : file.tensors) {
     if (out.size() > 1) out.push_back(',');
     append_json_string(out, tensor.name);
-    out += text(":{\"dtype\":\"", tensor.dtype, "\",\"shape\":", tensor.shape, ",\"data_offsets\":[", begin, ',', begin + tensor.bytes, "]}");
+    out +=
+        text(":{\"dtype\":\"", tensor.dtype, "\",\"shape\":", tensor.shape, ",\"data_offsets\":[", begin, ',', begin + tensor.bytes, "]}");
     begin += tensor.bytes;
   }
   out.push_back('}');
@@ -46,7 +47,8 @@ std::string header_json(const NewFile& file) {
 
 Status Progress::advance(const std::string& layer, std::int64_t bytes) {
   done += bytes;
-  if (tell && tell(user, layer.c_str(), done, total) != 0) return {Code::cancelled, "stopped by the progress callback; nothing was left behind"};
+  if (tell && tell(user, layer.c_str(), done, total) != 0)
+    return {Code::cancelled, "stopped by the progress callback; nothing was left behind"};
   return {};
 }
 
@@ -67,7 +69,8 @@ Status TensorWriter::add(NewFile file) {
   planned.name = file.name;
   planned.header = header_json(file);
   if (static_cast<std::int64_t>(planned.header.size()) > kLargestHeader) {
-    return unsupported(text("the header of ", quote(file.name), " would have ", planned.header.size(), " bytes; safetensors allows ", kLargestHeader));
+    return unsupported(
+        text("the header of ", quote(file.name), " would have ", planned.header.size(), " bytes; safetensors allows ", kLargestHeader));
   }
   planned.data_begin = static_cast<std::int64_t>(8 + planned.header.size());
   files_.push_back(std::move(planned));

@@ -16,10 +16,8 @@ namespace billfish::formats {
 inline void append_piece(std::string& to, std::string_view piece) { to.append(piece); }
 inline void append_piece(std::string& to, char piece) { to.push_back(piece); }
 template <class Integer>
-  requires std::is_integral_v<Integer>
-void append_piece(std::string& to, Integer piece) {
-  to.append(std::to_string(piece));
-}
+requires std::is_integral_v<Integer>
+void append_piece(std::string& to, Integer piece) { to.append(std::to_string(piece)); }
 inline void append_piece(std::string& to, const std::vector<std::int64_t>& shape) {
   to.push_back('[');
   for (std::size_t i = 0; i < shape.size(); ++i) {

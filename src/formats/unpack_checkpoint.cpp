@@ -58,8 +58,9 @@ class Restoring {
     for (std::size_t s = 0; s < model_.shards.size(); ++s) BILLFISH_RETURN_IF_ERROR(plan_file(s, writer));
     for (const auto& [name, job] : jobs_) {
       if (!job.has(Role::codes) || !job.has(Role::scales)) {
-        return bad_input(text(quote(model_.path), ": layer ", quote(name), " is packed, but its file does not remember its source's header (",
-                              kSourceHeaderKey, "): name a --format to make a new one"));
+        return bad_input(text(quote(model_.path), ": layer ", quote(name),
+                              " is packed, but its file does not remember its source's header (", kSourceHeaderKey,
+                              "): name a --format to make a new one"));
       }
     }
     BILLFISH_RETURN_IF_ERROR(output.begin(out, model_.is_directory));
@@ -76,7 +77,8 @@ class Restoring {
   Status plan_file(std::size_t s, TensorWriter& writer) {
     const Shard& shard = model_.shards[s];
     const std::string* remembered = shard.header.find_metadata(kSourceHeaderKey);
-    const std::string_view own(reinterpret_cast<const char*>(shard.map.bytes().data()) + 8, static_cast<std::size_t>(shard.header.data_begin - 8));
+    const std::string_view own(reinterpret_cast<const char*>(shard.map.bytes().data()) + 8,
+                               static_cast<std::size_t>(shard.header.data_begin - 8));
     const std::string_view json = remembered ? std::string_view(*remembered) : own;
     const std::string where = text(shard.map.path(), remembered ? ": __metadata__." : "", remembered ? kSourceHeaderKey : "");
     Result<Header> header = parse_header(where, json, -1);
@@ -87,7 +89,8 @@ class Restoring {
       if (made) continue;
       const TensorPlace* place = model_.find(tensor.name);
       if (!place || belongs_.contains(place->tensor) || place->tensor->dtype != tensor.dtype || place->tensor->shape != tensor.shape) {
-        return bad_input(text(where, " names the tensor ", quote(tensor.name), " (", tensor.dtype, ' ', tensor.shape, "), which the packed file does not hold"));
+        return bad_input(text(where, " names the tensor ", quote(tensor.name), " (", tensor.dtype, ' ', tensor.shape,
+                              "), which the packed file does not hold"));
       }
       copied_.insert(place->tensor);
     }
@@ -119,8 +122,8 @@ class Restoring {
       const bool any_dtype = part.role == Role::weight_shape && part.tensor.dtype == "I32";
       const std::string dtype = part.role == Role::bias ? layer.part(Role::bias)->place.tensor->dtype : expected.dtype;
       if (part.tensor.shape != expected.shape || (part.tensor.dtype != dtype && !any_dtype)) {
-        return bad_input(text(where, ": ", quote(part.tensor.name), " is ", part.tensor.dtype, ' ', part.tensor.shape, ", but the packed layer gives ", dtype, ' ',
-                              expected.shape));
+        return bad_input(text(where, ": ", quote(part.tensor.name), " is ", part.tensor.dtype, ' ', part.tensor.shape,
+                              ", but the packed layer gives ", dtype, ' ', expected.shape));
       }
     }
     if (!part.kept) return {};
@@ -216,7 +219,8 @@ Status unpack_checkpoint(const std::string& in, const std::string& out, const st
     remembered = remembered && checkpoint.model.shards[shard].header.find_metadata(kSourceHeaderKey) != nullptr;
   }
   if (checkpoint.recognised.layers.empty()) return unsupported(text(quote(in), " has no quantised layers (", checkpoint.why(), ")"));
-  if (!packed && !wanted) return unsupported(text(quote(in), " is not packed (", checkpoint.why(), "): name the format that it shall become"));
+  if (!packed && !wanted)
+    return unsupported(text(quote(in), " is not packed (", checkpoint.why(), "): name the format that it shall become"));
   if (packed && same && (remembered || !wanted)) return Restoring(checkpoint, options).write(out);
   return transcode(checkpoint, out, *wanted, options);
 }

@@ -50,7 +50,8 @@ Status write_checkpoint(const std::string& directory, const std::string& format,
   NewFile file;
   file.name = "model.safetensors";
   for (const LayerPlan& plan : plans) {
-    for (const FormatPart& part : plan.parts) file.tensors.push_back({tensor_name(plan.layer->name, part.suffix), part.dtype, part.shape, part.bytes});
+    for (const FormatPart& part : plan.parts)
+      file.tensors.push_back({tensor_name(plan.layer->name, part.suffix), part.dtype, part.shape, part.bytes});
   }
   file.metadata = {{"format", "pt"}, {"quantization_config", *config}};
   StagedOutput output;

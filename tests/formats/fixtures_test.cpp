@@ -75,15 +75,18 @@ TEST_P(FixtureTest, DequantisesToWhatItsWriterSays) {
   EXPECT_GE(compared, 1u);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    , FixtureTest,
-    testing::Values(
-        Fixture{"gptq_v1_g128_sym", "gptq", "quant_method is gptq, checkpoint_format is gptq", 7, WeightType::u4b8, ElementType::f16, 128, false, false},
-        Fixture{"gptq_v1_g32_desc_act", "gptq", "quant_method is gptq", 7, WeightType::u4b8, ElementType::f16, 32, true, false},
-        Fixture{"awq_gemm_g128", "awq", "quant_method is awq, version is gemm", 7, WeightType::u4, ElementType::f16, 128, false, false},
-        Fixture{"ct_w4a16_sym_g128", "compressed-tensors", "format is pack-quantized", 7, WeightType::u4b8, ElementType::bf16, 128, false, false},
-        Fixture{"marlin_autogptq_g128", "marlin", "quant_method is gptq", 2, WeightType::u4b8, ElementType::f16, 128, false, true}),
-    [](const auto& parameters) { return std::string(parameters.param.folder); });
+INSTANTIATE_TEST_SUITE_P(, FixtureTest,
+                         testing::Values(Fixture{"gptq_v1_g128_sym", "gptq", "quant_method is gptq, checkpoint_format is gptq", 7,
+                                                 WeightType::u4b8, ElementType::f16, 128, false, false},
+                                         Fixture{"gptq_v1_g32_desc_act", "gptq", "quant_method is gptq", 7, WeightType::u4b8,
+                                                 ElementType::f16, 32, true, false},
+                                         Fixture{"awq_gemm_g128", "awq", "quant_method is awq, version is gemm", 7, WeightType::u4,
+                                                 ElementType::f16, 128, false, false},
+                                         Fixture{"ct_w4a16_sym_g128", "compressed-tensors", "format is pack-quantized", 7, WeightType::u4b8,
+                                                 ElementType::bf16, 128, false, false},
+                                         Fixture{"marlin_autogptq_g128", "marlin", "quant_method is gptq", 2, WeightType::u4b8,
+                                                 ElementType::f16, 128, false, true}),
+                         [](const auto& parameters) { return std::string(parameters.param.folder); });
 
 }  // namespace
 }  // namespace billfish

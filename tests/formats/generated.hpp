@@ -16,8 +16,8 @@ namespace billfish::test {
 struct Plain {
   std::int64_t n = 0, k = 0, group = 0;  // group resolved
   int bits = 4;
-  std::vector<int> codes;  // [k][n]
-  std::vector<int> zeros;  // [groups][n]
+  std::vector<int> codes;             // [k][n]
+  std::vector<int> zeros;             // [groups][n]
   std::vector<std::uint16_t> scales;  // [groups][n]
   std::vector<std::int32_t> g_idx;    // [k]
   std::int64_t groups() const { return (k + group - 1) / group; }
@@ -61,7 +61,8 @@ std::vector<std::uint32_t> pack_fields(std::int64_t words, int bits, Field field
   return out;
 }
 
-inline std::vector<TestTensor> gptq_tensors(const Plain& p, const std::string& name, bool v1, bool g_idx, const std::string& scale_dtype = "F16") {
+inline std::vector<TestTensor> gptq_tensors(const Plain& p, const std::string& name, bool v1, bool g_idx,
+                                            const std::string& scale_dtype = "F16") {
   const std::int64_t pf = 32 / p.bits, rows = up(p.k, pf), zero_words = up(p.n, pf);
   const auto codes = pack_fields(rows * p.n, p.bits, [&](std::int64_t w, int j) {
     const std::int64_t k = w / p.n * pf + j, n = w % p.n;
@@ -73,7 +74,8 @@ inline std::vector<TestTensor> gptq_tensors(const Plain& p, const std::string& n
   });
   // As the writers do it: the constant leaves the whole word, so a zero point of 0 borrows from its neighbour.
   for (std::uint32_t& word : zeros) word -= v1 ? (p.bits == 4 ? 0x11111111u : 0x01010101u) : 0u;
-  std::vector<TestTensor> out = {tensor(name + ".qweight", "I32", {rows, p.n}, codes), tensor(name + ".qzeros", "I32", {p.groups(), zero_words}, zeros),
+  std::vector<TestTensor> out = {tensor(name + ".qweight", "I32", {rows, p.n}, codes),
+                                 tensor(name + ".qzeros", "I32", {p.groups(), zero_words}, zeros),
                                  tensor(name + ".scales", scale_dtype, {p.groups(), p.n}, p.scales)};
   if (g_idx) out.push_back(tensor(name + ".g_idx", "I32", {p.k}, p.g_idx));
   return out;
@@ -83,13 +85,17 @@ inline std::vector<TestTensor> awq_tensors(const Plain& p, const std::string& na
   constexpr int kOrder[8] = {0, 2, 4, 6, 1, 3, 5, 7};
   const std::int64_t words = p.n / 8;
   const auto pack = [&](const std::vector<int>& values, std::int64_t rows) {
-    return pack_fields(rows * words, 4, [&](std::int64_t w, int j) { return values[static_cast<std::size_t>(w / words * p.n + w % words * 8 + kOrder[j])]; });
+    return pack_fields(rows * words, 4, [&](std::int64_t w, int j) {
+      return values[static_cast<std::size_t>(w / words * p.n + w % words * 8 + kOrder[j])];
+    });
   };
-  return {tensor(name + ".qweight", "I32", {p.k, words}, pack(p.codes, p.k)), tensor(name + ".qzeros", "I32", {p.groups(), words}, pack(p.zeros, p.groups())),
+  return {tensor(name + ".qweight", "I32", {p.k, words}, pack(p.codes, p.k)),
+          tensor(name + ".qzeros", "I32", {p.groups(), words}, pack(p.zeros, p.groups())),
           tensor(name + ".scales", "F16", {p.groups(), p.n}, p.scales)};
 }
 
-inline std::vector<TestTensor> compressed_tensors(const Plain& p, const std::string& name, bool symmetric, bool g_idx, const std::string& scale_dtype = "BF16") {
+inline std::vector<TestTensor> compressed_tensors(const Plain& p, const std::string& name, bool symmetric, bool g_idx,
+                                                  const std::string& scale_dtype = "BF16") {
   const std::int64_t pf = 32 / p.bits, columns = up(p.k, pf), zero_rows = up(p.n, pf), groups = p.groups();
   const auto codes = pack_fields(p.n * columns, p.bits, [&](std::int64_t w, int j) {
     const std::int64_t n = w / columns, k = w % columns * pf + j;
@@ -97,9 +103,11 @@ inline std::vector<TestTensor> compressed_tensors(const Plain& p, const std::str
   });
   std::vector<std::uint16_t> scales(p.scales.size());
   for (std::int64_t n = 0; n < p.n; ++n) {
-    for (std::int64_t g = 0; g < groups; ++g) scales[static_cast<std::size_t>(n * groups + g)] = p.scales[static_cast<std::size_t>(g * p.n + n)];
+    for (std::int64_t g = 0; g < groups; ++g)
+      scales[static_cast<std::size_t>(n * groups + g)] = p.scales[static_cast<std::size_t>(g * p.n + n)];
   }
-  std::vector<TestTensor> out = {tensor<std::int64_t>(name + ".weight_shape", "I64", {2}, {p.n, p.k}), tensor(name + ".weight_packed", "I32", {p.n, columns}, codes),
+  std::vector<TestTensor> out = {tensor<std::int64_t>(name + ".weight_shape", "I64", {2}, {p.n, p.k}),
+                                 tensor(name + ".weight_packed", "I32", {p.n, columns}, codes),
                                  tensor(name + ".weight_scale", scale_dtype, {p.n, groups}, scales)};
   if (!symmetric) {
     const auto zeros = pack_fields(zero_rows * groups, p.bits, [&](std::int64_t w, int j) {

@@ -50,13 +50,23 @@ TEST(Pattern, AnchorsAsAsked) {
 }
 
 TEST(Pattern, RefusesWhatItDoesNotKnowAndSaysWhere) {
-  const std::pair<const char*, const char*> cases[] = {
-      {"a(b", "a '(' is never closed"},    {"a)b", "position 2: unexpected ')'"}, {"*a", "there is nothing to repeat"},
-      {"a**", "there is nothing to repeat"}, {"^*", "there is nothing to repeat"},  {"[abc", "'[' is never closed"},
-      {"[c-a]", "ends before it begins"},  {"a\\", "'\\' at the end"},            {"\\b", "the escape '\\b' is not supported"},
-      {"(?=x)", "is not supported"},       {"(?!x)", "is not supported"},         {"\\1", "the escape '\\1' is not supported"},
-      {"a{2", "expected {m}, {m,} or {m,n}"}, {"a{3,2}", "n below m"},            {"a{1001}", "at most 1000 repetitions"},
-      {"a{}", "expected {m}"},             {"((a{1000}){1000}){1000}", "too large"}};
+  const std::pair<const char*, const char*> cases[] = {{"a(b", "a '(' is never closed"},
+                                                       {"a)b", "position 2: unexpected ')'"},
+                                                       {"*a", "there is nothing to repeat"},
+                                                       {"a**", "there is nothing to repeat"},
+                                                       {"^*", "there is nothing to repeat"},
+                                                       {"[abc", "'[' is never closed"},
+                                                       {"[c-a]", "ends before it begins"},
+                                                       {"a\\", "'\\' at the end"},
+                                                       {"\\b", "the escape '\\b' is not supported"},
+                                                       {"(?=x)", "is not supported"},
+                                                       {"(?!x)", "is not supported"},
+                                                       {"\\1", "the escape '\\1' is not supported"},
+                                                       {"a{2", "expected {m}, {m,} or {m,n}"},
+                                                       {"a{3,2}", "n below m"},
+                                                       {"a{1001}", "at most 1000 repetitions"},
+                                                       {"a{}", "expected {m}"},
+                                                       {"((a{1000}){1000}){1000}", "too large"}};
   for (const auto& [expression, words] : cases) {
     const Result<Pattern> pattern = Pattern::compile(expression);
     ASSERT_FALSE(pattern.ok()) << expression;
@@ -89,7 +99,9 @@ TEST(Pattern, AgreesWithTheStandardLibraryOnRandomExpressions) {
     for (int i = 0; i < 8; ++i) {
       switch (random() % 9) {
         case 0: expression += "(", ++open; break;
-        case 1: if (open > 0) expression += ")", --open; break;
+        case 1:
+          if (open > 0) expression += ")", --open;
+          break;
         case 2: expression += "|"; break;
         case 3: expression += pick("*+?"); break;
         case 4: expression += "[ab]"; break;

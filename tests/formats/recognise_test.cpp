@@ -105,20 +105,26 @@ TEST(Recognise, DescActWithATrivialGIdxHasNoActivationOrder) {
 
 TEST(Recognise, DynamicRulesAndExtraConfig) {
   std::vector<TestTensor> tensors = test::gptq_tensors(test::random_plain(256, 64, 128, {}, 1), "model.layers.1.a", true, false);
-  test::append(tensors, test::gptq_tensors(test::random_plain(256, 64, 16, {8, true, false, false, 0}, 2), "model.layers.10.a", true, false));
+  test::append(tensors,
+               test::gptq_tensors(test::random_plain(256, 64, 16, {8, true, false, false, 0}, 2), "model.layers.10.a", true, false));
   tensors.push_back(test::random_f16("model.layers.2.a.weight", {8, 8}, 3));
-  Case rules(tensors, R"json({"quant_method":"gptq","bits":4,"group_size":128,"dynamic":{"+:.*\\.10\\..*":{"bits":8,"group_size":16},"-:.*\\.2\\..*":{}, "(?!x)":{"bits":2}}})json");
+  Case rules(
+      tensors,
+      R"json({"quant_method":"gptq","bits":4,"group_size":128,
+             "dynamic":{"+:.*\\.10\\..*":{"bits":8,"group_size":16},"-:.*\\.2\\..*":{}, "(?!x)":{"bits":2}}})json");
   EXPECT_EQ(rules.layer(0).group, 128);
   EXPECT_EQ(rules.layer(1).type, WeightType::u8b128);
   EXPECT_EQ(rules.layer(1).group, 16);
   EXPECT_EQ((*rules.opened)->unquantized().size(), 1u);
-  Case extra(tensors, R"({"quant_method":"auto-round","bits":4,"group_size":128,"extra_config":{"model.layers.10.a":{"bits":8,"group_size":16}}})");
+  Case extra(tensors,
+             R"({"quant_method":"auto-round","bits":4,"group_size":128,"extra_config":{"model.layers.10.a":{"bits":8,"group_size":16}}})");
   EXPECT_EQ(extra.layer(1).group, 16);
 }
 
 TEST(Recognise, LayersComeInNaturalOrder) {
   std::vector<TestTensor> tensors;
-  for (const char* name : {"l.10.a", "l.9.a", "l.09.a", "l.9.b"}) test::append(tensors, test::gptq_tensors(test::random_plain(32, 64, 32, {}, 1), name, true, false));
+  for (const char* name : {"l.10.a", "l.9.a", "l.09.a", "l.9.b"})
+    test::append(tensors, test::gptq_tensors(test::random_plain(32, 64, 32, {}, 1), name, true, false));
   Case made(tensors, kGptq4);
   EXPECT_EQ(made.layer(0).name, "l.09.a");
   EXPECT_EQ(made.layer(1).name, "l.9.a");
@@ -132,7 +138,8 @@ TEST(Recognise, TensorsThatAreNotAlignedInTheirFile) {
     ASSERT_TRUE(made.opened.ok()) << made.opened.status().message();
     const auto matrix = (*made.opened)->load(0);
     ASSERT_TRUE(matrix.ok()) << matrix.status().message();
-    for (std::int64_t k = 0; k < plain.k; ++k) EXPECT_EQ(reference::code_at(*matrix, k, 7), plain.codes[static_cast<std::size_t>(k * 64 + 7)]);
+    for (std::int64_t k = 0; k < plain.k; ++k)
+      EXPECT_EQ(reference::code_at(*matrix, k, 7), plain.codes[static_cast<std::size_t>(k * 64 + 7)]);
     EXPECT_EQ((*made.opened)->load(0)->codes, matrix->codes) << "loading again must give the same memory";
   }
 }
@@ -162,7 +169,8 @@ TEST(Recognise, ShapesThatContradictEachOther) {
   tensors = gptq({}, 128, 64, 32);
   tensors[2] = test::random_f16("m.scales", {3, 64}, 1);
   tensors[1] = test::tensor("m.qzeros", "I32", {3, 8}, std::vector<std::int32_t>(24, 0x77777777));
-  expect_bad(Case(without(tensors, "m.g_idx"), R"({"quant_method":"gptq","bits":4,"group_size":5,"sym":true})"), "scales have 3 groups, but no group size cuts k = 128");
+  expect_bad(Case(without(tensors, "m.g_idx"), R"({"quant_method":"gptq","bits":4,"group_size":5,"sym":true})"),
+             "scales have 3 groups, but no group size cuts k = 128");
   tensors = gptq();
   tensors[0].shape = {16, 8, 8};
   Case experts(tensors, kGptq4);
@@ -208,7 +216,8 @@ TEST(Recognise, ScalesThatAreNotFinite) {
 }
 
 TEST(Recognise, WhatIsNotSupportedSaysWhy) {
-  Case three(test::gptq_tensors(test::random_plain(128, 64, 32, {2, true, false, false, 0}, 1), "m", true, true), R"({"quant_method":"gptq","bits":2,"group_size":32})");
+  Case three(test::gptq_tensors(test::random_plain(128, 64, 32, {2, true, false, false, 0}, 1), "m", true, true),
+             R"({"quant_method":"gptq","bits":2,"group_size":32})");
   expect_unsupported(three, "2-bit codes are not supported: 4 and 8 are");
   Case gemv(gptq(), R"({"quant_method":"awq","bits":4,"group_size":32,"version":"gemv_fast"})");
   expect_unsupported(gemv, "AWQ version gemv_fast is not supported: gemm and marlin are");
@@ -222,7 +231,8 @@ TEST(Recognise, WhatIsNotSupportedSaysWhy) {
   expect_unsupported(bias, "a bias of dtype F64 is not supported");
   Case fp8({test::tensor("m.weight", "F8_E4M3", {8, 8}, std::vector<std::uint8_t>(64)), test::random_f16("m.weight_scale", {8, 1}, 1)}, "");
   expect_unsupported(fp8, "weights of dtype F8_E4M3 are not supported");
-  Case fp4({test::tensor("m.weight_packed", "U8", {8, 4}, std::vector<std::uint8_t>(32)), test::random_f16("m.weight_scale", {8, 1}, 1)}, "");
+  Case fp4({test::tensor("m.weight_packed", "U8", {8, 4}, std::vector<std::uint8_t>(32)), test::random_f16("m.weight_scale", {8, 1}, 1)},
+           "");
   expect_unsupported(fp4, "weight_packed of dtype U8 (4-bit floats) is not supported");
   Case sparse({test::tensor("m.B_24", "I32", {8, 4}, std::vector<std::int32_t>(32)), test::random_f16("m.s", {1, 8}, 1)}, "");
   expect_unsupported(sparse, "2:4 sparse weights are not supported");
@@ -230,7 +240,8 @@ TEST(Recognise, WhatIsNotSupportedSaysWhy) {
 
 TEST(Recognise, MarlinBytesOfAwqAndOfAutoGptq) {
   const auto marlin = [](const std::string& codes, const std::string& scales) {
-    return std::vector<TestTensor>{test::tensor(codes, "I32", {8, 256}, std::vector<std::int32_t>(2048, 0x12345678)), test::random_f16(scales, {1, 128}, 1)};
+    return std::vector<TestTensor>{test::tensor(codes, "I32", {8, 256}, std::vector<std::int32_t>(2048, 0x12345678)),
+                                   test::random_f16(scales, {1, 128}, 1)};
   };
   Case awq(marlin("m.qweight", "m.scales"), R"({"quant_method":"awq","bits":4,"group_size":-1,"version":"marlin","zero_point":false})");
   EXPECT_EQ(awq.layer().format, Format::marlin);
@@ -274,11 +285,16 @@ TEST(Recognise, MetadataOfPackedFilesIsChecked) {
   expect_bad(Case(gptq(), "", with("nonsense")), "__metadata__.billfish: not a JSON object");
   expect_bad(Case(gptq(), "", with("{\\\"version\\\":2}")), "version is not 1");
   expect_bad(Case(gptq(), "", with("{\\\"version\\\":1}")), "there is no object layers");
-  expect_bad(Case(gptq(), "", with("{\\\"version\\\":1,\\\"layers\\\":{\\\"m\\\":{}}}")), "layer 'm' needs a string source and a number group");
-  expect_bad(Case(gptq(), "", with("{\\\"version\\\":1,\\\"layers\\\":{\\\"m\\\":{\\\"source\\\":\\\"x\\\",\\\"group\\\":1}}}")), "unknown source 'x'");
-  expect_bad(Case(gptq(), "", with("{\\\"version\\\":1,\\\"layers\\\":{\\\"m\\\":{\\\"source\\\":\\\"gptq\\\",\\\"group\\\":0}}}")), "has the group 0");
-  expect_bad(Case(gptq(), "", with("{\\\"version\\\":1,\\\"layers\\\":{\\\"x\\\":{\\\"source\\\":\\\"gptq\\\",\\\"group\\\":32}}}")), "describes layer 'x', which has no qweight");
-  expect_bad(Case(gptq(), "", with("{\\\"version\\\":1,\\\"layers\\\":{\\\"m\\\":{\\\"source\\\":\\\"gptq\\\",\\\"group\\\":32}}}")), "layer 'm' is packed, but has no I64 weight_shape");
+  expect_bad(Case(gptq(), "", with("{\\\"version\\\":1,\\\"layers\\\":{\\\"m\\\":{}}}")),
+             "layer 'm' needs a string source and a number group");
+  expect_bad(Case(gptq(), "", with("{\\\"version\\\":1,\\\"layers\\\":{\\\"m\\\":{\\\"source\\\":\\\"x\\\",\\\"group\\\":1}}}")),
+             "unknown source 'x'");
+  expect_bad(Case(gptq(), "", with("{\\\"version\\\":1,\\\"layers\\\":{\\\"m\\\":{\\\"source\\\":\\\"gptq\\\",\\\"group\\\":0}}}")),
+             "has the group 0");
+  expect_bad(Case(gptq(), "", with("{\\\"version\\\":1,\\\"layers\\\":{\\\"x\\\":{\\\"source\\\":\\\"gptq\\\",\\\"group\\\":32}}}")),
+             "describes layer 'x', which has no qweight");
+  expect_bad(Case(gptq(), "", with("{\\\"version\\\":1,\\\"layers\\\":{\\\"m\\\":{\\\"source\\\":\\\"gptq\\\",\\\"group\\\":32}}}")),
+             "layer 'm' is packed, but has no I64 weight_shape");
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// X -> pack -> unpack must give X back byte for byte: whole files, headers included, with padding, borrows, odd shapes and constant tensors.
+// X -> pack -> unpack must give X back byte for byte: whole files, headers included, with padding, borrows, odd shapes and
+// constant tensors.
 #include <gtest/gtest.h>
 
 #include "formats/checkpoint.hpp"
@@ -69,7 +70,8 @@ struct Folders {
   std::string make(const std::vector<TestTensor>& tensors, const std::string& config) {
     test::write_file(root / "model.safetensors", test::safetensors_file(tensors, R"({"format":"pt"})"));
     // Infinity is what Python writes, and nobody's business but its author's.
-    test::write_file(root / "config.json", "{\n  \"steps\": [0.0, Infinity],\n  \"quantization_config\": " + config + ",\n  \"x\": 1e-06\n}\n");
+    test::write_file(root / "config.json",
+                     "{\n  \"steps\": [0.0, Infinity],\n  \"quantization_config\": " + config + ",\n  \"x\": 1e-06\n}\n");
     return root.path();
   }
 };
@@ -89,8 +91,9 @@ TEST(RoundTrip, ZeroPointsOfZeroBorrowFromTheirNeighbour) {
       const Plain plain = test::random_plain(256, 72, 64, {bits, false, false, false, 0}, 11);
       std::vector<TestTensor> tensors = test::gptq_tensors(plain, "a.b", v1, true);
       Folders folders;
-      const std::string path = folders.make(tensors, gptq_config("\"bits\":" + std::to_string(bits) + ",\"group_size\":64,\"sym\":false,\"checkpoint_format\":\"" +
-                                                                 (v1 ? "gptq" : "gptq_v2") + "\""));
+      const std::string path = folders.make(
+          tensors, gptq_config("\"bits\":" + std::to_string(bits) + ",\"group_size\":64,\"sym\":false,\"checkpoint_format\":\"" +
+                               (v1 ? "gptq" : "gptq_v2") + "\""));
       expect_round_trip(path);
       const auto opened = formats::open_checkpoint(path);
       const auto matrix = (*opened)->load(0);
@@ -113,9 +116,10 @@ TEST(RoundTrip, ShapesThatFitNoTile) {
         const std::string numbers = "\"bits\":" + std::to_string(bits) + ",\"group_size\":" + std::to_string(group);
         Folders gptq, compressed;
         expect_round_trip(gptq.make(test::gptq_tensors(plain, "m", true, true), gptq_config(numbers + ",\"sym\":true")));
-        expect_round_trip(compressed.make(test::compressed_tensors(plain, "m", symmetric, false),
-                                          "{\"quant_method\":\"compressed-tensors\",\"config_groups\":{\"group_0\":{\"weights\":{\"num_bits\":" +
-                                              std::to_string(bits) + ",\"group_size\":" + (group < 0 ? "null" : std::to_string(group)) + "}}}}"));
+        expect_round_trip(compressed.make(
+            test::compressed_tensors(plain, "m", symmetric, false),
+            "{\"quant_method\":\"compressed-tensors\",\"config_groups\":{\"group_0\":{\"weights\":{\"num_bits\":" + std::to_string(bits) +
+                ",\"group_size\":" + (group < 0 ? "null" : std::to_string(group)) + "}}}}"));
       }
     }
   }
@@ -146,7 +150,7 @@ TEST(RoundTrip, UnusualPaddingAndGIdxAreKeptAsTheyWere) {
   const Plain plain = test::random_plain(90, 10, 32, {4, true, false, true, 0}, 8);
   std::vector<TestTensor> compressed = test::compressed_tensors(plain, "m", true, false);
   for (std::size_t i = 0; i < compressed[1].bytes.size(); i += 12 * 4) compressed[1].bytes[i + 11 * 4 + 3] = 0x5a;  // beyond row 90
-  compressed.push_back(test::tensor("m.weight_g_idx", "I32", {90}, std::vector<std::int32_t>(90, -1)));                  // "not initialised"
+  compressed.push_back(test::tensor("m.weight_g_idx", "I32", {90}, std::vector<std::int32_t>(90, -1)));             // "not initialised"
   Folders first;
   expect_round_trip(first.make(compressed, R"({"quant_method":"compressed-tensors"})"));
   std::vector<TestTensor> gptq = test::gptq_tensors(plain, "m", true, true);
@@ -160,8 +164,9 @@ TEST(RoundTrip, AutoRoundTellsV1FromV2ByTheStoredZeros) {
   for (const bool v1 : {true, false}) {
     const Plain plain = test::random_plain(128, 64, 32, {4, true, false, false, 0}, 21);
     Folders folders;
-    const std::string path = folders.make(test::gptq_tensors(plain, "m", v1, false),
-                                          R"({"quant_method":"auto-round","bits":4,"group_size":32,"sym":true,"packing_format":"auto_round:auto_gptq"})");
+    const std::string path =
+        folders.make(test::gptq_tensors(plain, "m", v1, false),
+                     R"({"quant_method":"auto-round","bits":4,"group_size":32,"sym":true,"packing_format":"auto_round:auto_gptq"})");
     const auto opened = formats::open_checkpoint(path);
     ASSERT_TRUE(opened.ok()) << opened.status().message();
     const auto matrix = (*opened)->load(0);
@@ -175,7 +180,8 @@ TEST(RoundTrip, AutoRoundTellsV1FromV2ByTheStoredZeros) {
 TEST(RoundTrip, ShardsWhoseLayersStraddleFiles) {
   test::Folder source;
   std::vector<TestTensor> first = {test::random_f16("embed.weight", {9, 8}, 4)}, second;
-  const Plain a = test::random_plain(128, 64, 32, {4, true, false, false, 0}, 31), b = test::random_plain(64, 24, 32, {4, false, true, false, 0}, 32);
+  const Plain a = test::random_plain(128, 64, 32, {4, true, false, false, 0}, 31),
+              b = test::random_plain(64, 24, 32, {4, false, true, false, 0}, 32);
   std::vector<TestTensor> layer = test::gptq_tensors(a, "x.a", true, true);
   first.push_back(layer[0]);  // qweight here, the rest there
   second = {layer[1], layer[2], layer[3]};
@@ -196,7 +202,8 @@ TEST(RoundTrip, ShardsWhoseLayersStraddleFiles) {
   ASSERT_TRUE(opened.ok()) << opened.status().message();
   EXPECT_EQ((*opened)->layers().size(), 2u);
   ASSERT_TRUE(formats::unpack_checkpoint(out / "packed", out / "back", "", test::options()).ok());
-  for (const char* name : {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "quantize_config.json", "tokenizer.json", "extra/notes.txt"}) {
+  for (const char* name : {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "quantize_config.json", "tokenizer.json",
+                           "extra/notes.txt"}) {
     EXPECT_TRUE(test::read_file(source / name) == test::read_file(out / (std::string("back/") + name))) << name;
   }
   expect_same_codes(source.path(), out / "back");

@@ -10,7 +10,9 @@
 namespace billfish::formats {
 namespace {
 
-Result<Header> parse(const std::string& bytes) { return parse_safetensors("f.safetensors", std::as_bytes(std::span(bytes.data(), bytes.size()))); }
+Result<Header> parse(const std::string& bytes) {
+  return parse_safetensors("f.safetensors", std::as_bytes(std::span(bytes.data(), bytes.size())));
+}
 
 void expect_refused(const std::string& bytes, const std::string& words) {
   const Result<Header> header = parse(bytes);
@@ -25,9 +27,10 @@ std::string entry(const std::string& name, const std::string& dtype, const std::
 }
 
 TEST(Safetensors, ReadsWhatIsRight) {
-  const auto header = parse(test::safetensors_file("{\"__metadata__\":{\"format\":\"pt\",\"a\\\"b\":\"\"}," + entry("b", "F16", "2,3", "4,16") + "," +
-                                                       entry("a", "I32", "", "0,4") + "," + entry("e", "F32", "0,7", "4,4") + "}  ",
-                                                   std::string(16, 'x')));
+  const auto header =
+      parse(test::safetensors_file("{\"__metadata__\":{\"format\":\"pt\",\"a\\\"b\":\"\"}," + entry("b", "F16", "2,3", "4,16") + "," +
+                                       entry("a", "I32", "", "0,4") + "," + entry("e", "F32", "0,7", "4,4") + "}  ",
+                                   std::string(16, 'x')));
   ASSERT_TRUE(header.ok()) << header.status().message();
   ASSERT_EQ(header->tensors.size(), 3u);
   EXPECT_EQ(header->tensors[0].name, "a");
@@ -68,7 +71,8 @@ TEST(Safetensors, HolesOverlapsAndLeftovers) {
 
 TEST(Safetensors, SizesThatContradictEachOther) {
   expect_refused(test::safetensors_file("{" + entry("a", "F16", "3", "0,5") + "}", "12345"), "span 5 bytes, but F16 [3] needs 6");
-  expect_refused(test::safetensors_file("{" + entry("a", "U8", "4294967296,4294967296", "0,0") + "}", ""), "the product of shape [4294967296,4294967296] overflows");
+  expect_refused(test::safetensors_file("{" + entry("a", "U8", "4294967296,4294967296", "0,0") + "}", ""),
+                 "the product of shape [4294967296,4294967296] overflows");
   expect_refused(test::safetensors_file("{" + entry("a", "I64", "9223372036854775807", "0,8") + "}", "12345678"), "overflows");
   expect_refused(test::safetensors_file("{" + entry("a", "U8", "2", "4,2") + "}", "1234"), "data_offsets [4,2] end before they begin");
   expect_refused(test::safetensors_file("{" + entry("a", "F4", "3", "0,2") + "}", "12"), "is no whole number of bytes");
@@ -79,24 +83,32 @@ TEST(Safetensors, NegativeAndOutOfRangeNumbers) {
   expect_refused(test::safetensors_file("{" + entry("a", "U8", "2", "-1,2") + "}", "12"), "data_offsets holds the negative number -1");
   expect_refused(test::safetensors_file("{" + entry("a", "U8", "18446744073709551615", "0,2") + "}", "12"), "too large");
   expect_refused(test::safetensors_file("{" + entry("a", "U8", "99999999999999999999", "0,2") + "}", "12"), "not a whole number in range");
-  expect_refused(test::safetensors_file("{" + entry("a", "U8", "1.5", "0,2") + "}", "12"), "holds 1.5, which is not a whole number in range");
-  expect_refused(test::safetensors_file("{" + entry("a", "U8", "2", "0,9223372036854775807") + "}", "12"), "span 9223372036854775807 bytes");
+  expect_refused(test::safetensors_file("{" + entry("a", "U8", "1.5", "0,2") + "}", "12"),
+                 "holds 1.5, which is not a whole number in range");
+  expect_refused(test::safetensors_file("{" + entry("a", "U8", "2", "0,9223372036854775807") + "}", "12"),
+                 "span 9223372036854775807 bytes");
 }
 
 TEST(Safetensors, UnknownDtypesAndKeys) {
   expect_refused(test::safetensors_file("{" + entry("a", "F13", "2", "0,2") + "}", "12"), "tensor 'a' has the unknown dtype 'F13'");
-  expect_refused(test::safetensors_file(R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2],"x":1}})", "12"), "tensor 'a' has an unknown key 'x'");
+  expect_refused(test::safetensors_file(R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2],"x":1}})", "12"),
+                 "tensor 'a' has an unknown key 'x'");
   expect_refused(test::safetensors_file(R"({"a":{"dtype":"U8","data_offsets":[0,2]}})", "12"), "tensor 'a' has no shape");
   expect_refused(test::safetensors_file(R"({"a":{"shape":[2],"data_offsets":[0,2]}})", "12"), "tensor 'a' has no dtype");
   expect_refused(test::safetensors_file(R"({"a":{"dtype":"U8","shape":[2]}})", "12"), "tensor 'a' has no data_offsets");
-  expect_refused(test::safetensors_file(R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0]}})", "12"), "data_offsets needs 2 numbers, has 1");
-  expect_refused(test::safetensors_file(R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,1,2]}})", "12"), "data_offsets has more than 2 numbers");
+  expect_refused(test::safetensors_file(R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0]}})", "12"),
+                 "data_offsets needs 2 numbers, has 1");
+  expect_refused(test::safetensors_file(R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,1,2]}})", "12"),
+                 "data_offsets has more than 2 numbers");
 }
 
 TEST(Safetensors, DuplicateKeys) {
-  expect_refused(test::safetensors_file("{" + entry("a", "U8", "1", "0,1") + "," + entry("a", "U8", "1", "1,2") + "}", "12"), "the tensor 'a' occurs twice");
-  expect_refused(test::safetensors_file("{" + entry("a", "U8", "1", "0,1") + "," + entry("\\u0061", "U8", "1", "1,2") + "}", "12"), "the tensor 'a' occurs twice");
-  expect_refused(test::safetensors_file(R"({"a":{"dtype":"U8","dtype":"U8","shape":[2],"data_offsets":[0,2]}})", "12"), "has the key 'dtype' twice");
+  expect_refused(test::safetensors_file("{" + entry("a", "U8", "1", "0,1") + "," + entry("a", "U8", "1", "1,2") + "}", "12"),
+                 "the tensor 'a' occurs twice");
+  expect_refused(test::safetensors_file("{" + entry("a", "U8", "1", "0,1") + "," + entry("\\u0061", "U8", "1", "1,2") + "}", "12"),
+                 "the tensor 'a' occurs twice");
+  expect_refused(test::safetensors_file(R"({"a":{"dtype":"U8","dtype":"U8","shape":[2],"data_offsets":[0,2]}})", "12"),
+                 "has the key 'dtype' twice");
   expect_refused(test::safetensors_file(R"({"__metadata__":{"k":"1","k":"2"}})", ""), "the key 'k' occurs twice in __metadata__");
   expect_refused(test::safetensors_file(R"({"__metadata__":{},"__metadata__":{}})", ""), "the key '__metadata__' occurs twice");
 }
