@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "core/half.hpp"
+#include "layout/marlin_weights.hpp"
 #include "reference/reference.hpp"
 
 namespace billfish::reference {
@@ -21,20 +22,61 @@ struct Weights {                      // kDepth packed rows of kColumns columns
   double unzeroed[kDepth][kColumns];  // |scale| * (code + zero)
 };
 
-void decode(const PackedMatrix& m, std::int64_t k0, std::int64_t k1, std::int64_t n0, std::int64_t n1, Weights& out) {
+// The places of a tile's codes, tabulated from the layout: a product asks for them millions of times.
+struct TilePlaces {
+  std::uint16_t word[layout::kTileK][layout::kTileN];
+  std::uint8_t shift[layout::kTileK][layout::kTileN];
+};
+constexpr TilePlaces tabulate(int bits) {
+  TilePlaces places = {};
+  for (int k = 0; k < layout::kTileK; ++k) {
+    for (int n = 0; n < layout::kTileN; ++n) {
+      places.word[k][n] = static_cast<std::uint16_t>(layout::marlin_word_in_tile(bits, k, n));
+      places.shift[k][n] = static_cast<std::uint8_t>(layout::marlin_shift_in_tile(bits, k, n));
+    }
+  }
+  return places;
+}
+constexpr TilePlaces kPlaces4 = tabulate(4);
+constexpr TilePlaces kPlaces8 = tabulate(8);
+
+// Codes of columns [n0, n1) of a packed row.
+void codes_of_row(const PackedMatrix& m, std::int64_t k, std::int64_t n0, std::int64_t n1, int* out) {
+  const int bits = bits_of(m.type);
+  const TilePlaces& places = bits == 4 ? kPlaces4 : kPlaces8;
+  const std::int64_t kk = k % layout::kTileK;
   for (std::int64_t n = n0; n < n1; ++n) {
-    std::int64_t group = -1;
-    double scale = 0;
-    int zero = 0;
-    for (std::int64_t k = k0; k < k1; ++k) {
-      if (group_at(m, k) != group) {
-        group = group_at(m, k);
-        scale = static_cast<double>(scale_of_group(m, group, n));
-        zero = zero_of_group(m, group, n);
-      }
-      const int code = code_at(m, k, n);
-      out.value[k - k0][n - n0] = scale * (code - zero);
-      out.unzeroed[k - k0][n - n0] = std::fabs(scale) * (code + zero);
+    const std::uint32_t* const tile = m.codes + layout::marlin_tile_begin(bits, k / layout::kTileK, n / layout::kTileN, m.padded_n());
+    const std::int64_t nn = n % layout::kTileN;
+    *out++ = static_cast<int>(layout::field_of(tile[places.word[kk][nn]], places.shift[kk][nn], bits));
+  }
+}
+
+// Scales and zeros of one group, columns [n0, n1).
+struct GroupValues {
+  std::int64_t group = -1;
+  float scale[kColumns] = {};
+  int zero[kColumns] = {};
+  void move_to(const PackedMatrix& m, std::int64_t to, std::int64_t n0, std::int64_t n1) {
+    if (to == group) return;
+    group = to;
+    for (std::int64_t n = n0; n < n1; ++n) {
+      scale[n - n0] = scale_of_group(m, group, n);
+      zero[n - n0] = zero_of_group(m, group, n);
+    }
+  }
+};
+
+void decode(const PackedMatrix& m, std::int64_t k0, std::int64_t k1, std::int64_t n0, std::int64_t n1, Weights& out) {
+  GroupValues values;
+  int codes[kColumns] = {};
+  for (std::int64_t k = k0; k < k1; ++k) {
+    values.move_to(m, group_at(m, k), n0, n1);
+    codes_of_row(m, k, n0, n1, codes);
+    for (std::int64_t c = 0; c < n1 - n0; ++c) {
+      const double scale = static_cast<double>(values.scale[c]);
+      out.value[k - k0][c] = scale * (codes[c] - values.zero[c]);
+      out.unzeroed[k - k0][c] = std::fabs(scale) * (codes[c] + values.zero[c]);
     }
   }
 }
@@ -124,11 +166,16 @@ void multiply(const PackedMatrix& m, const void* a, ElementType a_type, std::int
 }
 
 void dequantize(const PackedMatrix& m, float* out, std::int64_t ld, const Parallel& parallel) {
-  parallel.run(m.k, [&](std::int64_t row) {
-    const std::int64_t original = m.perm != nullptr ? m.perm[row] : row;
-    const std::int64_t group = group_at(m, row);
-    for (std::int64_t n = 0; n < m.n; ++n) {
-      out[original * ld + n] = scale_of_group(m, group, n) * static_cast<float>(code_at(m, row, n) - zero_of_group(m, group, n));
+  // Strips of 8 columns, so that a group's values are looked up once and no two tasks write one element.
+  parallel.run(ceil_div(m.n, kColumns), [&](std::int64_t strip) {
+    const std::int64_t n0 = strip * kColumns, n1 = std::min(n0 + kColumns, m.n);
+    GroupValues values;
+    int codes[kColumns] = {};
+    for (std::int64_t row = 0; row < m.k; ++row) {
+      values.move_to(m, group_at(m, row), n0, n1);
+      codes_of_row(m, row, n0, n1, codes);
+      float* const to = out + (m.perm != nullptr ? m.perm[row] : row) * ld + n0;
+      for (std::int64_t c = 0; c < n1 - n0; ++c) to[c] = values.scale[c] * static_cast<float>(codes[c] - values.zero[c]);
     }
   });
 }
