@@ -12,6 +12,7 @@
 #include "commands.hpp"
 #include "errors.hpp"
 #include "lists.hpp"
+#include "options.hpp"
 #include "product.hpp"
 #include "types.hpp"
 

@@ -13,6 +13,7 @@
 #include "files.hpp"
 #include "json.hpp"
 #include "library.hpp"
+#include "options.hpp"
 #include "product.hpp"
 #include "random.hpp"
 #include "raw_files.hpp"

@@ -8,7 +8,7 @@
 #include "errors.hpp"
 #include "json.hpp"
 #include "library.hpp"
-#include "product.hpp"
+#include "options.hpp"
 #include "progress.hpp"
 #include "text.hpp"
 

@@ -2,12 +2,14 @@
 // What `pack` and `unpack` share: choosing layers, progress, refusing to write over the input, the closing line.
 #pragma once
 
-#include <CLI/CLI.hpp>
-
 #include <functional>
 #include <string>
 
 #include "billfish/billfish_tools.h"
+
+namespace CLI {
+class App;
+}
 
 namespace billfish::cli {
 

@@ -9,7 +9,7 @@
 #include "json.hpp"
 #include "library.hpp"
 #include "npy.hpp"
-#include "product.hpp"
+#include "options.hpp"
 #include "text.hpp"
 #include "types.hpp"
 

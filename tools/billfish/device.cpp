@@ -10,11 +10,6 @@
 
 namespace billfish::cli {
 
-void add_device_option(CLI::App& app, std::string& device) {
-  app.add_option("--device", device, "cpu, cuda or cuda:INDEX; the first CUDA device where there is one, else the CPU")
-      ->type_name("DEVICE");
-}
-
 Device choose_device(const std::string& word) {
   if (word == "cpu") return {};
   const int devices = billfish_tools_cuda_devices();

@@ -2,8 +2,6 @@
 // Where a product runs, and weights that lie there.
 #pragma once
 
-#include <CLI/CLI.hpp>
-
 #include <cstdint>
 #include <string>
 
@@ -17,7 +15,6 @@ struct Device {
   int index = 0;
 };
 
-void add_device_option(CLI::App& app, std::string& device);
 // "" is the first CUDA device if there is one, else the CPU; "cpu"; "cuda"; "cuda:1". Failure(kDevice) if it is not there.
 Device choose_device(const std::string& word);
 std::string text_of(Device device);  // "cpu", "cuda:0 (its name)"

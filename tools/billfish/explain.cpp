@@ -8,7 +8,7 @@
 #include "commands.hpp"
 #include "errors.hpp"
 #include "json.hpp"
-#include "product.hpp"
+#include "options.hpp"
 #include "types.hpp"
 
 namespace billfish::cli {

@@ -12,6 +12,7 @@
 #include "files.hpp"
 #include "json.hpp"
 #include "library.hpp"
+#include "options.hpp"
 #include "product.hpp"
 #include "raw_files.hpp"
 #include "types.hpp"

@@ -9,6 +9,7 @@
 #include "commands.hpp"
 #include "errors.hpp"
 #include "json.hpp"
+#include "options.hpp"
 #include "text.hpp"
 #include "types.hpp"
 

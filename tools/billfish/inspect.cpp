@@ -8,6 +8,7 @@
 #include "errors.hpp"
 #include "json.hpp"
 #include "library.hpp"
+#include "options.hpp"
 #include "progress.hpp"
 #include "text.hpp"
 #include "types.hpp"

@@ -11,6 +11,7 @@
 #include "json.hpp"
 #include "library.hpp"
 #include "npy.hpp"
+#include "options.hpp"
 #include "product.hpp"
 #include "text.hpp"
 #include "types.hpp"

@@ -38,30 +38,6 @@ billfish_gemm_args gemm_arguments(const ProductOptions& options, std::int64_t m,
   return args;
 }
 
-void add_threads_option(CLI::App& app, int& threads) {
-  app.add_option("--threads", threads, "CPU threads; 0 is one a core")->check(CLI::Range(0, 1024))->capture_default_str()->type_name("T");
-}
-
-void add_product_options(CLI::App& app, ProductWords& words) {
-  add_device_option(app, words.device);
-  app.add_option("--implementation", words.implementation, "Force one: see `billfish implementations`")->type_name("NAME");
-  app.add_option("--precision", words.precision, "Of activations on the CPU: full, bf16 or int8")->capture_default_str()->type_name("WORD");
-  app.add_option("--act", words.act, "Type of activations: f32, f16 or bf16")->capture_default_str()->type_name("TYPE");
-  app.add_option("--out-type", words.out_type, "Type of outputs: f32, f16 or bf16")->capture_default_str()->type_name("TYPE");
-  add_threads_option(app, words.threads);
-}
-
-ProductOptions product_options(const ProductWords& words, const Pool& pool) {
-  ProductOptions options;
-  options.device = choose_device(words.device);
-  options.implementation = words.implementation;
-  options.precision = parse_precision(words.precision);
-  options.a_type = parse_element_type(words.act, "--act");
-  options.c_type = parse_element_type(words.out_type, "--out-type");
-  options.parallel = pool.parallel();
-  return options;
-}
-
 Product::Product(const PackedLayer& layer, const ProductOptions& options) : layer_(layer), options_(options) {
   if (options.device.kind != BILLFISH_CPU) on_device_ = std::make_unique<DeviceWeights>(layer, options.device);
 }
@@ -134,19 +110,6 @@ Comparison compare_with_oracle(const PackedLayer& layer, const ProductOptions& o
   }
   result.relative_error = error_squares == 0 ? 0 : std::sqrt(error_squares / squares);
   return result;
-}
-
-Json to_json(const Comparison& comparison) {
-  return {{"passed", comparison.passed},
-          {"worst",
-           {{"row", comparison.row},
-            {"column", comparison.column},
-            {"value", comparison.value},
-            {"expected", comparison.expected},
-            {"error", comparison.error},
-            {"bound", comparison.bound}}},
-          {"relative_error", comparison.relative_error},
-          {"largest", comparison.largest}};
 }
 
 }  // namespace billfish::cli

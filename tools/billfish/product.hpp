@@ -2,8 +2,6 @@
 // One layer's product, run through the stable ABI on any device and held against the oracle. Called by matmul, verify, check, demo.
 #pragma once
 
-#include <CLI/CLI.hpp>
-
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -11,7 +9,6 @@
 #include <vector>
 
 #include "device.hpp"
-#include "json.hpp"
 #include "library.hpp"
 
 namespace billfish::cli {
@@ -25,16 +22,6 @@ struct ProductOptions {
   bool bias = true;
   const billfish_parallel* parallel = nullptr;
 };
-
-// The words on the command line that become ProductOptions.
-struct ProductWords {
-  std::string device, implementation, precision = "full", act = "f16", out_type = "f32";
-  int threads = 0;
-};
-// --device --implementation --precision --act --out-type --threads
-void add_product_options(CLI::App& app, ProductWords& words);
-void add_threads_option(CLI::App& app, int& threads);
-ProductOptions product_options(const ProductWords& words, const Pool& pool);
 
 // Everything but the pointers to activations, outputs and workspace. Borrows from `options`.
 billfish_gemm_args gemm_arguments(const ProductOptions& options, std::int64_t m, std::int64_t n, std::int64_t k);
@@ -66,6 +53,5 @@ struct Comparison {
 // Columns [n0, n1) of c[m,n]; the bound is that of the implementation which `options` chooses.
 Comparison compare_with_oracle(const PackedLayer& layer, const ProductOptions& options, const void* a, std::int64_t m, const void* c,
                                std::int64_t n0, std::int64_t n1);
-Json to_json(const Comparison& comparison);
 
 }  // namespace billfish::cli

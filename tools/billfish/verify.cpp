@@ -11,6 +11,7 @@
 #include "json.hpp"
 #include "library.hpp"
 #include "lists.hpp"
+#include "options.hpp"
 #include "product.hpp"
 #include "progress.hpp"
 #include "types.hpp"
