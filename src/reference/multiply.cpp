@@ -81,25 +81,12 @@ void decode(const PackedMatrix& m, std::int64_t k0, std::int64_t k1, std::int64_
   }
 }
 
-// The sums of one row of a block, column by column, and the int8 sums of the group that runs.
+// The sums of one row of a block, column by column.
 struct Row {
-  double y[kColumns] = {}, magnitude[kColumns] = {}, unzeroed[kColumns] = {}, squares[kColumns] = {}, peak[kColumns] = {},
-         peak_squares[kColumns] = {};
+  double y[kColumns] = {}, magnitude[kColumns] = {}, unzeroed[kColumns] = {}, squares[kColumns] = {};
+  double peak[kColumns] = {}, peak_squares[kColumns] = {};
+  double largest = 0;  // |a| in the group that runs
   std::int64_t terms = 0;
-  std::int64_t group = -1;
-  double largest = 0;                   // |a| in this group
-  double group_weights[kColumns] = {};  // sum |w| in this group
-  double group_squares[kColumns] = {};  // sum w^2 in this group
-
-  void next_group(std::int64_t to) {
-    for (int c = 0; c < kColumns; ++c) {
-      peak[c] += largest * group_weights[c];
-      peak_squares[c] += largest * largest * group_squares[c];
-      group_weights[c] = group_squares[c] = 0;
-    }
-    group = to;
-    largest = 0;
-  }
 
   void add(double x, const double* w, const double* w_unzeroed) {
     const double size = std::fabs(x);
@@ -111,28 +98,55 @@ struct Row {
       magnitude[c] += std::fabs(product);
       unzeroed[c] += size * w_unzeroed[c];
       squares[c] += product * product;
-      group_weights[c] += std::fabs(w[c]);
-      group_squares[c] += w[c] * w[c];
     }
   }
 };
 
+// Sums over the weights of the group that runs: the same for every row.
+struct GroupSums {
+  double weights[kColumns] = {}, squares[kColumns] = {};
+  void add(const double* w) {
+    for (int c = 0; c < kColumns; ++c) {
+      weights[c] += std::fabs(w[c]);
+      squares[c] += w[c] * w[c];
+    }
+  }
+};
+
+// The first row at or after k that is not of k's group, at most `end`.
+std::int64_t group_end(const PackedMatrix& m, std::int64_t k, std::int64_t end) {
+  const std::int64_t group = group_at(m, k);
+  while (k < end && group_at(m, k) == group) ++k;
+  return k;
+}
+
 void multiply_block(const PackedMatrix& m, const void* a, ElementType a_type, std::int64_t lda, std::int64_t row0, std::int64_t row1,
                     std::int64_t n0, std::int64_t n1, Row* rows) {
   Weights weights = {};
-  for (std::int64_t k0 = 0; k0 < m.k; k0 += kDepth) {
+  GroupSums group;
+  for (std::int64_t k0 = 0, begin = 0; k0 < m.k; k0 += kDepth) {
     const std::int64_t k1 = std::min(k0 + kDepth, m.k);
     decode(m, k0, k1, n0, n1, weights);
-    for (std::int64_t r = row0; r < row1; ++r) {
-      Row& row = rows[r - row0];
-      for (std::int64_t k = k0; k < k1; ++k) {
-        const std::int64_t original = m.perm != nullptr ? m.perm[k] : k;
-        if (group_at(m, k) != row.group) row.next_group(group_at(m, k));
-        row.add(static_cast<double>(load_element(a, a_type, r * lda + original)), weights.value[k - k0], weights.unzeroed[k - k0]);
+    for (std::int64_t end = 0; begin < k1; begin = end) {
+      end = group_end(m, begin, k1);
+      const bool whole = end == m.k || group_at(m, end) != group_at(m, begin);  // else it goes on in the next k1
+      for (std::int64_t k = begin; k < end; ++k) group.add(weights.value[k - k0]);
+      for (std::int64_t r = row0; r < row1; ++r) {
+        Row row = rows[r - row0];
+        for (std::int64_t k = begin; k < end; ++k) {
+          const std::int64_t original = m.perm != nullptr ? m.perm[k] : k;
+          row.add(static_cast<double>(load_element(a, a_type, r * lda + original)), weights.value[k - k0], weights.unzeroed[k - k0]);
+        }
+        for (int c = 0; whole && c < kColumns; ++c) {
+          row.peak[c] += row.largest * group.weights[c];
+          row.peak_squares[c] += row.largest * row.largest * group.squares[c];
+        }
+        if (whole) row.largest = 0;
+        rows[r - row0] = row;
       }
+      if (whole) group = GroupSums();
     }
   }
-  for (std::int64_t r = row0; r < row1; ++r) rows[r - row0].next_group(-1);
 }
 
 }  // namespace
