@@ -10,6 +10,7 @@ the ceiling by M. With --check the exit code is 1 if a floor or a rule is missed
 import argparse
 import json
 import math
+import signal
 import sys
 
 # CUDA: label, M, goal and floor of time over roofline (geometric mean), and the rule for every single cell:
@@ -152,4 +153,5 @@ def main():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
     sys.exit(main())

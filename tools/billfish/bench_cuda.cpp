@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <limits>
 #include <memory>
 
@@ -13,6 +14,7 @@
 #include "bench_monitor.hpp"
 #include "bench_peers.hpp"
 #include "bench_plan.hpp"
+#include "bench_watchdog.hpp"
 #include "errors.hpp"
 #include "random.hpp"
 #include "types.hpp"
@@ -25,7 +27,10 @@ constexpr double kWarmSeconds = 0.05;
 constexpr double kCliffWarmSeconds = 0.01;  // neighbours along M draw the same power
 constexpr double kTimedSeconds = 0.05;
 constexpr double kTurnSeconds = 0.03;             // for alternating replays
-constexpr std::int64_t kReplays = 9, kTurns = 5;  // at least
+constexpr std::int64_t kReplays = 9, kTurns = 5;  // at least, but for
+constexpr double kSlowSeconds = 0.8;              // a replay: kernels that are out of competition get
+constexpr std::int64_t kSlowReplays = 3;
+constexpr int kHangSeconds = 40;  // no step of a cell takes so long, unless a kernel never ends
 constexpr std::int64_t kReadBytes = 4'000'000'000;
 constexpr std::int64_t kSquare = 8192;  // of the product whose sustained rate is the arithmetic ceiling
 
@@ -39,6 +44,7 @@ constexpr ReferenceCeiling kReferences[] = {{"NVIDIA H200", 4700, 650e3}};
 class Graph {
  public:
   Graph(int device, std::int64_t calls, billfish_enqueue_fn enqueue, void* user, const std::string& what) : calls_(calls) {
+    const Watchdog watchdog(kHangSeconds, "the first call of " + what);
     check(billfish_tools_cuda_graph_create(device, calls, enqueue, user, &graph_), what);
   }
   Graph(const Graph&) = delete;
@@ -59,6 +65,7 @@ std::vector<std::vector<double>> replay(const std::vector<const Graph*>& graphs,
   std::vector<billfish_cuda_graph*> handles;
   for (const Graph* graph : graphs) handles.push_back(graph->get());
   std::vector<double> seconds(graphs.size() * static_cast<std::size_t>(rounds));
+  const Watchdog watchdog(kHangSeconds, "replaying a graph");
   check(billfish_tools_cuda_graph_time(handles.data(), static_cast<std::int64_t>(handles.size()), rounds, seconds.data()));
   std::vector<std::vector<double>> us(graphs.size());
   for (std::size_t i = 0; i < seconds.size(); ++i) {
@@ -82,8 +89,9 @@ billfish_summary time_alone(const Graph& graph, double warm_seconds, int device,
   const double first = replay({&graph}, 1)[0][0] * static_cast<double>(graph.calls()) * 1e-6;
   std::unique_ptr<Monitor> monitor;
   if (conditions != nullptr) monitor = std::make_unique<Monitor>(device);
+  const std::int64_t least = first > kSlowSeconds ? kSlowReplays : kReplays;
   replay({&graph}, rounds_for(warm_seconds, first, 1, 2000));
-  const billfish_summary summary = summary_of(replay({&graph}, rounds_for(kTimedSeconds, first, kReplays, 60))[0]);
+  const billfish_summary summary = summary_of(replay({&graph}, rounds_for(kTimedSeconds, first, least, 60))[0]);
   if (monitor) *conditions = monitor->stop();
   return summary;
 }
@@ -197,6 +205,7 @@ void CudaBench::measure_ceilings() {
   if (!options_.json) {
     fmt::print("ceilings: read {:.0f} GB/s, held against {:.0f}; f16 {:.0f} TFLOP/s sustained, held against {:.0f}; cuBLAS {}\n", read,
                read_gbps_, rate * 1e-3, f16_gflops_ * 1e-3, cublas_.version());
+    std::fflush(stdout);
   }
 }
 
@@ -244,6 +253,7 @@ void CudaBench::run_cell(CudaLayer& layer, const BenchShape& shape, std::int64_t
   for (const bool dependent : launches) {
     rows.push_back(row_of(&layer, shape, m, dependent));
     ours.push_back({&layer, layer.args(m, dependent)});
+    const Watchdog watchdog(kHangSeconds, fmt::format("checking {} at m={} n={} k={}", rows.back().implementation, m, shape.n, shape.k));
     layer.check_product(ours.back().args, rows.back());
   }
   CublasCalls theirs = {&cublas_, &layer, m, shape.n, shape.k, options_.act};
@@ -278,7 +288,7 @@ void CudaBench::run_cell(CudaLayer& layer, const BenchShape& shape, std::int64_t
       row.vs_cublas = row.vs_baseline = cublas.us.median / row.us.median;
       const double round =
           (row.us.median * static_cast<double>(graph.calls()) + cublas.us.median * static_cast<double>(baseline->calls())) * 1e-6;
-      const auto turns = replay({&graph, baseline.get()}, rounds_for(kTurnSeconds, round, kTurns, 40));
+      const auto turns = replay({&graph, baseline.get()}, rounds_for(kTurnSeconds, round, round > kSlowSeconds ? 1 : kTurns, 40));
       row.us_alternating = summary_of(turns[0]).median;
       row.vs_cublas_alternating = summary_of(turns[1]).median / row.us_alternating;
       const PeerCell* cell = peers_.find(m, shape.n, shape.k);
@@ -296,7 +306,10 @@ BenchRow CudaBench::quick_row(CudaLayer& layer, const BenchShape& shape, std::in
   BenchRow row = row_of(&layer, shape, m, dependent);
   row.kind = kind;
   OurCalls ours = {&layer, layer.args(m, dependent)};
-  layer.check_product(ours.args, row);
+  {
+    const Watchdog watchdog(kHangSeconds, fmt::format("checking {} at m={} n={} k={}", row.implementation, m, shape.n, shape.k));
+    layer.check_product(ours.args, row);
+  }
   const Graph graph(options_.device.index, calls_for(layer.copies()), enqueue_ours, &ours, shape.label);
   row.us = time_alone(graph, warm_seconds, options_.device.index, nullptr);
   return row;

@@ -49,6 +49,8 @@ constexpr const char* kColumns[] = {"kind",
                                     "power_w",
                                     "throttle"};
 
+constexpr double kSaveSeconds = 2;
+
 std::string now_text() {
   const std::time_t now = std::time(nullptr);
   std::tm utc = {};
@@ -244,6 +246,7 @@ void BenchReport::keep(BenchRow row) {
 void BenchReport::add(BenchRow row) {
   print_row(row);
   keep(std::move(row));
+  if (billfish_tools_now() - saved_ > kSaveSeconds) save();
 }
 
 void BenchReport::print_row(const BenchRow& row) {
@@ -272,8 +275,9 @@ void BenchReport::print_row(const BenchRow& row) {
   std::fflush(stdout);
 }
 
-void BenchReport::save() const {
+void BenchReport::save() {
   if (options_.out.empty()) return;
+  saved_ = billfish_tools_now();
   std::error_code error;
   fs::create_directories(options_.out, error);
   if (error) fail(kBadInput, "--out {}: cannot make this folder: {}", options_.out, error.message());

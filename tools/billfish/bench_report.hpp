@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a benchmark run leaves: rows, ceilings, results.json, performance_results.csv, and the lines on the terminal. Filled by
-// bench_cpu.cpp and bench_cuda.cpp. The files are rewritten after every shape, so that a run that was cut short can go on.
+// bench_cpu.cpp and bench_cuda.cpp. The files are rewritten every few seconds, so that a run that was cut short can go on.
 #pragma once
 
 #include <cstdint>
@@ -50,7 +50,7 @@ class BenchReport {
   bool has(const BenchRow& row) const { return done_.contains(row.key()); }  // from an earlier, cut-short run into the same folder
   void add(BenchRow row);
   void note(const std::string& line);  // stderr, one line
-  void save() const;
+  void save();
   bool out_of_time() const;
 
   Json ceilings = Json::object();
@@ -68,7 +68,7 @@ class BenchReport {
   void print_row(const BenchRow& row);
   const BenchOptions& options_;
   std::string command_, device_, when_;
-  double start_ = 0;
+  double start_ = 0, saved_ = 0;
   std::vector<BenchRow> rows_;
   std::set<std::string> done_;
   bool header_printed_ = false;
