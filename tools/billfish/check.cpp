@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "billfish/billfish_tools.h"
+#include "chosen.hpp"
 #include "commands.hpp"
 #include "errors.hpp"
 #include "files.hpp"
@@ -118,9 +119,9 @@ Shown first_ones(const Options& options, const Raw& raw, const std::vector<std::
   return shown;
 }
 
-void print_text(const Options& options, const Raw& raw, const Shown& shown, const Comparison& result, Device device) {
+void print_text(const Options& options, const Raw& raw, const Shown& shown, const Comparison& result, const std::string& where) {
   fmt::print("check {} {}: M={} K={} N={} {} in {} group{} on {}\n", options.source, options.group, options.m, options.k, options.n,
-             name_of(raw.type), raw.groups, raw.groups == 1 ? "" : "s", text_of(device));
+             name_of(raw.type), raw.groups, raw.groups == 1 ? "" : "s", where);
   std::string words;
   for (const std::string& word : shown.words) words += " " + word;
   fmt::print("first words of codes:{}\nfirst weights (k = 0):{}\nfirst scales:{}\n", words, joined(shown.weights), joined(shown.scales));
@@ -158,14 +159,25 @@ int run(const Options& options) {
   Product(packed, product).run(a.data(), options.m, c.data());
   const Comparison result = compare_with_oracle(packed, product, a.data(), options.m, c.data(), 0, options.n);
   const Shown shown = first_ones(options, raw, c, product.c_type);
+  const std::string implementation = chosen_implementation(packed.weights(), product, options.m);
   if (options.json) {
-    Json document = {{"schema", 1},          {"source", options.source}, {"group", options.group}, {"m", options.m},
-                     {"k", options.k},       {"n", options.n},           {"type", name_of(type)},  {"device", text_of(product.device)},
-                     {"words", shown.words}, {"weights", shown.weights}, {"scales", shown.scales}, {"outputs", shown.outputs}};
+    Json document = {{"schema", 1},
+                     {"source", options.source},
+                     {"group", options.group},
+                     {"m", options.m},
+                     {"k", options.k},
+                     {"n", options.n},
+                     {"type", name_of(type)},
+                     {"device", text_of(product.device)},
+                     {"implementation", implementation},
+                     {"words", shown.words},
+                     {"weights", shown.weights},
+                     {"scales", shown.scales},
+                     {"outputs", shown.outputs}};
     document.update(to_json(result));
     print_json(document);
   } else {
-    print_text(options, raw, shown, result, product.device);
+    print_text(options, raw, shown, result, text_of(product.device) + (implementation.empty() ? "" : " by " + implementation));
   }
   return result.passed ? kOk : kCheckFailed;
 }

@@ -8,6 +8,7 @@
 
 #include "baseline.hpp"
 #include "billfish/billfish_tools.h"
+#include "chosen.hpp"
 #include "commands.hpp"
 #include "errors.hpp"
 #include "files.hpp"
@@ -44,6 +45,7 @@ constexpr Shape kShapes[] = {{"model.layers.0.mlp.up_proj", 2048, 5632}, {"model
 struct Row {
   std::string layer;
   std::int64_t m = 0;
+  std::string implementation;
   double seconds = 0, gbps = 0, gflops = 0, dense_seconds = 0;  // dense_seconds 0: no such product on this device
   Comparison check;
 };
@@ -168,7 +170,8 @@ class Demo {
     const Baseline baseline(layer, product_);
     baseline_text_ = baseline.text();
     for (const std::int64_t m : kRows) {
-      Row row{name, m, product_seconds(layer, product_, m), 0, 0, 0, multiply(layer, m, m <= 16)};
+      Row row{
+          name, m, chosen_implementation(weights, product_, m), product_seconds(layer, product_, m), 0, 0, 0, multiply(layer, m, m <= 16)};
       const double bytes =
           static_cast<double>(bytes_read(weights) + m * (weights.k * bytes_of(product_.a_type) + weights.n * bytes_of(product_.c_type)));
       row.gbps = bytes / row.seconds / 1e9;
@@ -187,6 +190,7 @@ class Demo {
       for (const Row& row : rows) {
         list.push_back({{"layer", row.layer},
                         {"m", row.m},
+                        {"implementation", row.implementation},
                         {"us", row.seconds * 1e6},
                         {"gbps", row.gbps},
                         {"gflops", row.gflops},
@@ -206,9 +210,9 @@ class Demo {
                   {"seconds", seconds}});
       return;
     }
-    Table table({"layer", "M", "time", "GB/s", "GFLOP/s", "vs unquantised", "worst error", "bound", ""});
+    Table table({"layer", "M", "by", "time", "GB/s", "GFLOP/s", "vs unquantised", "worst error", "bound", ""});
     for (const Row& row : rows) {
-      table.add({row.layer, std::to_string(row.m), seconds_text(row.seconds), fmt::format("{:.1f}", row.gbps),
+      table.add({row.layer, std::to_string(row.m), row.implementation, seconds_text(row.seconds), fmt::format("{:.1f}", row.gbps),
                  fmt::format("{:.0f}", row.gflops), row.dense_seconds > 0 ? fmt::format("{:.2f}x", row.dense_seconds / row.seconds) : "-",
                  fmt::format("{:.2g}", row.check.error), fmt::format("{:.2g}", row.check.bound), row.check.passed ? "right" : "WRONG"});
     }

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "billfish/billfish_tools.h"
+#include "chosen.hpp"
 #include "commands.hpp"
 #include "errors.hpp"
 #include "json.hpp"
@@ -92,6 +93,7 @@ int run(Options options) {
   const std::vector<std::int64_t> shape = x.vector ? std::vector{matrix.n} : std::vector{x.m, matrix.n};
   write_npy(options.out, stored, shape, y.data());
 
+  const std::string implementation = chosen_implementation(packed.weights(), product, x.m);
   if (options.json) {
     print_json({{"schema", 1},
                 {"layer", options.layer},
@@ -103,10 +105,11 @@ int run(Options options) {
                 {"out_type", name_of(out_type)},
                 {"precision", options.words.precision},
                 {"device", text_of(device)},
+                {"implementation", implementation},
                 {"out", options.out}});
   } else {
-    fmt::print("{}: {} {} on {}, activations {}, precision {}\n", options.out, name_of(stored), shape_text(shape), text_of(device),
-               name_of(x.type), options.words.precision);
+    fmt::print("{}: {} {} on {} by {}, activations {}, precision {}\n", options.out, name_of(stored), shape_text(shape), text_of(device),
+               implementation, name_of(x.type), options.words.precision);
   }
   return kOk;
 }

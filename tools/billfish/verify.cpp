@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "billfish/billfish_tools.h"
+#include "chosen.hpp"
 #include "commands.hpp"
 #include "errors.hpp"
 #include "json.hpp"
@@ -90,7 +91,7 @@ class Verification {
     for (const std::int64_t m : rows_) {
       const Comparison result = multiply(packed, product, m, options_.seed + static_cast<std::uint64_t>(index));
       count(result.passed);
-      Json row = {{"m", m}};
+      Json row = {{"m", m}, {"implementation", chosen_implementation(packed.weights(), product_, m)}};
       row.update(to_json(result));
       entry["products"].push_back(row);
       say(fmt::format("{} {} M={}: worst error {:.3g} at [{}, {}] (bound {:.3g}), relative error {:.3g}", result.passed ? "pass" : "FAIL",
