@@ -37,8 +37,8 @@ struct Tuned : Base {
   }
   // Loaded once, into a register, although the compiler would rather make every use a memory operand: loads are what runs out.
   [[gnu::always_inline]] static void once(Avx2::U& value) { __asm__("" : "+x"(value)); }
-  // The other way round: activations of one row are read again for every column rather than kept, which would spill sums.
-  [[gnu::always_inline]] static void forget(const std::uint32_t*& a) { __asm__("" : "+r"(a)); }
+  // The other way round: read again rather than kept, which would spill sums.
+  [[gnu::always_inline]] static void forget(const std::uint32_t*& words) { __asm__("" : "+r"(words)); }
   [[gnu::always_inline]] static Avx2::F fma(Avx2::F a, Avx2::F b, Avx2::F c) { return Avx2::multiply_add(a, b, c); }
 };
 

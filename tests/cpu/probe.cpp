@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <memory>
 
 #include "core/integers.hpp"
 #include "cpu/plan.hpp"
@@ -156,6 +157,24 @@ std::vector<Packed> make_copies(WeightType type, std::int64_t n, std::int64_t k)
   return copies;
 }
 
+// What the arithmetic itself costs: one thread, a matrix that stays in L2.
+void time_cached(const gemm::Implementation& implementation, const gemm::DeviceFacts& facts, double budget) {
+  std::vector<Packed> copies(1, make_packed({WeightType::u4b8, 256, 2048, 128}, *std::make_unique<std::mt19937>(1)));
+  copies[0].point();
+  const double lines = static_cast<double>(copies[0].codes.size()) / 16;
+  std::printf("one thread, weights in L2, ns per 64 packed bytes:");
+  for (const Precision precision : {Precision::bf16, Precision::int8, Precision::full}) {
+    std::printf("  %s", name_of(precision).data());
+    for (const std::int64_t m : {1, 2, 3, 4, 8}) {
+      const Timing t = time_product(implementation, facts, copies, m, precision, 1, budget / 4, {});
+      std::printf(" %.1f", t.seconds / lines * 1e9);
+    }
+    const Timing t = time_product(implementation, facts, copies, 96, precision, 0, budget / 4, {});
+    std::printf(" (96 rows, tiles: %.1f)", t.seconds / lines * 1e9);
+  }
+  std::printf("\n");
+}
+
 void time_all(const gemm::Implementation& implementation, const gemm::DeviceFacts& facts, const Parallel& parallel, double budget) {
   const measure::CpuCeilings ceilings = measure::cpu_ceilings(parallel);
   std::printf("ceilings, GFLOP/s: f32 %.0f, bf16 %.0f, int8 %.0f\n", ceilings.f32_gflops, ceilings.bf16_gflops, ceilings.int8_gops);
@@ -228,7 +247,10 @@ int main(int argc, char** argv) {
       continue;
     }
     if (what != "time") wrong += check_all(*implementation, facts, parallel);
-    if (what != "check" && !timed) time_all(*implementation, facts, parallel, budget);
+    if (what != "check" && !timed) {
+      time_cached(*implementation, facts, budget);
+      time_all(*implementation, facts, parallel, budget);
+    }
     timed = true;  // the first that runs here, unless another is named
   }
   return wrong == 0 ? 0 : 1;

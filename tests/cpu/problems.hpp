@@ -3,6 +3,7 @@
 // cpu_probe, is made of. Independent of pack/ and reference/: codes are written through the layout maps alone.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -14,6 +15,8 @@
 
 #include "core/half.hpp"
 #include "cpu/cpu.hpp"
+#include "cpu/kernels.hpp"
+#include "cpu/run.hpp"
 #include "gemm/registry.hpp"
 #include "layout/marlin_scales.hpp"
 #include "layout/marlin_weights.hpp"
@@ -193,9 +196,11 @@ inline gemm::Problem problem_of(const Packed& p, std::int64_t m, ElementType a, 
   return problem;
 }
 
-// Runs on a poisoned workspace of exactly the size that the plan asks for; the error's text, or empty.
+// Runs on a poisoned workspace of exactly the size that the plan asks for; the error's text, or empty. `table`: kernels in place of the
+// implementation's own.
 inline std::string multiply(const gemm::Implementation& implementation, const gemm::DeviceFacts& facts, const Packed& p,
-                            const gemm::Problem& problem, const Rows& a, Rows& c, const Parallel& parallel) {
+                            const gemm::Problem& problem, const Rows& a, Rows& c, const Parallel& parallel,
+                            const cpu::Arithmetic* table = nullptr) {
   const std::string refusal = implementation.why_not(problem, facts);
   if (!refusal.empty()) return refusal;
   const gemm::Plan plan = implementation.plan(problem, facts);
@@ -211,7 +216,7 @@ inline std::string multiply(const gemm::Implementation& implementation, const ge
   call.workspace = workspace.data();
   call.workspace_bytes = plan.workspace_bytes;
   call.parallel = parallel;
-  const Status status = implementation.run(plan, problem, call);
+  const Status status = table != nullptr ? cpu::multiply(table, plan, problem, call) : implementation.run(plan, problem, call);
   if (!status.ok()) return status.message();
   for (std::size_t i = static_cast<std::size_t>(plan.workspace_bytes); i < workspace.size(); ++i) {
     if (workspace[i] != 0xff) return "wrote behind its workspace";

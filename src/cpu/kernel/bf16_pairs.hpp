@@ -40,6 +40,7 @@ struct Bf16Pairs {
   using Weight = U;
   using Sum = F;
   static constexpr int kSlots = 2;  // k pairs (2p, 2p + 1) + 8 * slot
+  static constexpr bool kSlotsOutside = false;
   static constexpr int kParts = kPartsArg;
   static constexpr bool kQuantizes = false;
   static constexpr bool kZeroAfterSum = false;
@@ -71,7 +72,7 @@ struct Bf16Pairs {
   struct Fields {
     U part[2];
   };
-  template <class C>
+  template <class C, int kRows = 0>
   [[gnu::always_inline]] static Fields fields(U words, const Zero<C>& zero) {
     if constexpr (C::kBits == 4 && C::kZeros) {
       return {{Isa::subtract8(words & 0x0f0f0f0fu, zero.bytes), Isa::subtract8((words >> 4) & 0x0f0f0f0fu, zero.bytes)}};

@@ -29,6 +29,7 @@ struct Float32 {
   using Weight = F;
   using Sum = F;
   static constexpr int kSlots = 4;        // dwords of A that meet one k pair of the packed order: k = 2p + slot % 2 + 8 * (slot / 2)
+  static constexpr bool kSlotsOutside = false;
   static constexpr int kParts = 1;
   static constexpr bool kQuantizes = false;
   static constexpr bool kZeroAfterSum = false;
@@ -65,7 +66,7 @@ struct Float32 {
   struct Fields {
     U half[2];
   };
-  template <class C>
+  template <class C, int kRows = 0>
   [[gnu::always_inline]] static Fields fields(U words, const Zero<C>&) {
     return {{words, words >> 16}};
   }

@@ -21,6 +21,7 @@ struct Float32Sums {
   using Weight = F;
   using Sum = F;
   static constexpr int kSlots = 4;  // as Float32
+  static constexpr bool kSlotsOutside = true;
   static constexpr int kParts = 1;
   static constexpr bool kQuantizes = false;
   static constexpr bool kZeroAfterSum = true;
@@ -44,12 +45,12 @@ struct Float32Sums {
     U half[2];
     const U* masks;
   };
-  template <class C>
+  template <class C, int kRows = 0>
   [[gnu::always_inline]] static Fields fields(U words, const Zero<C>&) {
-    // Eight sums leave no registers for the masks; told that the pointer changes, the compiler leaves them in memory and keeps the sums.
+    // Eight sums and four activations leave no registers for the masks; told that the pointer changes, the compiler leaves them in memory.
     static constexpr Masks<C> kMasks;
     const U* masks = reinterpret_cast<const U*>(kMasks.words);
-    __asm__("" : "+r"(masks));
+    if constexpr (kRows > 2) __asm__("" : "+r"(masks));
     return {{words, words >> 16}, masks};
   }
   // code * 2^(place): 4-bit 2^(8h + 4 upper), 8-bit 2^(8 upper).

@@ -26,6 +26,7 @@ struct Int16Pairs {
   using Weight = U;
   using Sum = I;
   static constexpr int kSlots = 2;  // k pairs (2p, 2p + 1) + 8 * slot
+  static constexpr bool kSlotsOutside = false;
   static constexpr int kParts = 1;
   static constexpr bool kQuantizes = true;
   static constexpr bool kZeroAfterSum = false;
@@ -54,7 +55,7 @@ struct Int16Pairs {
   struct Fields {
     U words;
   };
-  template <class C>
+  template <class C, int kRows = 0>
   [[gnu::always_inline]] static Fields fields(U words, const Zero<C>&) {
     return {words};
   }

@@ -21,6 +21,7 @@ struct Int8Quads {
   using Weight = U;
   using Sum = I;
   static constexpr int kSlots = 1;
+  static constexpr bool kSlotsOutside = false;
   static constexpr int kParts = 1;
   static constexpr bool kQuantizes = true;
   static constexpr bool kZeroAfterSum = true;
@@ -36,7 +37,7 @@ struct Int8Quads {
   struct Fields {
     U words;
   };
-  template <class C>
+  template <class C, int kRows = 0>
   [[gnu::always_inline]] static Fields fields(U words, const Zero<C>&) {
     return {words};
   }

@@ -38,11 +38,38 @@ template <class Arith, class C, int kRows, int kColumns>
     for (int line = 0; line < kPartWords; line += 16) __builtin_prefetch(words + ahead + line, 0, 3);
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
+      if constexpr (Arith::kSlotsOutside && kRows <= 2) {
+        // Codes are loaded again for every slot: all sums take their turn before the first one is needed again.
+#pragma GCC unroll 4
+        for (int slot = 0; slot < Arith::kSlots; ++slot) {
+          U av[kRows];
+#pragma GCC unroll 2
+          for (int row = 0; row < kRows; ++row) {
+            av[row] = load<U>(a + ((v * Arith::kSlots + slot) * kRows + row) * kLanes);
+            Arith::once(av[row]);
+          }
+          Arith::forget(words);
+#pragma GCC unroll 8
+          for (int j = 0; j < kColumns; ++j) {
+            const auto& z = zero[C::kZeros ? j : 0];
+            const auto fields = Arith::template fields<C, kRows>(load<U>(words + (j * kVectors + v) * kLanes), z);
+#pragma GCC unroll 2
+            for (int h = 0; h < C::kHalves; ++h) {
+              const typename Arith::Weight w = Arith::template weight<C>(fields, z, h, slot);
+#pragma GCC unroll 2
+              for (int row = 0; row < kRows; ++row) {
+                Sum& s = sum[row][j * C::kHalves + h];
+                s = Arith::dot(s, w, av[row]);
+              }
+            }
+          }
+        }
+        continue;
+      }
 #pragma GCC unroll 8
       for (int j = 0; j < kColumns; ++j) {
-        if constexpr (kRows == 1) Arith::forget(a);
         const auto& z = zero[C::kZeros ? j : 0];
-        const auto fields = Arith::template fields<C>(load<U>(words + (j * kVectors + v) * kLanes), z);
+        const auto fields = Arith::template fields<C, kRows>(load<U>(words + (j * kVectors + v) * kLanes), z);
 #pragma GCC unroll 4
         for (int slot = 0; slot < Arith::kSlots; ++slot) {
           typename Arith::Weight w[C::kHalves];
