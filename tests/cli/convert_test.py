@@ -51,7 +51,8 @@ class Pack(CliTest):
                                   desc_act=layer.g_idx != sorted(layer.g_idx), **options)
 
     def test_packed_bytes_lie_where_the_formats_page_says(self):
-        for layer in (Gptq(80, 72, group=32, symmetric=False, seed=1), Gptq(64, 200, group=-1, seed=2), Gptq(48, 40, group=16, bits=8, seed=3),
+        for layer in (Gptq(80, 72, group=32, symmetric=False, seed=1), Gptq(64, 200, group=-1, seed=2),
+                      Gptq(48, 40, group=16, bits=8, seed=3),
                       Gptq(96, 136, group=32, act_order=True, seed=4), Gptq(48, 72, group=16, bits=8, symmetric=False, seed=5)):
             shutil.rmtree(self.path("model"), ignore_errors=True)
             shutil.rmtree(self.path("packed"), ignore_errors=True)
@@ -92,7 +93,8 @@ class Pack(CliTest):
                 self.assertEqual(after[tensor], value, f"{name} {tensor}")
 
     def test_shapes_that_need_padding_come_back_byte_for_byte(self):
-        for index, layer in enumerate((Gptq(48, 8, group=32), Gptq(208, 72, group=128, symmetric=False, bias=True), Gptq(16, 1000, group=-1),
+        for index, layer in enumerate((Gptq(48, 8, group=32), Gptq(208, 72, group=128, symmetric=False, bias=True),
+                                       Gptq(16, 1000, group=-1),
                                        Gptq(112, 40, group=32, act_order=True), Gptq(96, 24, group=64, bits=8, symmetric=False))):
             model = self.make(layer, f"model{index}", extra={"model.norm.weight": support.random_tensor(33)})
             self.run_tool("pack", model, self.path(f"packed{index}"))
@@ -113,7 +115,8 @@ class Pack(CliTest):
 
     def test_sharding_configs_and_other_files_are_kept(self):
         layers = {f"model.layers.{i}.mlp.up_proj": Gptq(64, 64, group=32, seed=i) for i in range(3)}
-        model = support.write_gptq(self.path("model"), layers, group_size=32, shards=3, extra={"model.norm.weight": support.random_tensor(64)})
+        model = support.write_gptq(self.path("model"), layers, group_size=32, shards=3,
+                                   extra={"model.norm.weight": support.random_tensor(64)})
         with open(os.path.join(model, "tokenizer.json"), "w", encoding="utf-8") as file:
             file.write("{}")
         self.run_tool("pack", model, self.path("packed"))

@@ -53,14 +53,17 @@ class Check(CliTest):
             self.run_tool("check", "b", group, "--k", 128, "--n", 64, cwd=self.folder)
 
     def test_other_shapes_types_and_rows(self):
-        for arguments in (["r", "32", "--k", 208, "--n", 72, "--m", 17], ["r", "-1", "--k", 16, "--n", 8, "--type", "u8b128"], ["r", "64", "--k", 64, "--n", 1, "--m", 3],
-                          ["r", "16", "--k", 48, "--n", 832, "--act", "bf16", "--out-type", "bf16"], ["r", "128", "--k", 256, "--n", 64, "--precision", "int8"],
+        for arguments in (["r", "32", "--k", 208, "--n", 72, "--m", 17], ["r", "-1", "--k", 16, "--n", 8, "--type", "u8b128"],
+                          ["r", "64", "--k", 64, "--n", 1, "--m", 3],
+                          ["r", "16", "--k", 48, "--n", 832, "--act", "bf16", "--out-type", "bf16"],
+                          ["r", "128", "--k", 256, "--n", 64, "--precision", "int8"],
                           ["r", "128", "--k", 256, "--n", 64, "--m", 0]):
             self.assertIn("PASSED", self.run_tool("check", *arguments).stdout)
 
     def test_the_text_shows_what_people_compare(self):
         text = self.run_tool("check", "r", "128", "--k", 128, "--n", 64).stdout
-        for words in ("first words of codes", "first weights", "first scales", "first 20 outputs", "largest absolute output", "bound", "PASSED"):
+        for words in ("first words of codes", "first weights", "first scales", "first 20 outputs", "largest absolute output", "bound",
+                      "PASSED"):
             self.assertIn(words, text)
 
     def test_a_wrong_file_size_is_explained(self):
@@ -102,7 +105,8 @@ class Extract(CliTest):
             tensors = layer.tensors("x")
             self.assertEqual(self.read("up_proj_qweight.bin"), tensors["x.qweight"][2])
             self.assertEqual(self.read("up_proj_scales.bin"), tensors["x.scales"][2])
-            shape = ["--k", 256, "--n", 72, "--type", "u4b8" if bits == 4 else "u8b128", "--qweight", self.path("raw", "up_proj_qweight.bin")]
+            shape = ["--k", 256, "--n", 72, "--type", "u4b8" if bits == 4 else "u8b128", "--qweight",
+                     self.path("raw", "up_proj_qweight.bin")]
             self.run_tool("check", "b", "64", *shape, "--scales", self.path("raw", "up_proj_scales.bin"))
             self.run_tool("check", "b", "-1", *shape, "--scales", self.path("raw", "up_proj_scales_percolumn.bin"))
 

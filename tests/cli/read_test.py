@@ -170,8 +170,10 @@ class Matmul(CliTest):
     def test_bias_types_and_precisions(self):
         write_npy(self.path("x.npy"), self.x, (3, 96), "<f2")
         for arguments, tolerance, dtype, bias in ((["--no-bias"], 2.0**-15, "<f4", False), (["--out-type", "f16"], 2.0**-10, "<f2", True),
-                                                  (["--out-type", "bf16"], 2.0**-7, "<f4", True), (["--precision", "bf16"], 2.0**-8, "<f4", True),
-                                                  (["--precision", "int8"], 2.0**-6, "<f4", True), (["--act", "bf16"], 2.0**-7, "<f4", True)):
+                                                  (["--out-type", "bf16"], 2.0**-7, "<f4", True),
+                                                  (["--precision", "bf16"], 2.0**-8, "<f4", True),
+                                                  (["--precision", "int8"], 2.0**-6, "<f4", True),
+                                                  (["--act", "bf16"], 2.0**-7, "<f4", True)):
             self.matmul(self.path("x.npy"), *arguments)
             _, out_type, values = read_npy(self.path("y.npy"))
             self.assertEqual(out_type, dtype, arguments)
@@ -184,7 +186,8 @@ class Matmul(CliTest):
             if not entry["available"] or entry["device"] != "cpu":
                 continue
             for threads in (1, 2):
-                self.matmul(self.path("x.npy"), "--implementation", entry["name"], "--threads", threads)
+                done = self.matmul(self.path("x.npy"), "--implementation", entry["name"], "--threads", threads, "--json")
+                self.assertEqual(json.loads(done.stdout)["implementation"], entry["name"])
                 _, _, values = read_npy(self.path("y.npy"))
                 self.check_product(3, values, 2.0**-15)
                 self.assertEqual(results.setdefault(entry["name"], values), values, "bits depend on the thread count")
@@ -207,7 +210,8 @@ class Matmul(CliTest):
         good = dict(values=self.x, shape=(3, 96))
         for words, change in ((["float32", "<f8"], {"dtype": "<f8"}), ("Fortran", {"fortran": True}),
                               ([">f4", "float32"], {"header": "{'descr': '>f4', 'fortran_order': False, 'shape': (3, 96), }"}),
-                              ("[3, 95]", {"values": self.x[:285], "shape": (3, 95)}), ("[3, 96, 1]", {"shape": (3, 96, 1)}), ("[]", {"values": self.x[:1], "shape": ()}),
+                              ("[3, 95]", {"values": self.x[:285], "shape": (3, 95)}), ("[3, 96, 1]", {"shape": (3, 96, 1)}),
+                              ("[]", {"values": self.x[:1], "shape": ()}),
                               ("bytes", {"values": self.x[:-1]}), ("bytes", {"values": self.x + [1.0]}),
                               ("too large", {"header": "{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775, 999999), }"}),
                               ("2^63", {"header": "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999, 96), }"}),
@@ -220,7 +224,8 @@ class Matmul(CliTest):
         write_npy(self.path("x.npy"), **good)
         with open(self.path("x.npy"), "rb") as file:
             whole = file.read()
-        for data in (b"", whole[:5], whole[:9], whole[:40], b"PK\3\4" + whole[4:], whole[:6] + b"\7" + whole[7:], whole[:8] + b"\xff\xff" + whole[10:]):
+        for data in (b"", whole[:5], whole[:9], whole[:40], b"PK\3\4" + whole[4:], whole[:6] + b"\7" + whole[7:],
+                     whole[:8] + b"\xff\xff" + whole[10:]):
             with open(self.path("x.npy"), "wb") as file:
                 file.write(data)
             self.fails(BAD_INPUT, "x.npy", "matmul", self.model, LAYER, "--input", self.path("x.npy"), "--out", self.path("y.npy"))

@@ -31,7 +31,8 @@ class Verify(CliTest):
         for entry in self.json_of("implementations")["implementations"]:
             if entry["available"] and entry["device"] == "cpu":
                 self.run_tool("verify", name, "--m", "1,3,17", "--implementation", entry["name"])
-        for arguments in (["--precision", "bf16"], ["--precision", "int8"], ["--act", "f32"], ["--act", "bf16", "--out-type", "bf16"], ["--out-type", "f16"]):
+        for arguments in (["--precision", "bf16"], ["--precision", "int8"], ["--act", "f32"], ["--act", "bf16", "--out-type", "bf16"],
+                          ["--out-type", "f16"]):
             self.run_tool("verify", name, "--m", "1,3,17", *arguments)
 
     def test_the_text_names_the_worst_element_the_bound_and_the_outcome(self):
@@ -137,9 +138,10 @@ class PlantedFaults(CliTest):
 
 
 class Demo(CliTest):
-    def test_the_story_is_right_quick_and_leaves_nothing(self):
+    def test_the_story_is_right_and_leaves_nothing(self):
         text = self.run_tool("demo", environment={"TMPDIR": self.folder}).stdout
-        for words in ("made", "inspect", "pack", "verify", "multiply", "GFLOP/s", "vs unquantised", "bound", "Memory", "Everything was right"):
+        for words in ("made", "inspect", "pack", "verify", "multiply", "GFLOP/s", "vs unquantised", "bound", "Memory",
+                      "Everything was right"):
             self.assertIn(words, text)
         document = self.json_of("demo", environment={"TMPDIR": self.folder})
         self.assertTrue(document["passed"])
