@@ -26,7 +26,7 @@ struct Words {
   std::string device, shapes, m, type = "u4b8", act = "f16", precision = "full", implementation, launches = "both", out, peers;
   std::int64_t n = 0, k = 0, group = 128, random = 0, seed = 1;
   int threads = 0;
-  double minutes = 0;
+  double minutes = 0, seconds = 1.2;
   bool cliff = false, json = false;
 };
 
@@ -88,6 +88,7 @@ BenchOptions options_of(Words& words) {
   if (!cuda && (words.cliff || words.random > 0)) fail(kUsage, "--cliff and --random are for --device cuda");
   options.seed = static_cast<std::uint64_t>(words.seed);
   options.minutes = words.minutes;
+  options.seconds = words.seconds;
   options.out = words.out;
   options.json = words.json;
   options.m = words.m.empty() ? default_m(options) : parse_numbers(words.m, "--m", 1, kMostM);
@@ -146,6 +147,7 @@ Runner add_bench(CLI::App& app) {
   app.add_flag("--cliff", words->cliff, "CUDA: M = 1..257 by ones (or --m), and no neighbour may be far off");
   app.add_option("--random", words->random, "CUDA: so many random problems; none may be over 2.5 x roofline + 3 us")->type_name("COUNT");
   app.add_option("--seed", words->seed, "Of all random data")->capture_default_str()->type_name("SEED");
+  app.add_option("--seconds", words->seconds, "CPU: of timing, for each row")->capture_default_str()->type_name("SECONDS");
   app.add_option("--minutes", words->minutes, "Stop after so long; the same command goes on where it stopped")->type_name("MINUTES");
   app.add_option("--peers", words->peers, "CUDA: figures of the peers; bench/peers/h200.json if not given")->type_name("FILE");
   app.add_option("--out", words->out, "Folder for results.json and performance_results.csv")->type_name("FOLDER");

@@ -19,8 +19,7 @@
 namespace billfish::cli {
 namespace {
 
-constexpr double kTouchBytes = 165e6;   // of weights that one round of calls goes through: five times the largest cache we met
-constexpr double kSecondsPerRow = 1.2;  // of timing, all three loops together
+constexpr double kTouchBytes = 165e6;  // of weights that one round of calls goes through: five times the largest cache we met
 constexpr std::size_t kFewestSamples = 7;
 constexpr std::int64_t kCheckedRows = 64;   // all of them up to here, else so many of them
 constexpr std::int64_t kCheckedBlock = 64;  // columns: the first, the last and one random block of so many
@@ -228,7 +227,7 @@ void CpuBench::time_row(Layer& layer, const billfish_gemm_args& args, BenchRow& 
     ours.push_back((t1 - t0) * 1e6);
     read.push_back(seconds);
     theirs.push_back((t3 - t2) * 1e6);
-    if (t3 - start > kSecondsPerRow && ours.size() >= kFewestSamples) break;
+    if (t3 - start > options_.seconds && ours.size() >= kFewestSamples) break;
   }
   const auto count = static_cast<std::int64_t>(ours.size());
   billfish_summary read_summary = BILLFISH_SUMMARY_INIT, dense_summary = BILLFISH_SUMMARY_INIT;

@@ -39,9 +39,10 @@ struct BenchOptions {
   bool cliff = false;       // CUDA: neighbours along M, no cuBLAS
   std::int64_t random = 0;  // CUDA: that many random problems instead of shapes and m
   std::uint64_t seed = 1;
-  double minutes = 0;  // stop after that long; 0: when done
-  std::string out;     // folder; "": none
-  std::string peers;   // JSON with the peers' figures; "": none
+  double seconds = 1.2;  // CPU: of timing, for each row
+  double minutes = 0;    // stop after that long; 0: when done
+  std::string out;       // folder; "": none
+  std::string peers;     // JSON with the peers' figures; "": none
   bool json = false;
 };
 
