@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a launch of the sm90 kernel passes besides the tensor map of A. Plain data.
+// What a launch of the sm90 kernel passes besides the tensor maps of A and of the codes. Plain data.
 #pragma once
 
 #include <cstdint>
@@ -7,18 +7,17 @@
 namespace billfish::sm90 {
 
 struct WgmmaArguments {
-  const unsigned char* codes;
   const unsigned short* scales;
   const unsigned char* zeros;
   const void* bias;  // null: none
   void* c;
   std::int64_t ldc;
-  std::int64_t code_row_bytes;  // 16 codes along K of all columns
   int scale_row_bytes;          // also an upper bound of columns: padded_n * 2
   int zero_row_bytes;
   int m, n;
   int steps;        // k16 steps in K
   int splits;       // blocks of a cluster, each with its part of the stages
+  unsigned split_magic;  // x / splits = x * magic >> 16, for the small x of the exchange
   int tiles_m, tiles_n;
   int group_steps;  // k16 steps in a group; per column: larger than `steps`
   unsigned group_magic;     // step / group_steps = umulhi(step, magic) + step * identity

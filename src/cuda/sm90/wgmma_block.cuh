@@ -18,16 +18,25 @@ using cuda::Decode;
 template <int kPolicy, WeightType kWeight, bool kIsBf16, bool kIsFine>
 struct Variant {
   using Codec = Decode<kWeight, kIsBf16>;  // the seam for weight types
-  static constexpr WgmmaConfig kConfig = kConfigs[kPolicy];
+  static constexpr WgmmaConfig kConfig = config_of(kPolicy, Codec::kBits);
   static constexpr bool kBf16 = kIsBf16;
   static constexpr bool kFine = kIsFine;
+  static constexpr bool kScaleSums = kConfig.scale_sums && !kIsFine;
   static constexpr SharedMap kMap = shared_map(kConfig, Codec::kBits, Codec::kZeros, kFine);
   static constexpr int kColumns = kConfig.columns();
   static constexpr int kSteps = kConfig.stage_k / 16;                 // k16 steps of a stage
   static constexpr int kPanels = kConfig.stage_k / 64;                // 128-byte wide panels of activations
-  static constexpr int kRowBytes = kColumns * Codec::kBits * 2;       // one k16 step of weights
+  // A k16 step of weights, in parts of the 2 KB that are the most a tensor map's box may be wide; a part's steps lie together.
+  static constexpr int kRowBytes = kColumns * Codec::kBits * 2;
+  static constexpr int kPartBytes = kRowBytes < 2048 ? kRowBytes : 2048;
+  static constexpr int kParts = kRowBytes / kPartBytes;
   static constexpr int kAccumulators = kConfig.tokens / 2;            // a thread and m64 tile
   static constexpr int kStages = kMap.stages;
+  static_assert(kStages >= 2, "a slot is released one stage late");
+  static constexpr bool kWholeAlone = sums_whole(kConfig, 1);         // without splits no sums are exchanged
+  // After setmaxnreg: a block trades within what it got at launch, 168 a thread of 384 or 96 of 640.
+  static constexpr int kProducerRegisters = kConfig.consumer_warps() == 8 ? 40 : 24;
+  static constexpr int kConsumerRegisters = kConfig.consumer_warps() == 8 ? 232 : 112;
 };
 
 // Shared-memory addresses of a block.
@@ -65,9 +74,9 @@ __device__ Work work_of(const WgmmaArguments& args, int tile, int rank) {
   Work work;
   work.m0 = (band * kTokenTilesDeep + inside - column * height) * V::kConfig.tokens;
   work.n0 = column * V::kColumns;
-  const int stages = (args.steps + V::kSteps - 1) / V::kSteps;
-  work.begin = static_cast<int>(static_cast<long long>(stages) * rank / args.splits);
-  work.end = static_cast<int>(static_cast<long long>(stages) * (rank + 1) / args.splits);
+  const unsigned stages = (args.steps + V::kSteps - 1) / V::kSteps;
+  work.begin = static_cast<int>(stages * rank / static_cast<unsigned>(args.splits));
+  work.end = static_cast<int>(stages * (rank + 1) / static_cast<unsigned>(args.splits));
   return work;
 }
 

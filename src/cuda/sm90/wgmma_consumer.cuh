@@ -32,8 +32,10 @@ template <class V>
 struct Consumer {
   using Codec = typename V::Codec;
   static constexpr int kTiles = V::kConfig.tiles;
-  static constexpr int kOwnSteps = V::kSteps / V::kConfig.groups_k;
-  static_assert(kOwnSteps % 2 == 0, "the fragment buffer of a step must be known at compile time");
+  static constexpr int kBatch = V::kConfig.batch;
+  static constexpr int kBatches = V::kSteps / V::kConfig.groups_k / kBatch;  // of a stage
+  static constexpr int kBuffers = V::kConfig.buffers;
+  static_assert(kBatches % kBuffers == 0, "the fragment buffer of a batch must be known at compile time");
 
   const WgmmaArguments& args;
   Shared<V> shared;
@@ -118,66 +120,171 @@ struct Consumer {
     }
   }
 
-  // Activations [tokens][64 k] with 128-byte swizzle: 8 tokens are 1024 bytes apart; a k16 step is 32 bytes on.
-  __device__ std::uint64_t activations_descriptor(int slot, int step) const {
-    const std::uint32_t address = shared.activations(slot) + step / 4 * (V::kConfig.tokens * 128) + step % 4 * 32;
-    return (std::uint64_t{1} << 62) | (std::uint64_t{64} << 32) | (std::uint64_t{1} << 16) | ((address & 0x3ffff) >> 4);
+  // Activations [tokens][64 k] with 128-byte swizzle: 8 tokens are 1024 bytes apart; a k16 step is 32 bytes on. In units of 16 bytes, from
+  // this warpgroup's first step.
+  __device__ std::uint32_t activations_of(int slot) const { return ((shared.activations(slot) & 0x3ffff) >> 4) + 2 * group_k + (1u << 16); }
+  static __device__ std::uint64_t descriptor_of(std::uint32_t activations, int own) {
+    static_assert(4 % V::kConfig.groups_k == 0);
+    constexpr std::uint64_t kSwizzle128 = std::uint64_t{1} << 62, kEightTokens = std::uint64_t{1024 / 16} << 32;
+    const int step = own * V::kConfig.groups_k;
+    return kSwizzle128 | kEightTokens | (activations + (step / 4 * (V::kConfig.tokens * 128) + step % 4 * 32) / 16);
   }
 
-  __device__ void multiply_tile(const Work& work, Ring<V>& ring, Accumulators& accumulators) const {
-    constexpr int kWords = kTiles * Codec::kWords;
+  __device__ std::uint32_t word_offset() const {
     const int sub = sub_block();
-    const std::uint32_t word_offset = sub / 4 * (128 * Codec::kBits) + lane * (4 * Codec::kBits) + sub % 4 * (4 * Codec::kWords);
+    const int block = sub / 4 * (128 * Codec::kBits);
+    return block / V::kPartBytes * (V::kSteps * V::kPartBytes) + block % V::kPartBytes + group_k * V::kPartBytes + lane * (4 * Codec::kBits) + sub % 4 * (4 * Codec::kWords);
+  }
+  // The warpgroup's `own`-th k16 step within a stage.
+  __device__ int step_of(int own) const { return own * V::kConfig.groups_k + group_k; }
+
+  using Words = std::uint32_t[kBatch][kTiles * Codec::kWords];
+  using Fragment = std::uint32_t[kBatch][kTiles][4];
+
+  __device__ void load_words(Words& words, int slot, int batch) const {
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      load_shared(words[i], shared.weights(slot) + word_offset() + (batch * kBatch + i) * V::kConfig.groups_k * V::kPartBytes);
+    }
+  }
+
+  template <bool kScaled>
+  __device__ void decode(const std::uint32_t (&words)[kTiles * Codec::kWords], const Scales& scales,
+                         std::uint32_t (&fragment)[kTiles][4]) const {
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t) {
+      Codec::block(words + t * Codec::kWords, scales.addend[t][0], scales.addend[t][1], fragment[t]);
+      if constexpr (kScaled) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) fragment[t][i] = ptx::mul2<V::kBf16>(fragment[t][i], scales.twice[t][i % 2]);
+      }
+      // Keeps the last write of every register above wgmma_fence.
+      asm volatile("" : "+r"(fragment[t][0]), "+r"(fragment[t][1]), "+r"(fragment[t][2]), "+r"(fragment[t][3])::"memory");
+    }
+  }
+
+  // One batch on the tensor cores; returns when the buffer that comes next may be overwritten.
+  __device__ void multiply(const Fragment& fragment, Accumulators& sums, std::uint32_t activations, int batch, int accumulate) const {
+    ptx::wgmma_fence();
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const std::uint64_t descriptor = descriptor_of(activations, batch * kBatch + i);
+#pragma unroll
+      for (int t = 0; t < kTiles; ++t) ptx::wgmma_rs<V::kBf16>(sums[t], fragment[i][t], descriptor, i > 0 ? 1 : accumulate);
+    }
+    ptx::wgmma_commit();
+    ptx::wgmma_wait<kBuffers - 1>();
+  }
+
+  __device__ void release(int slot) const {
+    ptx::mbarrier_arrive_if(shared.empty(slot < 0 ? 0 : slot), lane == 0 && slot >= 0);
+  }
+
+  // Nothing reads sums before this.
+  __device__ void finish(Accumulators& sums) const {
+    ptx::wgmma_wait<0>();
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t) {
+#pragma unroll
+      for (int i = 0; i < V::kAccumulators; ++i) asm volatile("" : "+f"(sums[t][i])::"memory");
+    }
+  }
+
+  // The stages of `work`, with scaled weights: one chain of sums from the first step to the last.
+  __device__ void multiply_tile(const Work& work, Ring<V>& ring, Accumulators& sums) const {
     Scales scales;
     if (!V::kFine && args.per_column) load_column_scales(scales, work.n0);
-    std::uint32_t fragments[2][kTiles][4];
+    Fragment fragments[kBuffers];
     int accumulate = 0;
     int previous = -1;
     for (int stage = work.begin; stage < work.end; ++stage) {
       ptx::mbarrier_wait(shared.full(ring.slot), ring.parity);
       const int slot = ring.slot;
+      const std::uint32_t activations = activations_of(slot);
       const int row0 = V::kFine ? scale_row(args, stage * V::kSteps) : 0;
+      Words words[2];
+      load_words(words[0], slot, 0);
       if (!V::kFine && !args.per_column) load_scales(scales, slot, 0);
 #pragma unroll
-      for (int own = 0; own < kOwnSteps; ++own) {
-        const int step = own * V::kConfig.groups_k + group_k;
-        std::uint32_t words[kWords];
-        load_shared(words, shared.weights(slot) + step * V::kRowBytes + word_offset);
-        if constexpr (V::kFine) {
-          const int last = args.steps - 1;
-          load_scales(scales, slot, scale_row(args, min(stage * V::kSteps + step, last)) - row0);
+      for (int batch = 0; batch < kBatches; ++batch) {
+        if (batch + 1 < kBatches) load_words(words[(batch + 1) % 2], slot, batch + 1);
+#pragma unroll
+        for (int i = 0; i < kBatch; ++i) {
+          if constexpr (V::kFine) {
+            const int step = stage * V::kSteps + step_of(batch * kBatch + i);
+            load_scales(scales, slot, scale_row(args, min(step, args.steps - 1)) - row0);
+          }
+          decode<true>(words[batch % 2][i], scales, fragments[batch % kBuffers][i]);
         }
-        auto& fragment = fragments[own % 2];
-#pragma unroll
-        for (int t = 0; t < kTiles; ++t) {
-          std::uint32_t block[Codec::kWords];
-#pragma unroll
-          for (int i = 0; i < Codec::kWords; ++i) block[i] = words[t * Codec::kWords + i];
-          Codec::block(block, scales.addend[t][0], scales.addend[t][1], fragment[t]);
-#pragma unroll
-          for (int i = 0; i < 4; ++i) fragment[t][i] = ptx::mul2<V::kBf16>(fragment[t][i], scales.twice[t][i % 2]);
-          asm volatile("" : "+r"(fragment[t][0]), "+r"(fragment[t][1]), "+r"(fragment[t][2]), "+r"(fragment[t][3])::"memory");
-        }
-        ptx::wgmma_fence();
-        const std::uint64_t descriptor = activations_descriptor(slot, step);
-#pragma unroll
-        for (int t = 0; t < kTiles; ++t) ptx::wgmma_rs<V::kBf16>(accumulators[t], fragment[t], descriptor, accumulate);
-        ptx::wgmma_commit();
+        multiply(fragments[batch % kBuffers], sums, activations, batch, accumulate);
         accumulate = 1;
-        ptx::wgmma_wait<1>();
-        // Every step before this one has finished: the previous stage can be filled again.
-        if (own == 0) ptx::mbarrier_arrive_if(shared.empty(previous < 0 ? slot : previous), lane == 0 && previous >= 0);
+        if (kBuffers == 2 && batch == 0) release(previous);  // its last step has finished
       }
+      if (kBuffers == 1) release(slot);
       previous = slot;
       ring.advance();
     }
-    ptx::wgmma_wait<0>();
+    finish(sums);
+    if (kBuffers == 2) release(previous);
+  }
+
+  // f32 scales of the columns h = 0, 1 of every tile.
+  using SumScales = float[kTiles][2];
+
+  static __device__ void scale_of_pair(const Scales& scales, SumScales& out) {
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t) {
+      if constexpr (V::kBf16) {
+        out[t][0] = __uint_as_float(scales.pair[t] << 16);
+        out[t][1] = __uint_as_float(scales.pair[t] & 0xffff0000u);
+      } else {
+        out[t][0] = __half2float(__ushort_as_half(static_cast<unsigned short>(scales.pair[t])));
+        out[t][1] = __half2float(__ushort_as_half(static_cast<unsigned short>(scales.pair[t] >> 16)));
+      }
+    }
+  }
+
+  static __device__ void fold(Accumulators& sums, const Accumulators& part, const SumScales& scale) {
 #pragma unroll
     for (int t = 0; t < kTiles; ++t) {
 #pragma unroll
-      for (int i = 0; i < V::kAccumulators; ++i) asm volatile("" : "+f"(accumulators[t][i])::"memory");
+      for (int i = 0; i < V::kAccumulators; ++i) sums[t][i] = __fmaf_rn(part[t][i], scale[t][i / 2 % 2], sums[t][i]);
     }
-    ptx::mbarrier_arrive_if(shared.empty(previous < 0 ? 0 : previous), lane == 0 && previous >= 0);
+  }
+
+  // The stages of `work`, with exact weights: every stage has sums of its own, which its scale multiplies in f32.
+  __device__ void multiply_tile_scaled_sums(const Work& work, Ring<V>& ring, Accumulators& sums) const {
+    static_assert(kBuffers == 1, "a stage's sums are read when its last batch has finished");
+    Scales scales;
+    if (args.per_column) load_column_scales(scales, work.n0);
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t) {
+#pragma unroll
+      for (int i = 0; i < V::kAccumulators; ++i) sums[t][i] = 0.0f;
+    }
+    for (int stage = work.begin; stage < work.end; ++stage) {
+      ptx::mbarrier_wait(shared.full(ring.slot), ring.parity);
+      const int slot = ring.slot;
+      const std::uint32_t activations = activations_of(slot);
+      Fragment fragment;
+      Accumulators part;
+      Words words[2];
+      load_words(words[0], slot, 0);
+      if (!args.per_column) load_scales(scales, slot, 0);
+#pragma unroll
+      for (int batch = 0; batch < kBatches; ++batch) {
+        if (batch + 1 < kBatches) load_words(words[(batch + 1) % 2], slot, batch + 1);
+#pragma unroll
+        for (int i = 0; i < kBatch; ++i) decode<false>(words[batch % 2][i], scales, fragment[i]);
+        multiply(fragment, part, activations, batch, batch > 0);
+      }
+      finish(part);
+      release(slot);
+      SumScales scale;
+      scale_of_pair(scales, scale);
+      fold(sums, part, scale);
+      ring.advance();
+    }
   }
 };
 

@@ -46,12 +46,14 @@ struct Epilogue {
   const Work& work;
 
   __device__ int tokens() const { return min(V::kConfig.tokens, args.m - work.m0); }
-  static __device__ int first_owned(int rank, int splits) { return (kSubBlocks * rank + splits - 1) / splits; }
+  static __device__ int first_owned(const WgmmaArguments& args, int rank) {
+    return static_cast<int>((kSubBlocks * rank + args.splits - 1) * args.split_magic >> 16);
+  }
   // Blocks of columns that `rank` adds up, and how many bytes will arrive for them.
-  static __device__ int owned(int rank, int splits) { return first_owned(rank + 1, splits) - first_owned(rank, splits); }
+  static __device__ int owned(const WgmmaArguments& args, int rank) { return first_owned(args, rank + 1) - first_owned(args, rank); }
   static __device__ int expected_bytes(const WgmmaArguments& args, const Work& work, int rank) {
     const int pairs = (min(V::kConfig.tokens, args.m - work.m0) + 1) / 2;
-    return args.splits * V::kConfig.groups_k * owned(rank, args.splits) * pairs * 16 * 8;
+    return args.splits * V::kConfig.groups_k * owned(args, rank) * pairs * 16 * 8;
   }
 
   // Sends this warp's sums to their owners. `source`: split * groups_k + group_k.
@@ -62,20 +64,35 @@ struct Epilogue {
     for (int t = 0; t < V::kConfig.tiles; ++t) {
       const int sub = sub_block + t;
       const int owner = sub * splits / kSubBlocks;
-      const int local = sub - first_owned(owner, splits);
-      const int panels = (source * owned(owner, splits) + local) * kPanels;
-      const std::uint32_t target = ptx::map_shared(shared.sums() + (panels * kPanelFloats + lane / 4 * 8 + lane % 4 * 2) * 4, owner);
+      const int local = sub - first_owned(args, owner);
+      const int panels = (source * owned(args, owner) + local) * kPanels;
+      const std::uint32_t own = shared.sums() + (panels * kPanelFloats + lane / 4 * 8 + lane % 4 * 2) * 4;
+      const std::uint32_t target = splits > 1 ? ptx::map_shared(own, owner) : own;
       const std::uint32_t signal = ptx::map_shared(shared.exchange(), owner);
 #pragma unroll
       for (int panel = 0; panel < kPanels; ++panel) {
         if (panel * 8 + lane % 4 * 2 < rows) {
 #pragma unroll
           for (int h = 0; h < 2; ++h) {
-            ptx::store_async(target + (panel * kPanelFloats + h * 64) * 4, sums[t][panel * 4 + h * 2], sums[t][panel * 4 + h * 2 + 1],
-                             signal);
+            const std::uint32_t at = target + (panel * kPanelFloats + h * 64) * 4;
+            const float x = sums[t][panel * 4 + h * 2], y = sums[t][panel * 4 + h * 2 + 1];
+            if (splits > 1) {
+              ptx::store_async(at, x, y, signal);
+            } else {
+              asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(at), "f"(x), "f"(y) : "memory");
+            }
           }
         }
       }
+    }
+  }
+
+  // Returns when all sums for this block's columns are here. All consumer threads.
+  __device__ void receive() const {
+    if (args.splits > 1) {
+      ptx::mbarrier_wait(shared.exchange(), 0);
+    } else {
+      ptx::named_barrier(1, V::kConfig.consumer_warps() * 32);
     }
   }
 
@@ -83,12 +100,12 @@ struct Epilogue {
   __device__ void add_and_store(int rank, int thread) const {
     const int splits = args.splits;
     const int sources = splits * V::kConfig.groups_k;
-    const int mine = owned(rank, splits);
+    const int mine = owned(args, rank);
     const int rows = tokens();
-    const int first = work.n0 + first_owned(rank, splits) * 16;
+    const int first = work.n0 + first_owned(args, rank) * 16;
     const int per_panel = mine * 32;  // column, half of 8 tokens
     const int items = per_panel * ((rows + 7) / 8);
-    for (int item = thread; item < items; item += kConsumerWarps * 32) {
+    for (int item = thread; item < items; item += V::kConfig.consumer_warps() * 32) {
       const int panel = item / per_panel;
       const int rest = item - panel * per_panel;
       const int column = rest / 2;
@@ -99,6 +116,7 @@ struct Epilogue {
       const std::uint32_t offset = shared.sums() + ((local * kPanels + panel) * kPanelFloats + column % 16 * 8 + rest % 2 * 4) * 4;
       const int stride = mine * kPanels * kPanelFloats * 4;
       float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+#pragma unroll 8
       for (int source = 0; source < sources; ++source) {
         float4 part;
         asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"

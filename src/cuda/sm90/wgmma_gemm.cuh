@@ -12,7 +12,8 @@ namespace billfish::sm90 {
 
 template <class V>
 __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm)
-    wgmma_gemm(const __grid_constant__ CUtensorMap a_map, const __grid_constant__ WgmmaArguments args) {
+    wgmma_gemm(const __grid_constant__ CUtensorMap a_map, const __grid_constant__ CUtensorMap codes_map,
+               const __grid_constant__ WgmmaArguments args) {
   extern __shared__ unsigned char memory[];
   const Shared<V> shared{(ptx::shared_address(memory) + 1023u) & ~1023u};
   const int warp = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 32, 0);  // uniform, so that descriptors stay so
@@ -21,53 +22,59 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
   const int first_tile = static_cast<int>(blockIdx.x) / args.splits;
   const int tile_step = static_cast<int>(gridDim.x) / args.splits;
   // Partial sums meet in some block unless one warpgroup has each of them whole.
-  const bool exchanged = !V::kConfig.alias_sums || args.splits > 1;
+  const bool exchanged = !(V::kWholeAlone && args.splits == 1);
 
   if (threadIdx.x == 0) {
     for (int slot = 0; slot < V::kStages; ++slot) {
-      ptx::mbarrier_init(shared.full(slot), 1 + 32);  // the announcement, and every producer lane's copies of scales
-      ptx::mbarrier_init(shared.empty(slot), kConsumerWarps);
+      ptx::mbarrier_init(shared.full(slot), 1);
+      ptx::mbarrier_init(shared.empty(slot), V::kConfig.consumer_warps());
     }
     ptx::mbarrier_init(shared.exchange(), 1);
     ptx::fence_mbarrier_init();
-    if (exchanged) ptx::mbarrier_expect(shared.exchange(), Epilogue<V>::expected_bytes(args, work_of<V>(args, first_tile, rank), rank));
+    if (args.splits > 1) ptx::mbarrier_expect(shared.exchange(), Epilogue<V>::expected_bytes(args, work_of<V>(args, first_tile, rank), rank));
+    ptx::prefetch_tensor_map(&codes_map);
     ptx::prefetch_tensor_map(&a_map);
   }
   __syncthreads();
   ptx::cluster_arrive();
   ptx::allow_dependents();
 
-  if (warp >= kConsumerWarps) {
-    if constexpr (V::kConfig.blocks_per_sm == 1) ptx::release_registers<40>();
-    if (warp == kConsumerWarps) {
-      const Producer<V> producer{&a_map, args, shared, lane};
+  if (warp >= V::kConfig.consumer_warps()) {
+    if constexpr (V::kConfig.blocks_per_sm == 1) ptx::release_registers<V::kProducerRegisters>();
+    if (warp == V::kConfig.consumer_warps()) {
+      const Producer<V> producer{&a_map, &codes_map, args, shared, lane};
       producer.run(first_tile, tile_step, rank);
+      __syncwarp();
     }
     ptx::cluster_wait();
-    if (V::kConfig.alias_sums && args.splits > 1) {
+    if (V::kConfig.alias_sums && exchanged) {
       ptx::cluster_arrive();
       ptx::cluster_wait();
     }
     return;
   }
 
-  if constexpr (V::kConfig.blocks_per_sm == 1) ptx::claim_registers<232>();
+  if constexpr (V::kConfig.blocks_per_sm == 1) ptx::claim_registers<V::kConsumerRegisters>();
   const int group = warp / 4;
-  const Consumer<V> consumer{args, shared, V::kConfig.groups_n == 2 ? group : 0, V::kConfig.groups_k == 2 ? group : 0, warp % 4, lane};
+  const Consumer<V> consumer{args, shared, group % V::kConfig.groups_n, group / V::kConfig.groups_n, warp % 4, lane};
   Ring<V> ring;
   if (!exchanged) {
     for (int tile = first_tile; tile < args.tiles_m * args.tiles_n; tile += tile_step) {
       const Work work = work_of<V>(args, tile, rank);
       typename Consumer<V>::Accumulators sums;  // uninitialised: the first step overwrites
       consumer.multiply_tile(work, ring, sums);
-      if constexpr (V::kConfig.alias_sums) Epilogue<V>{args, shared, work}.store(sums, consumer.group_n, warp % 4, lane);
+      if constexpr (V::kWholeAlone) Epilogue<V>{args, shared, work}.store(sums, consumer.group_n, warp % 4, lane);
     }
     ptx::cluster_wait();
     return;
   }
   const Work work = work_of<V>(args, first_tile, rank);
   typename Consumer<V>::Accumulators sums;
-  consumer.multiply_tile(work, ring, sums);
+  if constexpr (V::kScaleSums) {
+    consumer.multiply_tile_scaled_sums(work, ring, sums);
+  } else {
+    consumer.multiply_tile(work, ring, sums);
+  }
   ptx::cluster_wait();  // every block's exchange barrier is ready
   if constexpr (V::kConfig.alias_sums) {
     ptx::cluster_arrive();  // every block's stages are read: their memory may be overwritten
@@ -75,7 +82,7 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
   }
   const Epilogue<V> epilogue{args, shared, work};
   epilogue.send(sums, consumer.sub_block(), rank * V::kConfig.groups_k + consumer.group_k, lane);
-  ptx::mbarrier_wait(shared.exchange(), 0);
+  epilogue.receive();
   epilogue.add_and_store(rank, static_cast<int>(threadIdx.x));
 }
 

@@ -4,6 +4,7 @@
 #include <cuda.h>
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <atomic>
 #include <string>
 
@@ -54,38 +55,48 @@ PreparedKernels& prepared_of(WeightType weight, ElementType a) {
   return tables[static_cast<int>(weight)][a == ElementType::bf16];
 }
 
-Status encode_activations(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& call, CUtensorMap& map) {
-  EncodeTiled encode = encode_tiled();
-  if (encode == nullptr) return device_error("this driver has no cuTensorMapEncodeTiled: CUDA 12 or later is needed");
-  const std::int64_t row = p.m == 1 ? round_up(p.k * 2, 16) : call.lda * 2;
-  const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(p.k), static_cast<cuuint64_t>(p.m)};
-  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(row)};
-  const cuuint32_t box[2] = {64, static_cast<cuuint32_t>(plan.tile_m)};
+// A row-major matrix as boxes of `box` = {columns, rows}; what lies outside of it is read as zeros.
+Status encode(CUtensorMap& map, CUtensorMapDataType type, const void* base, std::int64_t columns, std::int64_t rows, std::int64_t row_bytes,
+              const cuuint32_t (&box)[2], CUtensorMapSwizzle swizzle, const char* what) {
+  EncodeTiled function = encode_tiled();
+  if (function == nullptr) return device_error("this driver has no cuTensorMapEncodeTiled: CUDA 12 or later is needed");
+  const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
+  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(row_bytes)};
   const cuuint32_t steps[2] = {1, 1};
-  const CUresult result =
-      encode(&map, p.a == ElementType::bf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 2,
-             const_cast<void*>(call.a), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (result != CUDA_SUCCESS) return device_error("the driver refused a tensor map of A (error " + std::to_string(result) + ")");
+  const CUresult result = function(&map, type, 2, const_cast<void*>(base), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                                   swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (result != CUDA_SUCCESS) return device_error(std::string("the driver refused a tensor map of ") + what + " (error " + std::to_string(result) + ")");
   return {};
+}
+
+Status encode_activations(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& call, CUtensorMap& map) {
+  const cuuint32_t box[2] = {64, static_cast<cuuint32_t>(plan.tile_m)};
+  return encode(map, p.a == ElementType::bf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, call.a, p.k, p.m,
+                p.m == 1 ? round_up(p.k * 2, 16) : call.lda * 2, box, CU_TENSOR_MAP_SWIZZLE_128B, "A");
+}
+
+Status encode_codes(const gemm::Plan& plan, const PackedMatrix& w, CUtensorMap& map) {
+  const std::int64_t row_bytes = w.padded_n() * bits_of(w.type) * 2;
+  const cuuint32_t box[2] = {static_cast<cuuint32_t>(std::min(plan.tile_n * bits_of(w.type) / 4, 256)), static_cast<cuuint32_t>(plan.tile_k / 16)};
+  return encode(map, CU_TENSOR_MAP_DATA_TYPE_INT64, w.codes, row_bytes / 8, w.padded_k() / 16, row_bytes, box, CU_TENSOR_MAP_SWIZZLE_NONE,
+                "the weights");
 }
 
 sm90::WgmmaArguments arguments_of(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& call) {
   const PackedMatrix& w = *call.weights;
   sm90::WgmmaArguments args{};
-  args.codes = reinterpret_cast<const unsigned char*>(w.codes);
   args.scales = static_cast<const unsigned short*>(w.scales);
   args.zeros = reinterpret_cast<const unsigned char*>(w.zeros);
   args.bias = call.bias ? w.bias : nullptr;
   args.c = call.c;
   args.ldc = call.ldc;
-  args.code_row_bytes = w.padded_n() * bits_of(w.type) * 2;
   args.scale_row_bytes = static_cast<int>(w.padded_n() * 2);
   args.zero_row_bytes = static_cast<int>(w.padded_n() / 2);
   args.m = static_cast<int>(p.m);
   args.n = static_cast<int>(p.n);
   args.steps = static_cast<int>(w.padded_k() / 16);
   args.splits = plan.splits;
+  args.split_magic = (65536u + static_cast<unsigned>(plan.splits) - 1) / static_cast<unsigned>(plan.splits);
   args.tiles_m = static_cast<int>(ceil_div(p.m, plan.tile_m));
   args.tiles_n = static_cast<int>(ceil_div(p.n, plan.tile_n));
   args.per_column = w.per_column();
@@ -108,17 +119,22 @@ Status run(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& cal
   const void* kernel = kernel_of(p.weight, p.a, plan.policy, fine);
   const int device = call.weights->device.index;
   BILLFISH_RETURN_IF_ERROR(prepared_of(p.weight, p.a).ensure(device, kernel_index(plan.policy, fine), kernel, plan.shared_bytes));
-  CUtensorMap map;
-  BILLFISH_RETURN_IF_ERROR(encode_activations(plan, p, call, map));
+  CUtensorMap a_map, codes_map;
+  BILLFISH_RETURN_IF_ERROR(encode_activations(plan, p, call, a_map));
+  BILLFISH_RETURN_IF_ERROR(encode_codes(plan, *call.weights, codes_map));
   sm90::WgmmaArguments args = arguments_of(plan, p, call);
 
-  cudaLaunchAttribute attributes[2];
+  cudaLaunchAttribute attributes[3];
   int count = 0;
   if (plan.cluster > 1) {
     attributes[count].id = cudaLaunchAttributeClusterDimension;
     attributes[count].val.clusterDim.x = static_cast<unsigned>(plan.cluster);
     attributes[count].val.clusterDim.y = 1;
     attributes[count].val.clusterDim.z = 1;
+    ++count;
+    // One block of a cluster an SM, as long as there are SMs: two on one would take turns at decoding.
+    attributes[count].id = cudaLaunchAttributeClusterSchedulingPolicyPreference;
+    attributes[count].val.clusterSchedulingPolicyPreference = cudaClusterSchedulingPolicySpread;
     ++count;
   }
   if (plan.dependent_launch) {
@@ -133,7 +149,7 @@ Status run(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& cal
   config.stream = static_cast<cudaStream_t>(call.stream);
   config.attrs = attributes;
   config.numAttrs = static_cast<unsigned>(count);
-  void* parameters[] = {&map, &args};
+  void* parameters[] = {&a_map, &codes_map, &args};
   return status_of(cudaLaunchKernelExC(&config, kernel, parameters), "launching the sm90 kernel");
 }
 
@@ -147,7 +163,7 @@ Status prepare(int device) {
     for (ElementType a : {ElementType::f16, ElementType::bf16}) {
       for (int policy = 0; policy < sm90::kPolicies; ++policy) {
         for (bool fine : {false, true}) {
-          const int bytes = sm90::shared_map(sm90::kConfigs[policy], bits_of(weight), has_zeros(weight), fine).total;
+          const int bytes = sm90::shared_map(sm90::config_of(policy, bits_of(weight)), bits_of(weight), has_zeros(weight), fine).total;
           BILLFISH_RETURN_IF_ERROR(
               prepared_of(weight, a).ensure(device, kernel_index(policy, fine), kernel_of(weight, a, policy, fine), bytes));
         }

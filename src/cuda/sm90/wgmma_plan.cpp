@@ -3,6 +3,7 @@
 // is touched. Called by gemm/ through cuda::sm90. The model's numbers are measurements: docs/kernels/sm90-wgmma.md.
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <string>
 
 #include "cuda/cuda.hpp"
@@ -17,40 +18,69 @@ namespace wgmma {
 
 namespace {
 
-using sm90::kConfigs;
 using sm90::WgmmaConfig;
 
-// Clocks of an SM for one block of 64 columns x 16 codes along K, decode included, by variant (H200, two warpgroups).
-constexpr double kStepClocks[sm90::kPolicies] = {23.0, 26.0, 31.2, 38.2, 64.1, 128.1};
-constexpr double kReadBytesPerClock = 18.1;  // an SM's share of 4.70 TB/s
-constexpr double kStartClocks = 1500;        // launch to first decoded stage
-constexpr double kExchangeClocks = 1200;     // partial sums across a cluster
-constexpr double kStoreClocksPerTile = 1500; // a whole tile's sums to memory
+// More than one row of scales in a stage.
+bool is_fine(const gemm::Problem& p, const WgmmaConfig& config) { return p.group < p.k && p.group % config.stage_k != 0; }
+
+sm90::SharedMap map_of(const gemm::Problem& p, const WgmmaConfig& config) {
+  return sm90::shared_map(config, bits_of(p.weight), has_zeros(p.weight), is_fine(p, config));
+}
+
+// Microseconds of a variant, fitted to an exhaustive search (H200, u4b8, f16, group 128, nine layer shapes, dependent launches,
+// 2026-11-21; the pick is within 1 % of the best found at M <= 16, 4 % on average at M >= 32). A stage of a lone block takes `stage`; the
+// more of the chip is busy, the longer: `busy` at one block an SM, `shared` more where blocks share SMs.
+struct Cost {
+  double fixed, stage, busy, shared, block, late, slack;
+};
+constexpr Cost kCosts[sm90::kPolicies] = {
+    {0.0, 0.453, 0.645, 0.434, 1.893, 2.0, 0.963},   // 256x8
+    {0.0, 0.657, 0.236, 0.427, 3.022, 2.0, 0.973},   // 256x16
+    {0.0, 1.254, 0.041, 0.361, 3.888, 2.0, 0.974},   // 256x32
+    {0.803, 0.558, 0.268, 1.134, 4.153, 0.0, 0.0},   // 256x32-alone; here and below `shared` is the end of an unsplit tile, to `block`
+    {0.0, 0.708, 0.270, 1.524, 4.888, 0.0, 0.0},     // 256x64
+    {0.794, 0.521, 0.392, 0.365, 6.301, 0.0, 0.0},   // 256x128
+    {2.892, 0.472, 0.599, 0.0, 5.513, 0.0, 0.0},     // 128x256
+};
+
+// Blocks that clusters of 1..8 can keep resident on 132 multiprocessors, at one and at two blocks an SM
+// (cudaOccupancyMaxActiveClusters, H200): processing clusters of uneven size leave some idle.
+constexpr int kResident[2][sm90::kMaxSplits] = {{132, 132, 117, 120, 110, 102, 105, 120}, {264, 264, 237, 248, 235, 234, 224, 240}};
+
+std::int64_t tiles_of(const gemm::Problem& p, const WgmmaConfig& config) {
+  return ceil_div(p.m, config.tokens) * ceil_div(p.n, config.columns());
+}
+
+// Whether tiles can be counted in the grid's and the kernel's 32-bit integers.
+bool launchable(const gemm::Problem& p, const WgmmaConfig& config, int splits) { return tiles_of(p, config) * splits <= 0x7fffffff; }
 
 struct Candidate {
   int policy = 0, splits = 1;
-  double clocks = 0;
+  double time = 0;
 };
 
-double estimate(const gemm::Problem& p, const gemm::DeviceFacts& device, const Candidate& c) {
-  const WgmmaConfig& config = kConfigs[c.policy];
+double estimate(const gemm::DeviceFacts& device, const WgmmaConfig& config, const Candidate& c, std::int64_t tiles, std::int64_t all_stages) {
+  const Cost& cost = kCosts[c.policy];
+  const double items = static_cast<double>(tiles * c.splits);
   const double sms = device.multiprocessors;
-  const std::int64_t tiles = ceil_div(p.m, config.tokens) * ceil_div(p.n, config.columns());
-  const std::int64_t items = tiles * c.splits;
-  const std::int64_t stages = ceil_div(ceil_div(p.k, config.stage_k), c.splits);
-  // Clusters of 4 or 8 do not fill every processing cluster of the chip.
-  const double usable = c.splits <= 2 ? sms : std::floor(sms / c.splits) * c.splits;
-  const double blocks_per_sm = std::ceil(static_cast<double>(items) / usable);
-  const double step = kStepClocks[c.policy] * config.columns() / 64.0;
-  const double compute = blocks_per_sm * static_cast<double>(stages) * (config.stage_k / 16.0) * step;
-  const double bytes = static_cast<double>(p.n) * static_cast<double>(p.k) * bits_of(p.weight) / 8.0;
-  const double busy = std::min(1.0, static_cast<double>(items) / sms);
-  const double memory = bytes / (kReadBytesPerClock * sms * busy);
-  const bool exchanged = !config.alias_sums || c.splits > 1;
-  const double sums = static_cast<double>(config.columns()) * config.tokens * 4.0 * config.groups_k;
-  const double finish = exchanged ? kExchangeClocks + blocks_per_sm * sums / 24.0 : blocks_per_sm * kStoreClocksPerTile;
-  return kStartClocks + std::max(compute, memory) + finish;
+  const double resident = kResident[config.blocks_per_sm - 1][c.splits - 1] * sms / 132;
+  const double stages = static_cast<double>(ceil_div(all_stages, c.splits));
+  if (config.blocks_per_sm == 1) {
+    const double rounds = std::ceil(items / resident);
+    const double end = c.splits > 1 ? cost.block : cost.block * cost.shared;
+    return cost.fixed + (stages * cost.stage * (1 + cost.busy * std::min(1.0, items / sms)) + end) * rounds;
+  }
+  const double load = items / sms;
+  double slower = 1 + cost.busy * std::min(load, 1.0);
+  if (load > 1) slower *= 1 + cost.shared * (std::min(load, 2.0) - 1);
+  if (load > 2) slower *= load / 2;
+  // A launch that takes every slot keeps the next one from prefetching under it.
+  if (load < 2) slower *= 1 + cost.late * std::clamp(items / resident - cost.slack, 0.0, 1.0);
+  return cost.fixed + (stages * cost.stage + cost.block * (c.splits > 1 ? 1.0 : 0.5)) * slower;
 }
+
+// Splitting a tile that is one of many rounds of them costs more than it evens out.
+constexpr double kMaxSplitRounds = 2;
 
 }  // namespace
 
@@ -67,6 +97,9 @@ std::string why_not(const gemm::Problem& p, const gemm::DeviceFacts& device) {
   if (!p.aligned_a) return "A and its row stride must be aligned to 16 bytes";
   if (p.k == 0) return "K is 0";
   if (p.m > (std::int64_t{1} << 30) || p.n > (std::int64_t{1} << 30) || p.k > (std::int64_t{1} << 30)) return "a size is beyond 2^30";
+  if (!launchable(p, sm90::config_of(sm90::kPolicies - 1, bits_of(p.weight)), 1)) {
+    return "m x n is " + std::to_string(p.m) + " x " + std::to_string(p.n) + "; that is more tiles than a launch can have";
+  }
   return {};
 }
 
@@ -74,16 +107,22 @@ gemm::Plan plan(const gemm::Problem& p, const gemm::DeviceFacts& device) {
   Candidate best;
   bool found = false;
   for (int policy = 0; policy < sm90::kPolicies; ++policy) {
-    const WgmmaConfig& config = kConfigs[policy];
-    const std::int64_t tiles = ceil_div(p.m, config.tokens) * ceil_div(p.n, config.columns());
+    const WgmmaConfig config = sm90::config_of(policy, bits_of(p.weight));
+    // The same bits for every M: variants that round alike, and never a split.
+    if (p.batch_invariant && config.scale_sums) continue;
+    const std::int64_t tiles = tiles_of(p, config);
     const std::int64_t stages = ceil_div(p.k, config.stage_k);
-    if (p.batch_invariant && config.groups_k != 1) continue;
+    const sm90::SharedMap map = map_of(p, config);
     const int most = p.batch_invariant ? 1 : static_cast<int>(std::min<std::int64_t>(sm90::kMaxSplits, stages));
     for (int splits = 1; splits <= most; ++splits) {
-      if (tiles * splits > 0x7fffffff) continue;
+      if (!launchable(p, config, splits) || !sm90::splits_fit(config, map, splits)) break;
+      if (splits > 1 && config.blocks_per_sm == 1 &&
+          static_cast<double>(tiles * splits) > kMaxSplitRounds * static_cast<double>(device.multiprocessors)) {
+        break;
+      }
       Candidate candidate{policy, splits, 0};
-      candidate.clocks = estimate(p, device, candidate);
-      if (!found || candidate.clocks < best.clocks) {
+      candidate.time = estimate(device, config, candidate, tiles, stages);
+      if (!found || candidate.time < best.time) {
         best = candidate;
         found = true;
       }
@@ -93,11 +132,10 @@ gemm::Plan plan(const gemm::Problem& p, const gemm::DeviceFacts& device) {
 }
 
 gemm::Plan plan_of(const gemm::Problem& p, const gemm::DeviceFacts& device, int policy, int splits) {
-  const WgmmaConfig& config = kConfigs[policy];
-  const bool fine = p.group < p.k && p.group % config.stage_k != 0;
-  const sm90::SharedMap map = sm90::shared_map(config, bits_of(p.weight), has_zeros(p.weight), fine);
-  const std::int64_t tiles = ceil_div(p.m, config.tokens) * ceil_div(p.n, config.columns());
-  const bool persistent = config.alias_sums && splits == 1;
+  const WgmmaConfig config = sm90::config_of(policy, bits_of(p.weight));
+  const sm90::SharedMap map = map_of(p, config);
+  const std::int64_t tiles = tiles_of(p, config);
+  const bool persistent = sm90::sums_whole(config, splits);
   gemm::Plan plan;
   plan.implementation = &cuda::sm90;
   plan.policy = policy;
@@ -112,7 +150,7 @@ gemm::Plan plan_of(const gemm::Problem& p, const gemm::DeviceFacts& device, int 
   plan.blocks = persistent ? std::min<std::int64_t>(tiles, device.multiprocessors) : tiles * splits;
   plan.shared_bytes = map.total;
   plan.dependent_launch = p.dependent_launch;
-  plan.detail[0] = fine;
+  plan.detail[0] = is_fine(p, config);
   return plan;
 }
 

@@ -8,7 +8,6 @@
 
 namespace billfish::sm90 {
 
-constexpr int kConsumerWarps = 8;  // two consumer warpgroups
 constexpr int kMaxSplits = 8;  // blocks of a portable cluster
 
 // How a block of threads covers C and K. A tile is `columns` x `tokens` of C; every warpgroup holds `tiles` wgmma tiles of 64 columns.
@@ -18,26 +17,37 @@ struct WgmmaConfig {
   int groups_n;       // warpgroups side by side along the columns
   int groups_k;       // warpgroups taking turns along K; their sums meet in the epilogue
   int stage_k;        // codes along K in a stage
+  int batch;          // k16 steps decoded and then multiplied together: a step alone is bound by latency, whatever its size
+  int buffers;        // of decoded fragments: 2 overlap decoding with the tensor cores, 1 leaves that to the other warpgroups
   int blocks_per_sm;  // resident at once: 2 lets the next launch prefetch under this one
   bool alias_sums;    // partial sums are exchanged in the stages' memory, after the main loop
+  bool scale_sums;    // a stage's scale multiplies its f32 sums, not the weights: 4 of 13 instructions a word fewer (one scale row a stage)
 
+  constexpr int consumer_warps() const { return 4 * groups_n * groups_k; }
   constexpr int columns() const { return 64 * tiles * groups_n; }
   // A block that has the SM to itself gives its producer a whole warpgroup, whose registers the consumers then take (setmaxnreg).
-  constexpr int threads() const { return kConsumerWarps * 32 + (blocks_per_sm == 1 ? 128 : 32); }
+  constexpr int threads() const { return consumer_warps() * 32 + (blocks_per_sm == 1 ? 128 : 32); }
   constexpr int shared_limit() const { return blocks_per_sm == 2 ? 113 * 1024 : 227 * 1024; }
 };
 
 // policy = index into this list; a variant exists only if it won somewhere.
 constexpr WgmmaConfig kConfigs[] = {
-    {8, 4, 1, 2, 128, 2, false},
-    {16, 2, 2, 1, 128, 2, false},
-    {32, 2, 2, 1, 128, 2, false},
-    {64, 2, 2, 1, 128, 1, false},
-    {128, 2, 2, 1, 64, 1, true},
-    {256, 1, 2, 1, 64, 1, true},
+    {8, 2, 2, 1, 128, 4, 1, 2, false, true},
+    {16, 2, 2, 1, 128, 4, 1, 2, false, true},
+    {32, 2, 2, 1, 128, 2, 2, 2, false, false},
+    {32, 2, 2, 1, 128, 4, 1, 1, false, true},
+    {64, 2, 2, 1, 128, 2, 2, 1, false, false},
+    {128, 2, 2, 1, 64, 2, 2, 1, true, false},
+    {256, 1, 2, 1, 64, 2, 2, 1, true, false},
 };
 constexpr int kPolicies = sizeof(kConfigs) / sizeof(kConfigs[0]);
-constexpr const char* kPolicyNames[kPolicies] = {"256x8", "256x16", "256x32", "256x64", "256x128", "128x256"};
+// 8-bit stages are half as long along K, so that a stage has the same bytes and the ring the same slots.
+constexpr WgmmaConfig config_of(int policy, int bits) {
+  WgmmaConfig config = kConfigs[policy];
+  if (bits == 8 && config.stage_k == 128) config.stage_k = 64;
+  return config;
+}
+constexpr const char* kPolicyNames[kPolicies] = {"256x8", "256x16", "256x32", "256x32-alone", "256x64", "256x128", "128x256"};
 
 // The shared memory of a block, in bytes from a 1024-byte boundary. `fine`: more than one scale row a stage.
 struct SharedMap {
@@ -53,12 +63,15 @@ constexpr int round_to(int value, int to) { return (value + to - 1) / to * to; }
 
 constexpr int scale_rows(const WgmmaConfig& c, bool fine) { return fine ? c.stage_k / 16 : 1; }
 
-// Bytes that the exchange needs at the receiving block, for the worst number of splits (3: six of sixteen sub-blocks each).
-constexpr int sums_bytes(const WgmmaConfig& c) {
+// Bytes that the exchange needs at the receiving block that owns most columns, and the worst number of splits.
+constexpr int exchange_bytes(const WgmmaConfig& c, int splits) {
+  const int owned = (c.columns() / 16 + splits - 1) / splits;
+  return splits * c.groups_k * owned * 16 * c.tokens * 4;
+}
+constexpr int worst_exchange_bytes(const WgmmaConfig& c) {
   int worst = 0;
   for (int splits = 1; splits <= kMaxSplits; ++splits) {
-    const int owned = (c.columns() / 16 + splits - 1) / splits;
-    const int bytes = splits * c.groups_k * owned * 16 * c.tokens * 4;
+    const int bytes = exchange_bytes(c, splits);
     worst = bytes > worst ? bytes : worst;
   }
   return worst;
@@ -71,13 +84,21 @@ constexpr SharedMap shared_map(const WgmmaConfig& c, int bits, bool zeros, bool 
   map.scales = scale_rows(c, fine) * c.columns() * 2;
   map.zeros = zeros ? scale_rows(c, fine) * c.columns() / 2 : 0;
   map.stage = round_to(map.weights + map.activations + map.scales + map.zeros, 1024);
-  map.sums = c.alias_sums ? 0 : sums_bytes(c);
-  map.staging = c.alias_sums ? 2 * 128 * 128 : 0;  // a warpgroup: 128 tokens x 64 columns of 16 bits
+  map.sums = c.alias_sums ? 0 : worst_exchange_bytes(c);
+  map.staging = c.tokens >= 128 ? 2 * 128 * 128 : 0;  // a warpgroup: 128 tokens x 64 columns of 16 bits
   map.barriers = 256;
   map.stages = (c.shared_limit() - 1024 - map.sums - map.staging - map.barriers) / map.stage;
   if (map.stages > 12) map.stages = 12;
   map.total = 1024 + map.stages * map.stage + map.sums + map.staging + map.barriers;
   return map;
+}
+
+// Whether a warpgroup has the sums of its columns whole, so that they go straight to memory.
+constexpr bool sums_whole(const WgmmaConfig& c, int splits) { return c.tokens >= 128 && c.groups_k == 1 && splits == 1; }
+
+// Sums that are exchanged in the stages' memory must fit there.
+constexpr bool splits_fit(const WgmmaConfig& c, const SharedMap& map, int splits) {
+  return !c.alias_sums || sums_whole(c, splits) || exchange_bytes(c, splits) <= map.stages * map.stage;
 }
 
 }  // namespace billfish::sm90

@@ -3,7 +3,6 @@
 // stream has ended; activations are read only after it.
 #pragma once
 
-#include "cuda/ptx/async_copy.cuh"
 #include "cuda/ptx/bulk_copy.cuh"
 #include "cuda/ptx/dependent_launch.cuh"
 #include "cuda/sm90/wgmma_block.cuh"
@@ -13,39 +12,33 @@ namespace billfish::sm90 {
 template <class V>
 struct Producer {
   const CUtensorMap* a_map;
+  const CUtensorMap* codes_map;  // [k16 steps][columns * bits / 4 words of 8 bytes]
   const WgmmaArguments& args;
   Shared<V> shared;
   int lane;
 
-  // Announces the stage's bytes and starts its weights (lanes 0..kSteps-1, a row each: 54 clocks an operation, whatever its size),
-  // scales and zeros (16 bytes a lane, on the ordinary path).
+  // Announces the stage's bytes and starts its weights, scales and zeros: few, large operations, because each costs 54 clocks or more.
   __device__ void start_weights(const Work& work, int stage, int slot) const {
     const std::uint32_t full = shared.full(slot);
     const int first = stage * V::kSteps;
-    const int steps = min(V::kSteps, args.steps - first);
-    const int columns = min(V::kColumns, args.scale_row_bytes / 2 - work.n0);
-    const int bytes = columns * V::Codec::kBits * 2;
-    if (lane == 0) ptx::mbarrier_expect(full, steps * bytes + V::kMap.activations);
-    __syncwarp();
-    if (lane < steps) {
-      const unsigned char* row = args.codes + (first + lane) * args.code_row_bytes + std::int64_t{work.n0} * V::Codec::kBits * 2;
-      ptx::bulk_copy(shared.weights(slot) + lane * V::kRowBytes, row, bytes, full);
-    }
-    if (V::kFine || !args.per_column) start_scales(work, first, steps, columns, slot);
-    ptx::mbarrier_arrive_after_async_copies(full);
-  }
-
-  __device__ void start_scales(const Work& work, int first, int steps, int columns, int slot) const {
+    const bool rows_wanted = V::kFine || !args.per_column;
     const int row0 = scale_row(args, first);
-    const int rows = V::kFine ? scale_row(args, first + steps - 1) - row0 + 1 : 1;
-    for (int row = 0; row < rows; ++row) {
-      if (lane * 8 < columns) {
-        const auto* source = reinterpret_cast<const unsigned char*>(args.scales) + std::int64_t{row0 + row} * args.scale_row_bytes;
-        ptx::async_copy_16_zero_fill(shared.scales(slot) + row * V::kColumns * 2 + lane * 16, source + work.n0 * 2 + lane * 16, 16);
-      }
-      if (V::Codec::kZeros && lane * 32 < columns) {
-        const unsigned char* source = args.zeros + std::int64_t{row0 + row} * args.zero_row_bytes;
-        ptx::async_copy_16_zero_fill(shared.zeros(slot) + row * V::kColumns / 2 + lane * 16, source + work.n0 / 2 + lane * 16, 16);
+    const int rows = !rows_wanted ? 0 : V::kFine ? scale_row(args, min(first + V::kSteps, args.steps) - 1) - row0 + 1 : 1;
+    const int columns = min(V::kColumns, args.scale_row_bytes / 2 - work.n0);
+    if (lane == 0) {
+      ptx::mbarrier_expect(full, V::kMap.weights + V::kMap.activations + rows * (columns * 2 + (V::Codec::kZeros ? columns / 2 : 0)));
+    }
+    __syncwarp();
+    if (lane < V::kParts) {
+      ptx::tensor_copy(shared.weights(slot) + lane * V::kSteps * V::kPartBytes, codes_map,
+                       work.n0 * V::Codec::kBits / 4 + lane * (V::kPartBytes / 8), first, full);
+    }
+    if (lane < rows) {
+      const auto* scales = reinterpret_cast<const unsigned char*>(args.scales) + std::int64_t{row0 + lane} * args.scale_row_bytes;
+      ptx::bulk_copy(shared.scales(slot) + lane * V::kColumns * 2, scales + work.n0 * 2, columns * 2, full);
+      if constexpr (V::Codec::kZeros) {
+        const unsigned char* zeros = args.zeros + std::int64_t{row0 + lane} * args.zero_row_bytes;
+        ptx::bulk_copy(shared.zeros(slot) + lane * V::kColumns / 2, zeros + work.n0 / 2, columns / 2, full);
       }
     }
   }
