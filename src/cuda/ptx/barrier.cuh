@@ -32,7 +32,7 @@ inline __device__ void mbarrier_wait(std::uint32_t barrier, int parity) {
   asm volatile(
       "{ .reg .pred p;\n"
       "wait_%=: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1, 0x989680;\n"
-      "@p bra.uni done_%=; bra.uni wait_%=;\n"
+      "@p bra done_%=; bra wait_%=;\n"
       "done_%=: }" ::"r"(barrier),
       "r"(parity)
       : "memory");

@@ -20,7 +20,8 @@ inline __device__ std::uint32_t map_shared(std::uint32_t address, std::uint32_t 
 inline __device__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
 inline __device__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 
-// Two floats into another block's shared memory; its mbarrier counts the 8 bytes.
+// Two floats into the shared memory of a block of the cluster; its mbarrier counts the 8 bytes. An illegal instruction where the cluster
+// is a single block.
 inline __device__ void store_async(std::uint32_t target, float x, float y, std::uint32_t barrier) {
   asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [%0], {%1, %2}, [%3];" ::"r"(target),
                "r"(__float_as_uint(x)), "r"(__float_as_uint(y)), "r"(barrier)
