@@ -150,6 +150,10 @@ gemm::Plan plan_of(const gemm::Problem& p, const gemm::DeviceFacts& device, int 
   plan.blocks = persistent ? std::min<std::int64_t>(tiles, device.multiprocessors) : tiles * splits;
   plan.shared_bytes = map.total;
   plan.dependent_launch = p.dependent_launch;
+  // A part's stages one after the other, or a stage's products and then the stages' sums; in the end the parts.
+  const std::int64_t own_stages = ceil_div(ceil_div(p.k, config.stage_k), splits);
+  const bool scaled_sums = config.scale_sums && !is_fine(p, config);
+  plan.chain = (scaled_sums ? config.stage_k + own_stages : own_stages * config.stage_k) + splits;
   plan.detail[0] = is_fine(p, config);
   return plan;
 }
