@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every combination of type, activation, output, group, shape, stride, bias and order, pairwise, on every CUDA implementation, on poisoned
 // and guarded memory, against the reference in double. A refusal must be one of the documented ones.
+#include <algorithm>
 #include <cstdio>
 #include <string>
 #include <vector>

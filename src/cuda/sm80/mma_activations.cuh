@@ -37,18 +37,25 @@ __device__ inline void load_chunk(const MmaArguments& args, unsigned char* targe
   const int rows = min(args.tile_m, args.m - first_token);
   const int units = 2 * steps;
   const bool direct = args.vector_a && args.perm == nullptr;
+  const bool whole = 16 * (first_step + steps) <= args.k;
   const std::uint16_t* a = static_cast<const std::uint16_t*>(args.a);
   for (int row = threadIdx.x / 32; row < rows; row += blockDim.x / 32) {  // a warp a row: its lanes read consecutive units
     const std::uint16_t* source = a + (first_token + row) * args.lda;
     unsigned char* target_row = target + row * args.row_bytes;
-    for (int unit = threadIdx.x % 32; unit < units; unit += 32) {
-      const int k = 16 * first_step + 8 * unit;
-      if (direct) {
+    const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(target_row));
+    if (direct && whole) {
+      const uint4* units_at = reinterpret_cast<const uint4*>(source + 16 * first_step);
+#pragma unroll 4
+      for (int unit = threadIdx.x % 32; unit < units; unit += 32) ptx::async_copy_16(address + unit_offset(row, unit), units_at + unit);
+    } else if (direct) {
+      for (int unit = threadIdx.x % 32; unit < units; unit += 32) {
+        const int k = 16 * first_step + 8 * unit;
         const int valid = max(0, min(8, args.k - k));
-        const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(target_row + unit_offset(row, unit)));
-        ptx::async_copy_16_zero_fill(address, valid > 0 ? source + k : source, 2 * valid);
-      } else {
-        *reinterpret_cast<uint4*>(target_row + unit_offset(row, unit)) = gather_unit(args, source, k);
+        ptx::async_copy_16_zero_fill(address + unit_offset(row, unit), valid > 0 ? source + k : source, 2 * valid);
+      }
+    } else {
+      for (int unit = threadIdx.x % 32; unit < units; unit += 32) {
+        *reinterpret_cast<uint4*>(target_row + unit_offset(row, unit)) = gather_unit(args, source, 16 * first_step + 8 * unit);
       }
     }
   }

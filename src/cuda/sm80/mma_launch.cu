@@ -54,7 +54,7 @@ MmaArguments arguments_of(const gemm::Plan& plan, const gemm::Problem& problem, 
   args.n = static_cast<int>(weights.n);
   args.k = static_cast<int>(weights.k);
   args.padded_n = static_cast<int>(weights.padded_n());
-  args.code_row_bytes = weights.padded_n() * bits_of(weights.type) * 2;
+  args.code_row_bytes = static_cast<std::uint32_t>(weights.padded_n() * bits_of(weights.type) * 2);
   args.steps = static_cast<int>(weights.padded_k() / 16);
   args.per_column = weights.per_column() && args.steps > 0;
   args.group_steps = weights.per_column() ? (args.steps > 0 ? args.steps : 1) : static_cast<int>(weights.group / 16);

@@ -27,6 +27,7 @@ namespace mma {
 namespace {
 
 constexpr std::int64_t kMaxSize = std::numeric_limits<std::int32_t>::max() - 65536;  // room for a tile beyond the end
+constexpr std::int64_t kMaxColumns = std::int64_t{1} << 27;                          // 16 rows of 8-bit codes count 2^31 bytes
 
 struct Candidate {
   int policy = 0;
@@ -38,42 +39,46 @@ struct Candidate {
   int tile_m() const { return tokens() * warps_m; }
   int tile_n() const { return 64 * warps_n; }
   int warps() const { return warps_m * warps_n * warps_k; }
-  std::int64_t shared() const { return shared_bytes(tile_m(), tile_n(), warps_k, run_steps); }
+  std::int64_t shared(int bits) const { return shared_bytes(bits, warps(), tile_m(), tile_n(), warps_k, run_steps); }
   std::int64_t steps_per_split(std::int64_t steps) const {
     return round_up(ceil_div(steps, splits), static_cast<std::int64_t>(warps_k) * run_steps);
   }
 };
 
-// Clocks a multiprocessor is busy with one step of one warp (64 columns x 16 k x the warp's tokens), all its warps being resident.
-// H200, 2026-11-21: slopes of a search over plans.
-constexpr double kClocksPerStep[kPolicies] = {22, 24, 36};
+// How long things take, in clocks of an H200 (2026-11-21, fitted to 400 timed plans of nine layers at M = 1 to 64; of these plans the one
+// that the model likes best is never more than 3 % slower than the best). By policy.
+struct Costs {
+  double step;         // of a multiprocessor, for 64 columns x 16 k x the tokens of a warp, with enough warps to hide latency
+  double lone_step;    // of a warp that is alone on its multiprocessor
+  double activations;  // of a step, for every 8 tokens of it, if the block is 64 columns wide
+  double start, wave;  // once, and once for every round of blocks
+};
+constexpr Costs kCosts[kPolicies] = {{33, 404, 8.7, 1900, 3600}, {43, 523, 7.7, 5000, 800}, {65, 478, 11.5, 1200, 200}};
+constexpr double kBytesPerClock = 18;    // of a multiprocessor's share of memory
+constexpr double kSecondLaunch = 2200;   // the sum over splits
+constexpr double kSumClocks = 0.06 / 8;  // of an f32 partial sum through shared memory
 
-// Estimated clocks. Memory is shared by all multiprocessors, each of which can draw about 40 bytes a clock of it; the rest is the depth
-// of what happens one after the other: first weights, activations, reduction, a second launch.
 double estimate(const Candidate& c, const gemm::Problem& problem, const gemm::DeviceFacts& facts) {
-  const double steps = static_cast<double>(ceil_div(problem.k, 16));
-  const double split_steps = static_cast<double>(c.steps_per_split(ceil_div(problem.k, 16)));
+  const Costs& costs = kCosts[c.policy];
+  const std::int64_t steps = ceil_div(problem.k, 16);
   const double tiles = static_cast<double>(ceil_div(problem.m, c.tile_m()) * ceil_div(problem.n, c.tile_n()));
-  const double blocks = tiles * c.splits;
-  const int resident = std::max<int>(
-      1, std::min<int>(kConfigs[c.policy].max_threads / (32 * c.warps()), static_cast<int>(facts.shared_bytes_per_block / c.shared())));
   const double sms = facts.multiprocessors;
-  const double per_sm = std::ceil(blocks / sms);  // blocks on the busiest multiprocessor
+  const int resident = std::max<int>(1, std::min<int>(kConfigs[c.policy].max_threads / (32 * c.warps()),
+                                                      static_cast<int>(facts.shared_bytes_per_block / c.shared(bits_of(problem.weight)))));
+  const double per_sm = std::ceil(tiles * c.splits / sms);  // blocks on the busiest multiprocessor
   const double together = std::min<double>(per_sm, resident);
-  const double block_warp_steps = split_steps / c.warps_k * c.warps();
-  // Few warps cannot keep a multiprocessor busy: a warp alone needs about 8 times its share.
-  const double busy = std::min(1.0, together * c.warps() / 14.0);
-  const double compute = per_sm * block_warp_steps * kClocksPerStep[c.policy] / busy;
-  const double bytes = steps * 16 * static_cast<double>(problem.n) * bits_of(problem.weight) / 8;
-  const double memory = bytes * static_cast<double>(ceil_div(problem.m, c.tile_m())) / (sms * 18.0);
-  const double sums = 0.06 * together * static_cast<double>(c.warps_k) * c.tile_m() * c.tile_n() / 8.0;
-  const double latency = 2500 + 300.0 * std::ceil(per_sm / resident);
-  const double second = c.splits > 1 ? 1800 + 1.5 * c.splits : 0;
-  return std::max(compute, memory) + sums + latency + second;
+  const double steps_per_block = static_cast<double>(c.steps_per_split(steps)) / c.warps_k * c.warps();
+  const double step = std::max(costs.step + costs.activations * c.tokens() / 8 / c.warps_n, costs.lone_step / (together * c.warps()));
+  const double bytes = static_cast<double>(steps) * 2 * static_cast<double>(problem.n) * bits_of(problem.weight);
+  const double split_bytes = c.splits > 1 ? 2.0 * static_cast<double>(workspace_bytes(problem, c.splits)) : 0.0;
+  const double memory = (bytes + split_bytes) / (sms * kBytesPerClock);
+  const double sums = kSumClocks * together * c.warps_k * c.tile_m() * c.tile_n();
+  return std::max(per_sm * steps_per_block * step, memory) + sums + costs.start + costs.wave * std::ceil(per_sm / resident) +
+         (c.splits > 1 ? kSecondLaunch + split_bytes / (sms * kBytesPerClock) : 0.0);
 }
 
 bool fits(const Candidate& c, const gemm::Problem& problem, const gemm::DeviceFacts& facts) {
-  if (32 * c.warps() > kConfigs[c.policy].max_threads || c.shared() > facts.shared_bytes_per_block) return false;
+  if (32 * c.warps() > kConfigs[c.policy].max_threads || c.shared(bits_of(problem.weight)) > facts.shared_bytes_per_block) return false;
   if (c.splits > 1 && problem.m * ceil_div(problem.n, 1024) > kMaxSize) return false;  // blocks of the second launch
   return problem.workspace_bytes < 0 || workspace_bytes(problem, c.splits) <= problem.workspace_bytes;
 }
@@ -96,11 +101,10 @@ Candidate choose(const gemm::Problem& problem, const gemm::DeviceFacts& facts) {
   Candidate best;
   double best_clocks = std::numeric_limits<double>::infinity();
   const int most_m = policy < 2 ? 1 : 4;
-  const int ahead = steps_ahead(policy, bits_of(problem.weight));
   for (int warps_m = 1; warps_m <= most_m; warps_m *= 2) {
     for (int warps_n = 1; warps_n <= 4; warps_n *= 2) {
       for (int warps_k = 1; warps_k <= 16; warps_k *= 2) {
-        for (int run_steps = std::max(ahead, 8); run_steps >= ahead; run_steps /= 2) {
+        for (const int run_steps : {16, 8}) {
           for (int splits = 1; splits <= 8; ++splits) {
             const Candidate c = {policy, warps_m, warps_n, warps_k, run_steps, splits};
             if (!fits(c, problem, facts)) continue;
@@ -134,6 +138,7 @@ std::string why_not(const gemm::Problem& problem, const gemm::DeviceFacts& facts
     return "m, n and k are " + std::to_string(problem.m) + ", " + std::to_string(problem.n) + " and " + std::to_string(problem.k) +
            "; each may be at most " + std::to_string(kMaxSize);
   }
+  if (problem.n > kMaxColumns) return "n is " + std::to_string(problem.n) + "; at most " + std::to_string(kMaxColumns) + " are supported";
   if (ceil_div(problem.m, 8) * ceil_div(problem.n, 64) > kMaxSize) {
     return "m x n is " + std::to_string(problem.m) + " x " + std::to_string(problem.n) + "; that is more tiles than a launch can have";
   }
@@ -156,7 +161,7 @@ gemm::Plan plan(const gemm::Problem& problem, const gemm::DeviceFacts& facts) {
   plan.splits = c.splits;
   plan.threads = 32 * c.warps();
   plan.blocks = ceil_div(problem.m, c.tile_m()) * ceil_div(problem.n, c.tile_n()) * c.splits;
-  plan.shared_bytes = c.shared();
+  plan.shared_bytes = c.shared(bits_of(problem.weight));
   plan.workspace_bytes = workspace_bytes(problem, c.splits);
   plan.dependent_launch = problem.dependent_launch && facts.architecture >= 90;
   plan.detail[kWarpsK] = c.warps_k;

@@ -20,19 +20,20 @@ constexpr MmaConfig kConfigs[] = {{1, 512}, {2, 512}, {4, 256}};
 constexpr int kPolicies = 3;
 constexpr const char* kPolicyNames[kPolicies] = {"64x8", "64x16", "64x32"};
 
-// k16 steps whose weights a lane keeps in flight; a run is a multiple of it. 16 or 32 registers.
-constexpr int steps_ahead(int policy, int bits) { return policy == 0 ? (bits == 4 ? 8 : 4) : bits == 4 ? 4 : 2; }
+// k16 steps whose weights a warp keeps in flight: 4 KB. A run is no shorter.
+constexpr int steps_ahead(int bits) { return bits == 4 ? 8 : 4; }
+constexpr int ring_bytes_per_warp(int bits) { return steps_ahead(bits) * 128 * bits; }
 
 // Plan::detail
 enum Detail { kWarpsK = 0, kRunSteps = 1, kStepsPerSplit = 2, kReduceDependent = 3 };
 
-// Shared memory of a block: two chunks of activations, later the partial sums of its warps.
+// Shared memory of a block: the warps' rings of weights and two chunks of activations; later the partial sums of its warps.
 constexpr std::int64_t chunk_row_bytes(int warps_k, int run_steps) { return round_up(std::int64_t{2} * warps_k * run_steps, 8) * 16; }
 constexpr std::int64_t sums_row_floats(int tile_n) { return tile_n + 4; }  // + 4: a warp's stores fall into distinct banks
-constexpr std::int64_t shared_bytes(int tile_m, int tile_n, int warps_k, int run_steps) {
-  const std::int64_t chunks = 2 * tile_m * chunk_row_bytes(warps_k, run_steps);
-  const std::int64_t sums = warps_k * tile_m * sums_row_floats(tile_n) * std::int64_t{sizeof(float)};
-  return chunks > sums ? chunks : sums;
+constexpr std::int64_t shared_bytes(int bits, int warps, int tile_m, int tile_n, int warps_k, int run_steps) {
+  const std::int64_t loop = std::int64_t{warps} * ring_bytes_per_warp(bits) + 2 * tile_m * chunk_row_bytes(warps_k, run_steps);
+  const std::int64_t sums = std::int64_t{warps_k} * tile_m * sums_row_floats(tile_n) * std::int64_t{sizeof(float)};
+  return loop > sums ? loop : sums;
 }
 constexpr std::int64_t workspace_bytes(const gemm::Problem& problem, int splits) {
   return splits <= 1 ? 0 : splits * problem.m * round_up(problem.n, 64) * std::int64_t{sizeof(float)};
@@ -49,7 +50,7 @@ struct MmaArguments {
   void* c;
   float* partials;  // [splits, m, padded_n], used if splits > 1
   std::int64_t lda, ldc;
-  std::int64_t code_row_bytes;  // of one k16 step, all columns
+  std::uint32_t code_row_bytes;  // of one k16 step, all columns
   int m, n, k;
   int padded_n;
   int steps;            // k16 steps in K

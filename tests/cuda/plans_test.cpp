@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// Plans of both CUDA families as pure functions, without a GPU: over random problems and devices a plan is legal or refused with a reason,
+// fits the device and the caller's workspace, covers all of C and K, and is the same when asked again.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+#include <string>
+
+#include "cuda/cuda.hpp"
+#include "cuda/sm80/mma_policy.hpp"
+#include "gemm/registry.hpp"
+
+namespace billfish::cuda {
+namespace {
+
+// Sizes of every magnitude, often next to a multiple of a tile.
+std::int64_t random_size(std::mt19937_64& random, std::int64_t most) {
+  const int bits = static_cast<int>(random() % 24);
+  const std::int64_t size = static_cast<std::int64_t>(random() % (std::uint64_t{1} << bits)) + static_cast<std::int64_t>(random() % 3);
+  return std::min(most, random() % 2 == 0 ? size : round_up(size, 128));
+}
+
+gemm::Problem random_problem(std::mt19937_64& random) {
+  gemm::Problem p;
+  p.m = random_size(random, 1 << 20) + 1;
+  p.n = random_size(random, 1 << 20) + 1;
+  p.k = random_size(random, 1 << 20);
+  constexpr std::int64_t groups[] = {-1, 16, 32, 48, 64, 128, 256, 100};
+  p.group = resolve_group(groups[random() % 8], p.k);
+  p.weight = static_cast<WeightType>(random() % 4);
+  p.a = random() % 16 == 0 ? ElementType::f32 : random() % 2 == 0 ? ElementType::f16 : ElementType::bf16;
+  p.c = static_cast<ElementType>(random() % 3);
+  p.scale = random() % 16 == 0 ? ElementType::f32 : random() % 2 == 0 ? ElementType::f16 : ElementType::bf16;
+  p.act_order = random() % 4 == 0;
+  p.uneven_groups = random() % 16 == 0;
+  p.bias = random() % 2 == 0;
+  p.wide_scales = random() % 8 == 0;
+  p.batch_invariant = random() % 4 == 0;
+  p.dependent_launch = random() % 2 == 0;
+  p.aligned_a = random() % 4 != 0;
+  p.aligned_c = random() % 4 != 0;
+  p.workspace_bytes = random() % 2 == 0 ? -1 : static_cast<std::int64_t>(random() % (1 << (random() % 28)));
+  return p;
+}
+
+void expect_legal(const gemm::Plan& plan, const gemm::Problem& p, const gemm::DeviceFacts& facts) {
+  const std::string what = gemm::describe(p) + " on " + gemm::describe(facts);
+  ASSERT_GT(plan.blocks, 0) << what;
+  ASSERT_LE(plan.blocks, 0x7fffffff) << what;
+  ASSERT_TRUE(plan.threads >= 32 && plan.threads <= 1024 && plan.threads % 32 == 0) << what << ": " << plan.threads << " threads";
+  ASSERT_LE(plan.shared_bytes, facts.shared_bytes_per_block) << what;
+  ASSERT_GE(plan.splits, 1) << what;
+  if (p.workspace_bytes >= 0) ASSERT_LE(plan.workspace_bytes, p.workspace_bytes) << what;
+  ASSERT_TRUE(p.dependent_launch || !plan.dependent_launch) << what;
+  ASSERT_TRUE(facts.architecture >= 90 || !plan.dependent_launch) << what;
+}
+
+// What the sm80 kernel takes for granted.
+void expect_mma_arithmetic(const gemm::Plan& plan, const gemm::Problem& p) {
+  using namespace mma;
+  const MmaConfig& config = kConfigs[plan.policy];
+  const std::int64_t warps_m = plan.tile_m / (8 * config.token_tiles), warps_n = plan.tile_n / 64, warps_k = plan.detail[kWarpsK];
+  ASSERT_EQ(plan.threads, 32 * warps_m * warps_n * warps_k);
+  ASSERT_LE(plan.threads, config.max_threads);
+  ASSERT_GE(plan.detail[kRunSteps], steps_ahead(bits_of(p.weight))) << "a chunk has landed when its run begins";
+  ASSERT_EQ(plan.detail[kStepsPerSplit] % (warps_k * plan.detail[kRunSteps]), 0) << "a split is whole chunks";
+  ASSERT_EQ(plan.blocks, ceil_div(p.m, plan.tile_m) * ceil_div(p.n, plan.tile_n) * plan.splits);
+  const std::int64_t steps = ceil_div(p.k, 16);
+  ASSERT_GE(plan.detail[kStepsPerSplit] * plan.splits, steps) << "all of K";
+  if (plan.splits > 1) ASSERT_LT(plan.detail[kStepsPerSplit] * (plan.splits - 1), steps) << "no split is empty";
+  ASSERT_GE(plan.shared_bytes, shared_bytes(bits_of(p.weight), plan.threads / 32, plan.tile_m, plan.tile_n, static_cast<int>(warps_k),
+                                            static_cast<int>(plan.detail[kRunSteps])));
+  ASSERT_EQ(plan.workspace_bytes, workspace_bytes(p, plan.splits));
+  if (p.batch_invariant) {
+    ASSERT_EQ(plan.splits, 1);
+    ASSERT_TRUE(warps_k == 4 && plan.detail[kRunSteps] == 8) << "one way to cut K for every m";
+  }
+}
+
+TEST(Plans, RandomProblemsGetALegalPlanOrAReason) {
+  std::mt19937_64 random(20261121);
+  constexpr int architectures[] = {70, 75, 80, 86, 87, 89, 90, 100, 103, 120, 130};
+  int planned[2] = {}, refused[2] = {};
+  for (int i = 0; i < 100000; ++i) {
+    const gemm::Problem p = random_problem(random);
+    gemm::DeviceFacts facts = typical_facts(architectures[random() % 11]);
+    if (random() % 8 == 0) facts.multiprocessors = 1 + static_cast<int>(random() % 400);
+    for (const gemm::Implementation* family : {&sm80, &sm90}) {
+      const int index = family == &sm90;
+      const std::string reason = family->why_not(p, facts);
+      if (!reason.empty()) {
+        ASSERT_GT(reason.size(), 6u);
+        ++refused[index];
+        continue;
+      }
+      ++planned[index];
+      const gemm::Plan plan = family->plan(p, facts);
+      ASSERT_EQ(plan.implementation, family);
+      ASSERT_TRUE(plan == family->plan(p, facts)) << "the same problem, another plan: " << gemm::describe(p);
+      expect_legal(plan, p, facts);
+      if (index == 0) expect_mma_arithmetic(plan, p);
+      if (testing::Test::HasFatalFailure()) return;
+    }
+  }
+  EXPECT_GT(planned[0], 50000);
+  EXPECT_GT(planned[1], 1000);
+  EXPECT_GT(refused[0], 10000);
+}
+
+TEST(Plans, RefusalsNameTheArgumentItsValueAndWhatIsSupported) {
+  const gemm::DeviceFacts a100 = typical_facts(80);
+  gemm::Problem good;
+  good.m = 1, good.n = 4096, good.k = 4096, good.group = 128;
+  EXPECT_EQ(sm80.why_not(good, a100), "");
+  const auto expect = [&](auto&& change, const char* first, const char* second) {
+    gemm::Problem p = good;
+    change(p);
+    const std::string reason = sm80.why_not(p, a100);
+    EXPECT_NE(reason.find(first), std::string::npos) << reason;
+    EXPECT_NE(reason.find(second), std::string::npos) << reason;
+  };
+  expect([](auto& p) { p.a = ElementType::f32; }, "a is f32", "f16 and bf16");
+  expect([](auto& p) { p.scale = ElementType::f32; }, "scales are f32", "f16 and bf16");
+  expect([](auto& p) { p.group = 100; }, "group is 100", "multiples of 16");
+  expect([](auto& p) { p.uneven_groups = true; }, "uneven", "equal size");
+  expect([](auto& p) { p.m = std::int64_t{1} << 40; }, "1099511627776", "at most");
+  EXPECT_NE(sm80.why_not(good, typical_facts(75)).find("sm_75; sm_80 and later"), std::string::npos);
+  EXPECT_EQ(sm80.why_not(good, typical_facts(120)), "");
+  EXPECT_EQ(sm80.why_not(good, typical_facts(200)), "") << "a future device runs the PTX";
+  EXPECT_NE(sm90.why_not(good, a100), "");
+}
+
+TEST(Plans, BatchInvariantPlansCutKInOneWayForEveryM) {
+  gemm::Problem p;
+  p.n = 1000, p.k = 14336, p.group = 128, p.batch_invariant = true;
+  p.m = 1;
+  const gemm::Plan one = sm80.plan(p, typical_facts(86));
+  for (p.m = 2; p.m < 600; ++p.m) {
+    const gemm::Plan plan = sm80.plan(p, typical_facts(90));
+    ASSERT_EQ(plan.detail[mma::kWarpsK], one.detail[mma::kWarpsK]);
+    ASSERT_EQ(plan.detail[mma::kRunSteps], one.detail[mma::kRunSteps]);
+    ASSERT_EQ(plan.splits, one.splits);
+  }
+}
+
+TEST(Facts, ADeviceThatIsNotHereIsTypicalOfItsArchitecture) {
+  EXPECT_EQ(typical_facts(90).multiprocessors, 132);
+  EXPECT_EQ(typical_facts(90).shared_bytes_per_block, 227 * 1024);
+  EXPECT_EQ(typical_facts(86).shared_bytes_per_block, 99 * 1024);
+  EXPECT_EQ(typical_facts(87).architecture, 87);
+  EXPECT_EQ(typical_facts(10).architecture, 10);
+  EXPECT_EQ(typical_facts(200).kind, DeviceKind::cuda);
+}
+
+}  // namespace
+}  // namespace billfish::cuda
