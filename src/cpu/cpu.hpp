@@ -4,7 +4,9 @@
 
 #include "gemm/problem.hpp"
 
-namespace billfish::gemm { struct Implementation; }
+namespace billfish::gemm {
+struct Implementation;
+}
 
 namespace billfish::cpu {
 

@@ -21,9 +21,7 @@ struct ScalarSet {
 struct Avx2Set {
   static constexpr const Arithmetic* kTable = kAvx2Arithmetic;
   static const gemm::Implementation& self() { return avx2; }
-  static const char* missing(const gemm::DeviceFacts& facts) {
-    return facts.avx2 ? nullptr : "this machine has no AVX2 with FMA and F16C";
-  }
+  static const char* missing(const gemm::DeviceFacts& facts) { return facts.avx2 ? nullptr : "this machine has no AVX2 with FMA and F16C"; }
 };
 struct Avx512Set {
   static constexpr const Arithmetic* kTable = kAvx512Arithmetic;

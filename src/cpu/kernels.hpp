@@ -27,7 +27,7 @@ struct Weights {
   const void* scales = nullptr;
   std::int64_t scale_row = 0;  // scales a group
   ElementType scale_type = ElementType::f16;
-  bool per_column = false;     // the order of the scales
+  bool per_column = false;  // the order of the scales
   std::int64_t steps = 0, group_steps = 0;
 };
 
@@ -40,18 +40,18 @@ struct PackArgs {
   const std::int32_t* perm = nullptr;  // null: rows of the weights are in A's order
   int rows = 0;                        // of this tile
   std::int64_t steps = 0, group_steps = 0;
-  std::uint32_t* out = nullptr;        // of this tile
-  float* row_scales = nullptr;         // int8: [chunks][row_stride]
-  float* row_sums = nullptr;           // likewise: sums of the activations of a chunk as they are multiplied
+  std::uint32_t* out = nullptr;  // of this tile
+  float* row_scales = nullptr;   // int8: [chunks][row_stride]
+  float* row_sums = nullptr;     // likewise: sums of the activations of a chunk as they are multiplied
   std::int64_t row_stride = 0;
-  std::uint8_t* unusual = nullptr;     // [rows], set to 1 where a row holds what the arithmetic cannot take; the caller clears it
+  std::uint8_t* unusual = nullptr;  // [rows], set to 1 where a row holds what the arithmetic cannot take; the caller clears it
 };
 
 struct BlockArgs {
   Weights weights;
-  std::int64_t block = 0;  // the first of `blocks`
-  int blocks = 1;          // stream: up to kStreamBlocks; tile: 1
-  std::int64_t next_block = 0;  // stream: where this thread probably goes next; prefetched towards the end
+  std::int64_t block = 0;            // the first of `blocks`
+  int blocks = 1;                    // stream: up to kStreamBlocks; tile: 1
+  std::int64_t next_block = 0;       // stream: where this thread probably goes next; prefetched towards the end
   int rows = 0, tiles = 0;           // of the packed activations
   int tile_begin = 0, tile_end = 0;  // what to compute; C begins at tile_begin's first row (stream: all tiles)
   const std::uint32_t* a = nullptr;  // packed
@@ -64,13 +64,11 @@ struct BlockArgs {
   void* c = nullptr;               // of the first row and column
   ElementType c_type = ElementType::f32;
   std::int64_t ldc = 0;
-  std::int64_t columns = 0;        // columns to store, of all blocks
+  std::int64_t columns = 0;  // columns to store, of all blocks
 };
 
 // First row of tile t.
-static constexpr int tile_row(int tile, int rows, int tiles) {
-  return static_cast<int>(static_cast<std::int64_t>(tile) * rows / tiles);
-}
+static constexpr int tile_row(int tile, int rows, int tiles) { return static_cast<int>(static_cast<std::int64_t>(tile) * rows / tiles); }
 
 using PackFn = void (*)(const PackArgs&);
 // True unless a scale was not finite: then the sums may differ from the definition (infinity times a sum is not the sum of infinities),
@@ -79,15 +77,15 @@ using BlockFn = bool (*)(const BlockArgs&);
 
 // One way to do arithmetic with few rows or many: kernels for every weight type, indexed by WeightType.
 struct Kernels {
-  const char* name;        // for `explain`
-  int words_a_row_step;    // packed words of A, a row and step (streamed: times 4 or 8, the replication)
-  int tile_rows;           // rows of the largest tile
-  int chain_a_step;        // products that one f32 accumulator takes in a step; 0: integer sums
+  const char* name;          // for `explain`
+  int words_a_row_step;      // packed words of A, a row and step (streamed: times 4 or 8, the replication)
+  int tile_rows;             // rows of the largest tile
+  int chain_a_step;          // products that one f32 accumulator takes in a step; 0: integer sums
   std::int64_t panel_words;  // of one panel; 0 for stream kernels
-  bool quantizes;          // activations to int8: row_scales are needed
-  bool sums_rows;          // zeros are subtracted after the sum: row_sums are needed
-  bool screens;            // some activations are beyond it: `unusual` is needed
-  PackFn pack[2];          // 4-bit, 8-bit weights
+  bool quantizes;            // activations to int8: row_scales are needed
+  bool sums_rows;            // zeros are subtracted after the sum: row_sums are needed
+  bool screens;              // some activations are beyond it: `unusual` is needed
+  PackFn pack[2];            // 4-bit, 8-bit weights
   BlockFn block[4];
 };
 

@@ -23,9 +23,7 @@ struct Portable {
     const auto high = [](U v) { return __builtin_convertvector((I)v >> 16, F); };
     return __builtin_convertvector(low(a) * low(b) + high(a) * high(b), I);
   }
-  [[gnu::always_inline]] static U subtract16(U a, U b) { 
-    return ((a - b) & 0xffffu) | ((a & 0xffff0000u) - (b & 0xffff0000u));
-  }
+  [[gnu::always_inline]] static U subtract16(U a, U b) { return ((a - b) & 0xffffu) | ((a & 0xffff0000u) - (b & 0xffff0000u)); }
   [[gnu::noinline]] static F from_f16(H h) {
     F f;
     for (int i = 0; i < 8; ++i) f[i] = f16_to_f32(h[i]);
@@ -61,7 +59,8 @@ using Int8 = Tuned<Int16Pairs<Portable>>;
 
 constinit const Arithmetic kScalarArithmetic[3] = {
     {stream_kernels<Portable, FullSums, FullSums>("f32, zeros after the sum"), tile_kernels<Portable, Full, Full>("f32"), 8},
-    {stream_kernels<Portable, FullSums, RoundedSums>("f32 of bf16, zeros after the sum"), tile_kernels<Portable, Full, Rounded>("f32 of bf16"), 8},
+    {stream_kernels<Portable, FullSums, RoundedSums>("f32 of bf16, zeros after the sum"),
+     tile_kernels<Portable, Full, Rounded>("f32 of bf16"), 8},
     {stream_kernels<Portable, Int8, Int8>("int16 pairs"), tile_kernels<Portable, Int8, Int8>("int16 pairs"), 8},
 };
 

@@ -12,16 +12,16 @@ namespace billfish::cpu {
 
 // Where everything lies in the workspace, in bytes from its first multiple of 64.
 struct Workspace {
-  int rows = 0;             // rows of A in flight: a row block
+  int rows = 0;  // rows of A in flight: a row block
   int tiles = 0;
   bool stream = false;
   int stream_blocks = 1;
-  int row_parts = 1;        // tile: a row block is cut further where columns alone do not feed all threads
-  int slots = 1;            // parts that run at once, each with its own panel and sums
+  int row_parts = 1;  // tile: a row block is cut further where columns alone do not feed all threads
+  int slots = 1;      // parts that run at once, each with its own panel and sums
   std::int64_t chunks = 0;
   std::int64_t a = 0, row_scales = 0, row_sums = 0, unusual = 0, slot = 0;
   std::int64_t slot_bytes = 0, panel_bytes = 0;
-  std::int64_t bytes = 0;   // all, with room to align
+  std::int64_t bytes = 0;  // all, with room to align
 };
 
 // Which of a table's arithmetics: its precision, but for bf16 activations, which `full` need not take apart.

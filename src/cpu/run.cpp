@@ -29,7 +29,9 @@ struct Job {
   int rows = 0, tiles = 0;
 
   template <class T>
-  T* at(std::int64_t offset) const { return reinterpret_cast<T*>(memory + offset); }
+  T* at(std::int64_t offset) const {
+    return reinterpret_cast<T*>(memory + offset);
+  }
 };
 
 void pack_tile(const Job& job, int tile) {

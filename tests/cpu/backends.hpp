@@ -52,9 +52,8 @@ inline std::string judge(const Backend& backend, const Packed& p, const gemm::Pr
       const reference::Sums& s = sums[static_cast<std::size_t>(row * problem.n + n)];
       const double value = static_cast<double>(c.at(row, n));
       if (!reference::acceptable(rounding, problem.k, s, value)) {
-        return gemm::describe(problem) + ": row " + std::to_string(row) + " column " + std::to_string(n) + " is " +
-               std::to_string(value) + ", expected " + std::to_string(s.y) + " within " +
-               std::to_string(reference::bound(rounding, problem.k, s));
+        return gemm::describe(problem) + ": row " + std::to_string(row) + " column " + std::to_string(n) + " is " + std::to_string(value) +
+               ", expected " + std::to_string(s.y) + " within " + std::to_string(reference::bound(rounding, problem.k, s));
       }
     }
   }

@@ -76,7 +76,8 @@ TEST_P(Kernels, GiveExactProductsBitForBit) {
         ASSERT_EQ(GetParam().multiply(p, problem_of(p, m, a.type, c.type, precision, 1), a, c), "");
         for (std::int64_t row = 0; row < m; ++row) {
           for (std::int64_t n = 0; n < o.n; ++n) {
-            ASSERT_EQ(static_cast<double>(c.at(row, n)), expected(p, a, row, n).y) << name_of(type) << " " << name_of(precision) << " m " << m;
+            ASSERT_EQ(static_cast<double>(c.at(row, n)), expected(p, a, row, n).y)
+                << name_of(type) << " " << name_of(precision) << " m " << m;
           }
         }
       }
@@ -123,7 +124,8 @@ TEST_P(Kernels, DecodeEveryCodeAgainstEveryZero) {
             for (std::int64_t n = 0; n < o.n; ++n) {
               const int zero = has_zeros(type) ? static_cast<int>(n % codes) : implicit_zero(type);
               const float scale = p.scales_f32[static_cast<std::size_t>(layout::marlin_column_scale(n))];
-              ASSERT_EQ(c.at(i, n), scale * static_cast<float>(static_cast<int>(row + i) - zero)) << name_of(type) << " " << row + i << " " << n;
+              ASSERT_EQ(c.at(i, n), scale * static_cast<float>(static_cast<int>(row + i) - zero))
+                  << name_of(type) << " " << row + i << " " << n;
             }
           }
         }

@@ -76,7 +76,8 @@ int check_all(const gemm::Implementation& implementation, const gemm::DeviceFact
           o.act_order = random() % 4 == 0;
           o.bias = random() % 4 == 0;
           ++count;
-          wrong += !check(implementation, facts, o, m, static_cast<ElementType>(random() % 3), precision, random() % 4 == 0, parallel, random);
+          wrong +=
+              !check(implementation, facts, o, m, static_cast<ElementType>(random() % 3), precision, random() % 4 == 0, parallel, random);
         }
       }
     }
@@ -90,8 +91,8 @@ struct Timing {
 };
 
 // `stream` 1, 0: that kind of kernels; -1: as planned. The read loop runs interleaved, over the same buffers.
-Timing time_product(const gemm::Implementation& implementation, const gemm::DeviceFacts& facts, std::vector<Packed>& copies,
-                    std::int64_t m, Precision precision, int stream, double budget, const Parallel& parallel) {
+Timing time_product(const gemm::Implementation& implementation, const gemm::DeviceFacts& facts, std::vector<Packed>& copies, std::int64_t m,
+                    Precision precision, int stream, double budget, const Parallel& parallel) {
   const PackedMatrix& matrix = copies[0].matrix;
   std::mt19937 random(5);
   const Rows a = random_rows(ElementType::f32, m, matrix.k, 0, false, random);
@@ -211,9 +212,10 @@ void time_all(const gemm::Implementation& implementation, const gemm::DeviceFact
     }
     std::fflush(stdout);
   }
-  std::printf("%s, u4b8, group 128, f32 activations; per cent of max(bytes / read loop, flops / dot ceiling); K x N:\n"
-              "precision    m kernels   geomean        4096 x 4096       2048 x 11008       4096 x 14336       14336 x 4096\n",
-              implementation.name);
+  std::printf(
+      "%s, u4b8, group 128, f32 activations; per cent of max(bytes / read loop, flops / dot ceiling); K x N:\n"
+      "precision    m kernels   geomean        4096 x 4096       2048 x 11008       4096 x 14336       14336 x 4096\n",
+      implementation.name);
   for (const Cell& cell : cells) {
     std::printf("%-9s %4ld %-8s %7.0f%% %s\n", name_of(cell.precision).data(), cell.m, cell.stream ? "stream" : "tile",
                 100 * std::exp(cell.log_sum / 4), cell.row.c_str());

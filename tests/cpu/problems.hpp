@@ -31,8 +31,8 @@ struct LineAllocator {
   LineAllocator() = default;
   template <class U>
   LineAllocator(const LineAllocator<U>&) {}
-  T* allocate(std::size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), std::align_val_t{64})); }
-  void deallocate(T* memory, std::size_t) { ::operator delete(memory, std::align_val_t{64}); }
+  T* allocate(std::size_t count) { return static_cast<T*>(::operator new (count * sizeof(T), std::align_val_t{64})); }
+  void deallocate(T* memory, std::size_t) { ::operator delete (memory, std::align_val_t{64}); }
   bool operator==(const LineAllocator&) const = default;
 };
 
@@ -166,8 +166,8 @@ struct Element {
 inline Element expected(const Packed& p, const Rows& a, std::int64_t row, std::int64_t n) {
   Element e;
   for (std::int64_t k = 0; k < p.matrix.k; ++k) {
-    const double product =
-        static_cast<double>(a.at(row, p.perm.empty() ? k : p.perm[static_cast<std::size_t>(k)])) * p.weights[static_cast<std::size_t>(k * p.matrix.n + n)];
+    const double product = static_cast<double>(a.at(row, p.perm.empty() ? k : p.perm[static_cast<std::size_t>(k)])) *
+                           p.weights[static_cast<std::size_t>(k * p.matrix.n + n)];
     e.y += product;
     e.magnitude += std::fabs(product);
   }

@@ -82,17 +82,16 @@ template <class Isa>
   return {peak / 127.0f, 127.0f / peak};
 }
 
-// Outside 2^-96 <= |a| < 2^96, zero apart: what arithmetic that scales activations by powers of two must not be given.
-[[gnu::always_inline]] inline bool unusual(const float* a) {
+// Lanes are set where activations are outside of 2^-96 <= |a| < 2^96, zero apart: what arithmetic that scales activations by powers of two
+// must not be given.
+[[gnu::always_inline]] inline Lanes<8>::U unusual(const float* a) {
   using U = Lanes<8>::U;
   U found{};
   for (int i = 0; i < kStepRows; i += 8) {
     const U magnitude = load<U>(a + i) & 0x7fffffffu;
     found |= (U)(magnitude >= 0x6f800000u) | ((U)(magnitude < 0x0f800000u) & (U)(magnitude != 0u));
   }
-  std::uint32_t any = 0;
-  for (int i = 0; i < 8; ++i) any |= found[i];
-  return any != 0;
+  return found;
 }
 
 // kRepeat: 0 for tiles, else the words of a k pair: 4 or 8.
@@ -100,12 +99,13 @@ template <class Arith, class Isa, int kRepeat>
 void pack_rows(const PackArgs& args) {
   constexpr int kDwords = Arith::kSlots * Arith::kParts * 4;
   constexpr int kVector = Arith::kLanes;
-  constexpr bool kSums = Arith::kQuantizes || Arith::kZeroAfterSum;  // something is kept for every chunk
+  constexpr bool kSums = Arith::kQuantizes || Arith::kZeroAfterSum;                  // something is kept for every chunk
   constexpr int kPairs = kRepeat == 0 ? 1 : kVector / (kRepeat == 0 ? 1 : kRepeat);  // k pairs a vector
   for (int row = 0; row < args.rows; ++row) {
     std::int64_t chunk = 0, chunk_end = 0, group_end = 0;
     Quantized q;
     alignas(32) float sums[8] = {};
+    Lanes<8>::U found{};
     for (std::int64_t step = 0; step < args.steps; ++step) {
       if constexpr (Arith::kQuantizes) {
         if (step == group_end) {
@@ -129,7 +129,7 @@ void pack_rows(const PackArgs& args) {
       }
       Arith::template pack<kRepeat>(a, q.inverse, dwords);
       if constexpr (Arith::kScreens) {
-        if (unusual(a)) args.unusual[row] = 1;
+        found |= unusual(a);
       }
       if constexpr (Arith::kZeroAfterSum) {
         Arith::template add_to_sums<kRepeat>(a, q.inverse, dwords, sums);
@@ -156,11 +156,17 @@ void pack_rows(const PackArgs& args) {
         for (int pv = 0; pv < 4 / kPairs; ++pv) {
           for (int sp = 0; sp < Arith::kSlots * Arith::kParts; ++sp) {
             std::uint32_t* to = out + (pv * Arith::kSlots * Arith::kParts + sp) * args.rows * kVector;
-#pragma GCC unroll 16
-            for (int lane = 0; lane < kVector; ++lane) to[lane] = dwords[sp * 4 + pv * kPairs + lane / kRepeat];
+#pragma GCC unroll 4
+            for (int pair = 0; pair < kPairs; ++pair) {
+              using Repeated = typename Lanes<kRepeat>::U;
+              store(to + pair * kRepeat, splat<Repeated>(dwords[sp * 4 + pv * kPairs + pair]));
+            }
           }
         }
       }
+    }
+    if constexpr (Arith::kScreens) {
+      for (int i = 0; i < 8; ++i) args.unusual[row] |= found[i] != 0 ? 1 : 0;
     }
   }
 }

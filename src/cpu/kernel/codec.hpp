@@ -18,12 +18,12 @@ namespace {  // internal: every instruction set compiles its own copy
 template <int kBitsArg, bool kZerosArg>
 struct Codec {
   static constexpr int kBits = kBitsArg;
-  static constexpr bool kZeros = kZerosArg;           // zero points are stored; else the implied one
-  static constexpr int kWords = kBits;                // W
-  static constexpr int kHalves = 8 / kBits;           // columns that share a word, 8 apart: 2 or 1
-  static constexpr int kFields = 16 / kBits;          // codes in half a word: an even or an odd k
+  static constexpr bool kZeros = kZerosArg;   // zero points are stored; else the implied one
+  static constexpr int kWords = kBits;        // W
+  static constexpr int kHalves = 8 / kBits;   // columns that share a word, 8 apart: 2 or 1
+  static constexpr int kFields = 16 / kBits;  // codes in half a word: an even or an odd k
   static constexpr int kImpliedZero = kBits == 4 ? 8 : 128;
-  static constexpr int kBlockWords = 32 * kBits;      // words of 16 (k) x 64 (n)
+  static constexpr int kBlockWords = 32 * kBits;  // words of 16 (k) x 64 (n)
 };
 
 // Position of column n (0..63) of a block in panel order.

@@ -28,7 +28,7 @@ struct Float32 {
   using U = typename Lanes<kLanes>::U;
   using Weight = F;
   using Sum = F;
-  static constexpr int kSlots = 4;        // dwords of A that meet one k pair of the packed order: k = 2p + slot % 2 + 8 * (slot / 2)
+  static constexpr int kSlots = 4;  // dwords of A that meet one k pair of the packed order: k = 2p + slot % 2 + 8 * (slot / 2)
   static constexpr bool kSlotsOutside = false;
   static constexpr int kParts = 1;
   static constexpr bool kQuantizes = false;
@@ -86,17 +86,11 @@ struct Float32 {
   // 16 activations in k order -> dwords[slot * 4 + p].
   template <int kBits>
   [[gnu::always_inline]] static void pack(const float* a, float, std::uint32_t* dwords) {
-#pragma GCC unroll 16
-    for (int slot = 0; slot < kSlots; ++slot) {
-#pragma GCC unroll 4
-      for (int p = 0; p < 4; ++p) {
-        std::memcpy(&dwords[slot * 4 + p], &a[2 * p + slot % 2 + 8 * (slot / 2)], 4);
-      }
-    }
-    if constexpr (kRounded) {
-      using V = Lanes<8>::U;
-      store(dwords, round_to_bf16(load<V>(dwords)));
-      store(dwords + 8, round_to_bf16(load<V>(dwords + 8)));
+    using V = Lanes<8>::U;
+    for (int half = 0; half < kStepRows; half += 8) {
+      const V k = load<V>(a + half);
+      const V slots = __builtin_shufflevector(k, k, 0, 2, 4, 6, 1, 3, 5, 7);
+      store(dwords + half, kRounded ? round_to_bf16(slots) : slots);
     }
   }
 };

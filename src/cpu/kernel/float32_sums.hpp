@@ -63,8 +63,10 @@ struct Float32Sums {
   // Sums in panel order -> values: the column 8h of a 4-bit word carries 2^8 too much.
   template <class C>
   [[gnu::always_inline]] static F to_float(Sum sum) {
-    if constexpr (C::kBits == 4 && kLanes == 8) return sum * F{1, 1, 1, 1, 0x1p-8f, 0x1p-8f, 0x1p-8f, 0x1p-8f};
-    else return sum;
+    if constexpr (C::kBits == 4 && kLanes == 8)
+      return sum * F{1, 1, 1, 1, 0x1p-8f, 0x1p-8f, 0x1p-8f, 0x1p-8f};
+    else
+      return sum;
   }
 
   // As Float32::pack, with 2^-place of the k half on rows 8..15 of a step.

@@ -24,8 +24,8 @@ template <class Arith, class C, int kRows, int kColumns>
   using U = typename Arith::U;
   using Sum = typename Arith::Sum;
   constexpr int kLanes = Arith::kLanes;
-  constexpr int kPairs = kLanes / C::kWords;    // k pairs a vector
-  constexpr int kVectors = 4 / kPairs;          // vectors a step and j
+  constexpr int kPairs = kLanes / C::kWords;  // k pairs a vector
+  constexpr int kVectors = 4 / kPairs;        // vectors a step and j
   constexpr int kPartWords = kColumns * kVectors * kLanes;
   constexpr int kSums = kColumns * C::kHalves;
   typename Arith::template Zero<C> zero[C::kZeros ? kColumns : 1];
@@ -110,8 +110,9 @@ template <class Arith, class C, int kRows, int kColumns>
 }
 
 template <class Arith, class C, int kRows>
-[[gnu::noinline]] void stream_chunk(const std::uint32_t* codes, std::int64_t row_words, std::int64_t ahead, std::int64_t steps, const std::uint32_t* a,
-                  const GroupTables& tables, const float* row_scales, const float* row_sums, float* sums) {
+[[gnu::noinline]] void stream_chunk(const std::uint32_t* codes, std::int64_t row_words, std::int64_t ahead, std::int64_t steps,
+                                    const std::uint32_t* a, const GroupTables& tables, const float* row_scales, const float* row_sums,
+                                    float* sums) {
   constexpr int kColumns = Arith::template stream_columns<C>(kRows);
 #pragma GCC unroll 1
   for (int j0 = 0; j0 < 8; j0 += kColumns) {

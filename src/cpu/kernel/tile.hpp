@@ -63,12 +63,12 @@ struct PanelArgs {
   const GroupTables* tables;
   const int* chunk_steps;
   int chunks;
-  int column;                  // first panel position
-  int implied_zero;            // of types that store none; else 0
-  const float* row_scales;     // at the panel's first chunk and the tile's first row
+  int column;               // first panel position
+  int implied_zero;         // of types that store none; else 0
+  const float* row_scales;  // at the panel's first chunk and the tile's first row
   const float* row_sums;
   std::int64_t row_stride;
-  float* sums;                 // at the tile's first row and `column`
+  float* sums;  // at the tile's first row and `column`
 };
 
 template <class Arith, int kRows>
@@ -136,8 +136,10 @@ struct TileFunctions {
 
 template <class Arith>
 constexpr auto tile_functions() {
-  if constexpr (Arith::kTileRows == 6) return TileFunctions<Arith, 1, 2, 3, 4, 5, 6>{};
-  else return TileFunctions<Arith, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>{};
+  if constexpr (Arith::kTileRows == 6)
+    return TileFunctions<Arith, 1, 2, 3, 4, 5, 6>{};
+  else
+    return TileFunctions<Arith, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>{};
 }
 
 template <class Arith, class Isa, class C>

@@ -3,6 +3,9 @@
 // Included by the kernels' translation units only: the same source becomes SSE2, AVX2 or AVX-512 by the unit's flags.
 #pragma once
 
+// Vectors wider than the baseline registers never cross a call between units, so their ABI does not matter.
+#pragma GCC diagnostic ignored "-Wpsabi"
+
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -42,7 +45,7 @@ template <class Vector>
 }
 template <class Vector>
 [[gnu::always_inline]] inline Vector splat(std::uint32_t bits) {
-  return reinterpret_cast<Vector>(bits - typename Lanes<sizeof(Vector) / 4>::U{});
+  return reinterpret_cast<Vector>(bits - typename Lanes<static_cast<int>(sizeof(Vector) / 4)>::U{});
 }
 template <class Vector>
 [[gnu::always_inline]] inline Vector splat(float value) {
@@ -52,13 +55,17 @@ template <class Vector>
 // [a's lower half, b's lower half] and so on.
 template <class Vector>
 [[gnu::always_inline]] inline Vector low_halves(Vector a, Vector b) {
-  if constexpr (sizeof(Vector) == 32) return __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11);
-  else return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+  if constexpr (sizeof(Vector) == 32)
+    return __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11);
+  else
+    return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
 }
 template <class Vector>
 [[gnu::always_inline]] inline Vector high_halves(Vector a, Vector b) {
-  if constexpr (sizeof(Vector) == 32) return __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
-  else return __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+  if constexpr (sizeof(Vector) == 32)
+    return __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+  else
+    return __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
 }
 // Quarters 0 and 2 (1 and 3) of a, then of b; 16 lanes only.
 template <class Vector>
@@ -107,12 +114,16 @@ template <class Vector, int kWords>
 [[gnu::always_inline]] inline Vector repeat(const std::uint32_t* words) {
   if constexpr (kWords == 4) {
     const auto v = load<Lanes<4>::U>(words);
-    if constexpr (sizeof(Vector) == 32) return __builtin_shufflevector(v, v, 0, 1, 2, 3, 0, 1, 2, 3);
-    else return __builtin_shufflevector(v, v, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3);
+    if constexpr (sizeof(Vector) == 32)
+      return __builtin_shufflevector(v, v, 0, 1, 2, 3, 0, 1, 2, 3);
+    else
+      return __builtin_shufflevector(v, v, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3);
   } else {
     const auto v = load<Lanes<8>::U>(words);
-    if constexpr (sizeof(Vector) == 32) return v;
-    else return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7);
+    if constexpr (sizeof(Vector) == 32)
+      return v;
+    else
+      return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7);
   }
 }
 
