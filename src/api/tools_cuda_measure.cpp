@@ -29,8 +29,8 @@ struct Enqueue {
 Status enqueue_one(void* user, std::int64_t index, void* stream) {
   const auto* enqueue = static_cast<const Enqueue*>(user);
   const billfish_status status = enqueue->function(enqueue->user, index, stream);
-  if (status == BILLFISH_OK) return {};
   const int code = raw(status);
+  if (code == BILLFISH_OK) return {};
   const std::string message = "call " + std::to_string(index) + " of the graph failed: " + last_error();
   return {code > 0 && code <= BILLFISH_INTERNAL ? static_cast<Code>(code) : Code::internal, message};
 }

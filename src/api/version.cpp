@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // billfish_version, billfish_version_string, billfish_status_name.
-#include "billfish/billfish.h"
+#include "api/boundary.hpp"
 
 // Two steps, so that the macros are replaced by their values before they become text.
 #define BILLFISH_TEXT_OF(value) #value
@@ -20,7 +20,7 @@ const char* billfish_status_name(billfish_status status) {
                                     "cancelled",    "internal"};
   static_assert(sizeof(kNames) / sizeof(kNames[0]) == BILLFISH_INTERNAL + 1);
   // A caller's integer can be anything, and so can what it becomes as an enum.
-  const long long index = static_cast<long long>(status);
+  const int index = billfish::api::raw(status);
   return index >= 0 && index <= BILLFISH_INTERNAL ? kNames[index] : "unknown status";
 }
 
