@@ -3,7 +3,8 @@
 // its header, a newline, and a pattern of bytes that is repeated to the length that the header speaks of (so that mutations of shapes
 // still meet a file of the right size) unless it begins with '!', in which case it is taken as it is.
 //
-// Whatever opens is loaded, packed, packed by the slow oracle, and unpacked: views must stay within their files.
+// Whatever opens is loaded, packed and unpacked, in memory and sometimes as files: views must stay within their files, and a checkpoint
+// that was packed must come back byte for byte.
 #pragma once
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 #include <string_view>
 
 #include "../../fuzz/targets/files.hpp"
+#include "formats/convert.hpp"
 #include "formats/format_parts.hpp"
 #include "formats/open_checkpoint.hpp"
 #include "pack/pack.hpp"
@@ -56,6 +58,32 @@ inline void exercise(const formats::OpenCheckpoint& checkpoint, std::int64_t lay
   if (!unpacked.make(functions, packed, format, Parallel()).ok()) __builtin_trap();  // what was packed can be unpacked
 }
 
+inline std::string content_of(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+inline void exercise_files(const Folder& folder, const formats::OpenCheckpoint& checkpoint) {
+  static const Folder out;
+  out.clear();
+  formats::ConvertOptions options;
+  options.functions = {[](const QuantizedMatrix& matrix) -> Result<formats::PackedBytes> {
+                         const auto sizes = pack::packed_sizes(matrix);
+                         if (!sizes.ok()) return sizes.status();
+                         if (sizes->codes + sizes->scales > kLargestLayer) return unsupported("larger than this target likes");
+                         return formats::PackedBytes{sizes->codes, sizes->scales, sizes->zeros, sizes->perm, sizes->g_idx, sizes->bias};
+                       },
+                       pack::pack, pack::unpack};
+  options.skip_unsupported = true;
+  const bool plain = checkpoint.recognised.packed.empty();
+  if (!plain) (void)formats::unpack_checkpoint(folder.path(), out / "back", "", options).ok();
+  if (!formats::pack_checkpoint(folder.path(), out / "packed", options).ok() || !plain) return;
+  if (!formats::unpack_checkpoint(out / "packed", out / "unpacked", "", options).ok()) __builtin_trap();
+  for (const formats::Shard& shard : checkpoint.model.shards) {
+    if (content_of(folder / shard.name) != content_of(out / ("unpacked/" + shard.name))) __builtin_trap();
+  }
+}
+
 // Whether the folder opened as a checkpoint with at least one supported layer.
 inline bool checkpoint(const std::uint8_t* data, std::size_t size) {
   constexpr std::string_view kNames[] = {"model.safetensors",
@@ -87,6 +115,7 @@ inline bool checkpoint(const std::uint8_t* data, std::size_t size) {
     any = any || layers[i].supported;
     if (i < 16) exercise(**opened, static_cast<std::int64_t>(i));
   }
+  if (any && size % 4 == 0) exercise_files(folder, **opened);
   return any;
 }
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Any readable checkpoint -> the same one with its layers in Marlin bytes. packed_metadata.hpp says what the result looks like.
+#include <algorithm>
 #include <map>
 
 #include "formats/convert.hpp"
 #include "formats/convert_steps.hpp"
+#include "formats/format_parts.hpp"
 #include "formats/kept_parts.hpp"
 #include "formats/load.hpp"
 #include "formats/open_checkpoint.hpp"
@@ -22,6 +24,12 @@ struct LayerPlan {
   MatrixShape shape;  // with the type that the zeros decided
   Format format = Format::gptq_v1;
 };
+
+// A tensor of a layer that its format does not speak of, but whose name means something once the layer is packed: kept under another one.
+bool is_stray(const Part& part) {
+  constexpr std::string_view kTaken[] = {"qweight", "scales", "qzeros", "perm", "g_idx", "bias", "weight_shape"};
+  return part.role == Role::other && std::find(std::begin(kTaken), std::end(kTaken), part.suffix) != std::end(kTaken);
+}
 
 class Packing {
  public:
@@ -60,6 +68,10 @@ class Packing {
 
  private:
   Status plan_layer(const Layer& layer) {
+    for (const Part& part : layer.parts) {
+      if (!part.suffix.starts_with(kSourcePrefix)) continue;
+      return bad_input(text(model_.label(part.place), ": names like this one are taken by what packing keeps of its source"));
+    }
     Copies copies;
     Result<QuantizedMatrix> matrix = load_layer(model_, layer, copies, 1);
     if (!matrix.ok()) return matrix.status();
@@ -67,7 +79,11 @@ class Packing {
     if (!bytes.ok()) return bytes.status();
     LayerPlan plan{&layer, *bytes, parts_to_keep(model_, layer, *matrix), *matrix, matrix->format};
     for (const Part& part : layer.parts) {
-      if (part.role == Role::other) continue;
+      if (part.role == Role::other && !is_stray(part)) continue;
+      if (part.role == Role::other && role_of(matrix->format, part.suffix) != Role::other) {
+        return bad_input(
+            text(model_.label(part.place), " is one tensor too many for a layer in ", format_name(matrix->format), " storage"));
+      }
       by_tensor_[part.place.tensor] = plans_.size();
       model_.drop(part.place);
     }
@@ -104,6 +120,11 @@ class Packing {
     };
     keep(plan.kept.zeros, Role::zeros);
     keep(plan.kept.g_idx, Role::g_idx);
+    for (const Part& part : plan.layer->parts) {
+      if (!is_stray(part)) continue;
+      tensors.push_back(*part.place.tensor);
+      tensors.back().name = source_tensor_name(name, part.suffix);
+    }
     if (plan.kept.tail) {
       tensors.push_back({source_tensor_name(name, plan.layer->part(Role::codes)->suffix), "I32", {shape.n}, shape.n * 4});
     }
@@ -130,11 +151,13 @@ class Packing {
       if (layer.packed && layer.part(Role::codes)->place.shard == s)
         layers[layer.info.name] = recognised_.packed.find(layer.info.name)->second;
     }
+    // A header that an earlier packing remembered is the one to keep; without packed layers such a key means nothing.
+    const bool remembered = !recognised_.packed.empty() && shard.header.find_metadata(kSourceHeaderKey);
     for (const auto& [key, value] : shard.header.metadata) {
-      if (key != kPackedKey) file.metadata.emplace_back(key, value);
+      if (key != kPackedKey && (key != kSourceHeaderKey || remembered)) file.metadata.emplace_back(key, value);
     }
     if (!layers.empty()) file.metadata.emplace_back(kPackedKey, write_packed_metadata(layers));
-    if (changed && !shard.header.find_metadata(kSourceHeaderKey)) {
+    if (changed && !remembered) {
       const std::string_view json(reinterpret_cast<const char*>(shard.map.bytes().data()) + 8,
                                   static_cast<std::size_t>(shard.header.data_begin - 8));
       file.metadata.emplace_back(kSourceHeaderKey, json);
@@ -188,7 +211,13 @@ class Packing {
       const std::vector<std::uint32_t> tail = read_tail(*matrix, matrix->format, matrix->codes);
       BILLFISH_RETURN_IF_ERROR(writer.write(source_tensor_name(name, layer.part(Role::codes)->suffix), tail.data(), matrix->n * 4));
     }
-    for (const Part& part : layer.parts) model_.drop(part.place);
+    for (const Part& part : layer.parts) {
+      if (is_stray(part)) {
+        const Status written = writer.write(source_tensor_name(name, part.suffix), model_.data(part.place), part.place.tensor->bytes);
+        BILLFISH_RETURN_IF_ERROR(written);
+      }
+      model_.drop(part.place);
+    }
     return {};
   }
 

@@ -183,6 +183,10 @@ Result<QuantConfig> parse_quant_config(std::string_view where, std::string_view 
   config.ct_format = members.word({"format"});
   config.is_marlin =
       members.boolean({"is_marlin_format"}).value_or(false) || config.checkpoint_format == "marlin" || config.version == "marlin";
+  if (config.version.empty() && method_of(config.method_name) == Method::awq) {
+    config.version = config.checkpoint_format.empty() ? config.ct_format : config.checkpoint_format;  // as gptqmodel writes AWQ
+    config.is_marlin = config.is_marlin || config.version == "marlin";
+  }
   const Json* dynamic = members.object("dynamic");
   const Json* extra = members.object("extra_config");
   const Json* groups = members.object("config_groups");

@@ -105,11 +105,13 @@ class Restoring {
     if (found == jobs_.end()) return {};
     LayerJob& job = found->second;
     const Role role = role_of(job.layer->source, suffix);
-    if (role == Role::other) return {};
+    const TensorPlace* kept = model_.find(source_tensor_name(prefix, suffix));
+    if (role == Role::other && !kept) return {};
     const Part* bias = job.layer->part(Role::bias);
     if (role == Role::bias && !bias) return {};
-    SourcePart part{role, suffix, tensor, model_.find(source_tensor_name(prefix, suffix))};
-    if (job.has(role)) return bad_input(text(where, " names two tensors that are ", quote(suffix), " of layer ", quote(prefix)));
+    SourcePart part{role, suffix, tensor, kept};
+    if (role != Role::other && job.has(role))
+      return bad_input(text(where, " names two tensors that are ", quote(suffix), " of layer ", quote(prefix)));
     BILLFISH_RETURN_IF_ERROR(check_part(where, *job.layer, part));
     job.parts.push_back(std::move(part));
     made = true;

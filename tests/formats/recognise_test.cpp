@@ -108,9 +108,8 @@ TEST(Recognise, DynamicRulesAndExtraConfig) {
   test::append(tensors,
                test::gptq_tensors(test::random_plain(256, 64, 16, {8, true, false, false, 0}, 2), "model.layers.10.a", true, false));
   tensors.push_back(test::random_f16("model.layers.2.a.weight", {8, 8}, 3));
-  Case rules(
-      tensors,
-      R"json({"quant_method":"gptq","bits":4,"group_size":128,
+  Case rules(tensors,
+             R"json({"quant_method":"gptq","bits":4,"group_size":128,
              "dynamic":{"+:.*\\.10\\..*":{"bits":8,"group_size":16},"-:.*\\.2\\..*":{}, "(?!x)":{"bits":2}}})json");
   EXPECT_EQ(rules.layer(0).group, 128);
   EXPECT_EQ(rules.layer(1).type, WeightType::u8b128);
@@ -142,6 +141,35 @@ TEST(Recognise, TensorsThatAreNotAlignedInTheirFile) {
       EXPECT_EQ(reference::code_at(*matrix, k, 7), plain.codes[static_cast<std::size_t>(k * 64 + 7)]);
     EXPECT_EQ((*made.opened)->load(0)->codes, matrix->codes) << "loading again must give the same memory";
   }
+}
+
+TEST(Recognise, MatricesBeyond2To31Elements) {
+  constexpr std::int64_t kK = 65536, kN = 40000;  // 2.6e9 codes in a file that is almost all hole
+  const std::int64_t code_bytes = kK / 8 * kN * 4, scale_bytes = kK / 4096 * kN * 2;
+  std::string header = "{\"m.qweight\":{\"dtype\":\"I32\",\"shape\":[8192,40000],\"data_offsets\":[0," + std::to_string(code_bytes) +
+                       "]},\"m.scales\":{\"dtype\":\"F16\",\"shape\":[16,40000],\"data_offsets\":[" + std::to_string(code_bytes) + "," +
+                       std::to_string(code_bytes + scale_bytes) + "]}}";
+  while (header.size() % 8 != 0) header += " ";  // what is not aligned would be copied
+  test::Folder folder;
+  const std::string path = folder / "large.safetensors";
+  test::write_file(path, test::safetensors_file(header, ""));
+  const std::uintmax_t begin = std::filesystem::file_size(path);
+  std::filesystem::resize_file(path, begin + static_cast<std::uintmax_t>(code_bytes + scale_bytes));
+  {
+    std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+    file.seekp(static_cast<std::streamoff>(begin) + code_bytes - 1);
+    file.put('\x5c');  // rows K - 1 and K - 2 of the last column
+  }
+  const auto opened = formats::open_checkpoint(path);
+  ASSERT_TRUE(opened.ok()) << opened.status().message();
+  const auto matrix = (*opened)->load(0);
+  ASSERT_TRUE(matrix.ok()) << matrix.status().message();
+  EXPECT_EQ(matrix->k, kK);
+  EXPECT_EQ(matrix->n, kN);
+  EXPECT_EQ(matrix->group, 4096);
+  EXPECT_EQ(reference::code_at(*matrix, kK - 1, kN - 1), 5);
+  EXPECT_EQ(reference::code_at(*matrix, kK - 2, kN - 1), 12);
+  EXPECT_EQ(reference::code_at(*matrix, kK - 3, kN - 1), 0);
 }
 
 TEST(Recognise, MissingTensors) {
@@ -221,6 +249,8 @@ TEST(Recognise, WhatIsNotSupportedSaysWhy) {
   expect_unsupported(three, "2-bit codes are not supported: 4 and 8 are");
   Case gemv(gptq(), R"({"quant_method":"awq","bits":4,"group_size":32,"version":"gemv_fast"})");
   expect_unsupported(gemv, "AWQ version gemv_fast is not supported: gemm and marlin are");
+  Case other_spelling(gptq(), R"({"quant_method":"awq","bits":4,"group_size":32,"format":"gemv","checkpoint_format":"gemv"})");
+  expect_unsupported(other_spelling, "AWQ version gemv is not supported");
   auto wide = gptq();
   wide[2] = test::tensor("m.scales", "F64", {4, 64}, std::vector<double>(256, 1.0));
   Case scales(wide, kGptq4);

@@ -160,6 +160,22 @@ TEST(RoundTrip, UnusualPaddingAndGIdxAreKeptAsTheyWere) {
   expect_round_trip(second.make(gptq, gptq_config("\"bits\":4,\"group_size\":32,\"sym\":true")));
 }
 
+TEST(RoundTrip, StrayTensorsWithNamesOfThePackedForm) {
+  const Plain plain = test::random_plain(64, 64, 32, {4, false, false, false, 0}, 8);
+  std::vector<TestTensor> tensors = test::awq_tensors(plain, "m");
+  tensors.push_back(test::tensor("m.g_idx", "I32", {64}, std::vector<std::int32_t>(64, 1)));
+  tensors.push_back(test::tensor("m.perm", "I32", {3}, std::vector<std::int32_t>{2, 1, 0}));
+  tensors.push_back(test::tensor("m.weight_shape", "I64", {1}, std::vector<std::int64_t>{7}));
+  Folders folders;
+  expect_round_trip(folders.make(tensors, R"({"quant_method":"awq","bits":4,"group_size":32})"));
+  tensors.push_back(test::tensor("m.source_qweight", "I32", {1}, std::vector<std::int32_t>{7}));
+  Folders reserved;
+  const Status status = formats::pack_checkpoint(reserved.make(tensors, R"({"quant_method":"awq","bits":4,"group_size":32})"),
+                                                 reserved.root / "../x-packed", test::options());
+  EXPECT_EQ(status.code(), Code::bad_input);
+  EXPECT_NE(status.message().find("are taken by what packing keeps"), std::string::npos) << status.message();
+}
+
 TEST(RoundTrip, AutoRoundTellsV1FromV2ByTheStoredZeros) {
   for (const bool v1 : {true, false}) {
     const Plain plain = test::random_plain(128, 64, 32, {4, true, false, false, 0}, 21);
