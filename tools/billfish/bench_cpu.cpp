@@ -29,7 +29,9 @@ struct DenseFree {
 };
 using Dense = std::unique_ptr<billfish_dense, DenseFree>;
 
-std::int64_t copies_for(double bytes) { return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(kTouchBytes / bytes))); }
+constexpr double kMostCopies = 256;  // tiny layers stay in a cache, as they would in use
+
+std::int64_t copies_for(double bytes) { return static_cast<std::int64_t>(std::clamp(std::ceil(kTouchBytes / bytes), 1.0, kMostCopies)); }
 
 struct Layer {
   BenchShape shape;
