@@ -14,8 +14,8 @@ SOURCE = pathlib.Path(os.environ["BILLFISH_SOURCE_DIR"])
 TABLE = SOURCE / "bench" / "table.py"
 QUICK = ["bench", "--device", "cpu", "--threads", "2", "--seconds", "0.02"]
 SMALL = [*QUICK, "--n", "192", "--k", "256"]
-SCHEMA = ["kind", "m", "n", "k", "type", "group", "act", "precision", "implementation", "threads", "us_median", "us_min", "us_max", "us_p10",
-          "us_p90", "samples", "gbps", "gflops", "t_over_roofline", "vs_baseline", "worst_error", "bound"]
+SCHEMA = ["kind", "m", "n", "k", "type", "group", "act", "precision", "implementation", "threads", "us_median", "us_min", "us_max",
+          "us_p10", "us_p90", "samples", "gbps", "gflops", "t_over_roofline", "vs_baseline", "worst_error", "bound"]
 
 
 def run(*arguments, **settings):
@@ -88,7 +88,8 @@ class Bench(unittest.TestCase):
         self.assertEqual(json.loads(done.stdout)["schema"], 1)
 
     def test_every_type_and_odd_shape_is_measured(self):
-        for extra in (["--type", "u4", "--act", "bf16"], ["--type", "u8b128", "--group", "-1", "--act", "f32"], ["--type", "u8", "--group", "32"]):
+        for extra in (["--type", "u4", "--act", "bf16"], ["--type", "u8b128", "--group", "-1", "--act", "f32"],
+                      ["--type", "u8", "--group", "32"]):
             done = run(*QUICK, "--n", "77", "--k", "130", "--m", "5", *extra)
             self.assertEqual(done.returncode, 0, (extra, done.stderr))
 
@@ -117,8 +118,9 @@ class Bench(unittest.TestCase):
 
 
 def cell(m, ratio, peer, dependent=True):
-    return {"kind": "gemm", "type": "u4b8", "group": 128, "act": "f16", "implementation": "sm90", "m": m, "n": 64, "k": 64, "us_median": 1.0,
-            "t_over_roofline": ratio, "vs_cublas": peer, "vs_best_peer": peer, "best_peer": "x", "dependent_launch": dependent}
+    return {"kind": "gemm", "type": "u4b8", "group": 128, "act": "f16", "implementation": "sm90", "m": m, "n": 64, "k": 64,
+            "us_median": 1.0, "t_over_roofline": ratio, "vs_cublas": peer, "vs_best_peer": peer, "best_peer": "x",
+            "dependent_launch": dependent}
 
 
 class Table(unittest.TestCase):
@@ -136,7 +138,8 @@ class Table(unittest.TestCase):
         self.assertNotIn("MISSED", done.stdout)
 
     def test_a_missed_floor_a_slow_cell_an_absent_row_and_an_invalid_run_do_not(self):
-        for rows, valid, words in ((self.good + [cell(1, 40.0, 1.3)], True, "MISSED"), (self.good + [cell(16, 0.85, 0.99)], True, "1.01 x x"),
+        for rows, valid, words in ((self.good + [cell(1, 40.0, 1.3)], True, "MISSED"),
+                                   (self.good + [cell(16, 0.85, 0.99)], True, "1.01 x x"),
                                    (self.good[1:4] + self.good[5:], True, "not measured"), (self.good, False, "NOT VALID"),
                                    (self.good + [cell(1, 0.85, 0.9, False)], True, "isolated launches")):
             done = self.table(rows, valid)
