@@ -63,7 +63,8 @@ TEST(SmallArguments, BadCallsAreRefusedAndLaunchNothing) {
   refuse([&] { call.weights.scales = static_cast<char*>(call.weights.scales) + 2; }, BILLFISH_INVALID_ARGUMENT, "scales");
   refuse([&] { call.args.a = static_cast<const char*>(call.args.a) + 1; }, BILLFISH_INVALID_ARGUMENT, "a");
   refuse([&] { call.weights.type = BILLFISH_U4; }, BILLFISH_INVALID_ARGUMENT, "zeros");
-  refuse([&] { call.args.a_type = BILLFISH_F32; }, BILLFISH_UNSUPPORTED, "f32");
+  // Half the rows, so that A read as f32 still ends where its buffer does.
+  refuse([&] { call.args.a_type = BILLFISH_F32, call.args.m = 2; }, BILLFISH_UNSUPPORTED, "f32");
   refuse([&] { call.weights.group = 100; }, BILLFISH_UNSUPPORTED, "group");
   refuse([&] { call.weights.device_index = 99; }, BILLFISH_DEVICE_ERROR, "99");
   refuse([&] { call.args.implementation = "sm70"; }, BILLFISH_INVALID_ARGUMENT, "sm70");

@@ -15,8 +15,8 @@ constexpr const char* kImplementations[] = {"sm80", "sm90"};
 
 // The reasons for which a family may refuse a problem that the grid holds.
 bool documented(const std::string& reason) {
-  for (const char* known :
-       {"group", "act order", "aligned", "device is sm_", "wide", "batch", "k is", "n is", "scales are", "lda", "alignment", "stored zeros"}) {
+  for (const char* known : {"group", "act order", "aligned", "device is sm_", "wide", "batch", "k is", "n is", "scales are", "lda",
+                            "alignment", "stored zeros"}) {
     if (reason.find(known) != std::string::npos) return true;
   }
   return false;

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes wgmma.cuh: wgmma.mma_async m64nNk16 with A in registers, for every N that a policy uses. Run by hand after changing COUNTS."""
+"""Writes wgmma.cuh: wgmma.mma_async m64nNk16 with A in registers, for every N that a policy uses. Run by hand after changing
+COUNTS, then clang-format the result."""
 import pathlib
 
 COUNTS = [8, 16, 32, 64, 128, 192, 256]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Codes in checkpoint order -> Marlin bytes. A warp makes 16 x 64 tiles; a lane makes the 16 (4-bit) or 32 (8-bit) bytes of a tile that a
-// multiplying lane will load, so that writes are whole lines. Reads: the words of GPTQ and of AWQ that hold a lane's 32 codes, each word
-// read by the lanes that share it in one request. Memory-bound: about 60 instructions a lane for the 16 bytes of a 4-bit GPTQ tile.
+// multiplying lane will load, so that writes are whole lines. Reads: a tile's words 16 bytes a lane into shared memory, all tiles of a warp
+// under way at once, where rows allow it; else word by word from global memory.
 //
 //   a lane's codes (n8 = lane / 4, j = lane % 4): columns n8 + 8i, i = 0..7; rows 2j, 2j + 1, 2j + 8, 2j + 9
 //
@@ -15,7 +15,7 @@ namespace billfish::cuda::repack {
 namespace {
 
 constexpr int kWarps = 8;         // of a block
-constexpr int kTilesPerWarp = 4;  // along K, one after the other
+constexpr int kTilesPerWarp = 4;  // along K
 
 // rows: the first word of the 16 rows of this tile, in checkpoint order; stride: words from one row of words to the next.
 __device__ void gptq_tile4(const std::uint32_t* rows, std::int64_t stride, int lane, std::uint32_t (&out)[4]) {
@@ -48,7 +48,7 @@ __device__ void gptq_tile8(const std::uint32_t* rows, std::int64_t stride, int l
   }
 }
 
-// A word holds eight neighbouring columns of one row: column n8 of eight words.
+// A word holds eight neighbouring columns of one row: column n8 of eight words. Rotating a word brings the nibble to its place in the output.
 __device__ void awq_tile4(const std::uint32_t* rows, std::int64_t stride, int lane, std::uint32_t (&out)[4]) {
   const int j = lane % 4;
   const int shift = layout::awq_code(0, lane / 4, 8).shift;
@@ -61,7 +61,8 @@ __device__ void awq_tile4(const std::uint32_t* rows, std::int64_t stride, int la
       const std::uint32_t* row = rows + (2 * j + odd + 8 * upper) * stride;
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
-        out[i / 2] |= (row[i] >> shift & 0xfu) << (16 * odd + 8 * (i % 2) + 4 * upper);
+        const int place = 16 * odd + 8 * (i % 2) + 4 * upper;
+        out[i / 2] |= __funnelshift_r(row[i], row[i], static_cast<unsigned>(shift - place)) & (0xfu << place);
       }
     }
   }
@@ -70,7 +71,7 @@ __device__ void awq_tile4(const std::uint32_t* rows, std::int64_t stride, int la
 // A word at a time straight to memory, not unrolled: the fast path keeps its registers.
 template <int kBits>
 __device__ __forceinline__ void general_tile(const Source& source, const std::int32_t* perm, std::int64_t k0, std::int64_t n0, int lane,
-                             std::uint32_t* target) {
+                                             std::uint32_t* target) {
 #pragma unroll 1
   for (int word = lane * kBits; word < lane * kBits + kBits; ++word) {
     std::uint32_t out = 0;
@@ -101,6 +102,31 @@ __device__ void whole_tile(const std::uint32_t* rows, std::int64_t columns, std:
   }
 }
 
+// A tile's words by rows: how many of 16 bytes a row has, and how far rows are apart.
+template <Format kFormat>
+constexpr int kVectorsPerRow = kFormat == Format::awq ? 2 : 16;
+
+template <Format kFormat>
+__device__ std::int64_t row_stride(std::int64_t columns) {
+  return kFormat == Format::awq ? columns / 8 : columns;
+}
+
+// Whether rows of words begin at multiples of 16 bytes.
+template <Format kFormat>
+__device__ bool vector_rows(const Source& source) {
+  return row_stride<kFormat>(source.n) % 4 == 0 && reinterpret_cast<std::uintptr_t>(source.codes) % 16 == 0;
+}
+
+template <Format kFormat, int kBits>
+__device__ void load_tile(const std::uint32_t* rows, std::int64_t columns, std::int64_t n0, int lane, uint4 (&words)[kBits / 4]) {
+#pragma unroll
+  for (int i = 0; i < kBits / 4; ++i) {
+    const int vector = 32 * i + lane;
+    const std::uint32_t* row = rows + vector / kVectorsPerRow<kFormat> * row_stride<kFormat>(columns) + row_stride<kFormat>(n0);
+    words[i] = __ldcs(reinterpret_cast<const uint4*>(row) + vector % kVectorsPerRow<kFormat>);
+  }
+}
+
 template <int kBits>
 __device__ void store(std::uint32_t* target, int lane, const std::uint32_t (&out)[kBits]) {
 #pragma unroll
@@ -117,9 +143,32 @@ __global__ void __launch_bounds__(32 * kWarps) repack_codes(Source source, std::
   const unsigned item = blockIdx.x * kWarps + threadIdx.x / 32;
   const std::int64_t n_tile = item % n_tiles;
   const std::int64_t row_words = layout::marlin_row_words(kBits, source.padded_n());
+  const std::int64_t first = item / n_tiles * kTilesPerWarp;
+  if (kFormat != Format::raw && perm == nullptr && 64 * n_tile + 64 <= source.n && 16 * (first + kTilesPerWarp) <= source.k &&
+      vector_rows<kFormat>(source)) {
+    __shared__ uint4 staged[kWarps][32 * kBits / 4];
+    uint4(&stage)[32 * kBits / 4] = staged[threadIdx.x / 32];
+    const auto* rows = static_cast<const std::uint32_t*>(source.codes) + first * (source.n * kBits / 2);
+    uint4 words[kTilesPerWarp][kBits / 4];
+#pragma unroll
+    for (int i = 0; i < kTilesPerWarp; ++i) {
+      load_tile<kFormat, kBits>(rows + i * (source.n * kBits / 2), source.n, 64 * n_tile, lane, words[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < kTilesPerWarp; ++i) {
+#pragma unroll
+      for (int part = 0; part < kBits / 4; ++part) stage[32 * part + lane] = words[i][part];
+      __syncwarp();
+      std::uint32_t out[kBits];
+      whole_tile<kFormat, kBits>(reinterpret_cast<const std::uint32_t*>(stage), 64, 0, lane, out);
+      __syncwarp();
+      store(target + (first + i) * row_words + n_tile * (32 * kBits), lane, out);
+    }
+    return;
+  }
 #pragma unroll 1
   for (int i = 0; i < kTilesPerWarp; ++i) {
-    const std::int64_t k_tile = item / n_tiles * kTilesPerWarp + i;
+    const std::int64_t k_tile = first + i;
     if (k_tile >= k_tiles) return;
     std::uint32_t* tile = target + k_tile * row_words + n_tile * (32 * kBits);
     if (kFormat == Format::raw || perm != nullptr || 64 * n_tile + 64 > source.n || 16 * k_tile + 16 > source.k) {

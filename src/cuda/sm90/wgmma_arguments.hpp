@@ -12,14 +12,14 @@ struct WgmmaArguments {
   const void* bias;  // null: none
   void* c;
   std::int64_t ldc;
-  int scale_row_bytes;          // also an upper bound of columns: padded_n * 2
+  int scale_row_bytes;  // also an upper bound of columns: padded_n * 2
   int zero_row_bytes;
   int m, n;
-  int steps;        // k16 steps in K
-  int splits;       // blocks of a cluster, each with its part of the stages
+  int steps;             // k16 steps in K
+  int splits;            // blocks of a cluster, each with its part of the stages
   unsigned split_magic;  // x / splits = x * magic >> 16, for the small x of the exchange
   int tiles_m, tiles_n;
-  int group_steps;  // k16 steps in a group; per column: larger than `steps`
+  int group_steps;          // k16 steps in a group; per column: larger than `steps`
   unsigned group_magic;     // step / group_steps = umulhi(step, magic) + step * identity
   unsigned group_identity;  // 1 if group_steps == 1
   int groups;

@@ -24,16 +24,16 @@ struct Variant {
   static constexpr bool kScaleSums = kConfig.scale_sums && !kIsFine;
   static constexpr SharedMap kMap = shared_map(kConfig, Codec::kBits, Codec::kZeros, kFine);
   static constexpr int kColumns = kConfig.columns();
-  static constexpr int kSteps = kConfig.stage_k / 16;                 // k16 steps of a stage
-  static constexpr int kPanels = kConfig.stage_k / 64;                // 128-byte wide panels of activations
+  static constexpr int kSteps = kConfig.stage_k / 16;   // k16 steps of a stage
+  static constexpr int kPanels = kConfig.stage_k / 64;  // 128-byte wide panels of activations
   // A k16 step of weights, in parts of the 2 KB that are the most a tensor map's box may be wide; a part's steps lie together.
   static constexpr int kRowBytes = kColumns * Codec::kBits * 2;
   static constexpr int kPartBytes = kRowBytes < 2048 ? kRowBytes : 2048;
   static constexpr int kParts = kRowBytes / kPartBytes;
-  static constexpr int kAccumulators = kConfig.tokens / 2;            // a thread and m64 tile
+  static constexpr int kAccumulators = kConfig.tokens / 2;  // a thread and m64 tile
   static constexpr int kStages = kMap.stages;
   static_assert(kStages >= 2, "a slot is released one stage late");
-  static constexpr bool kWholeAlone = sums_whole(kConfig, 1);         // without splits no sums are exchanged
+  static constexpr bool kWholeAlone = sums_whole(kConfig, 1);  // without splits no sums are exchanged
   // After setmaxnreg: a block trades within what it got at launch, 168 a thread of 384 or 96 of 640.
   static constexpr int kProducerRegisters = kConfig.consumer_warps() == 8 ? 40 : 24;
   static constexpr int kConsumerRegisters = kConfig.consumer_warps() == 8 ? 232 : 112;
@@ -58,8 +58,8 @@ struct Shared {
 
 // Which part of C and K a block computes: tiles in an order that keeps weights and activations of neighbours in L2.
 struct Work {
-  int m0, n0;          // first token and column of the tile
-  int begin, end;      // stages
+  int m0, n0;      // first token and column of the tile
+  int begin, end;  // stages
 };
 
 constexpr int kTokenTilesDeep = 8;  // tiles along M that run side by side: their weights are read from memory once

@@ -48,9 +48,9 @@ struct Consumer {
   __device__ int sub_block() const { return (group_n * 4 + warp) * kTiles; }
 
   struct Scales {
-    std::uint32_t pair[kTiles];      // columns h = 0, 1 of a tile, packed
-    std::uint32_t twice[kTiles][2];  // each column's scale in both halves
-    std::uint32_t addend[kTiles][2]; // stored zeros only: what Decode wants of each column
+    std::uint32_t pair[kTiles];       // columns h = 0, 1 of a tile, packed
+    std::uint32_t twice[kTiles][2];   // each column's scale in both halves
+    std::uint32_t addend[kTiles][2];  // stored zeros only: what Decode wants of each column
     __device__ void spread() {
 #pragma unroll
       for (int t = 0; t < kTiles; ++t) {
@@ -133,7 +133,8 @@ struct Consumer {
   __device__ std::uint32_t word_offset() const {
     const int sub = sub_block();
     const int block = sub / 4 * (128 * Codec::kBits);
-    return block / V::kPartBytes * (V::kSteps * V::kPartBytes) + block % V::kPartBytes + group_k * V::kPartBytes + lane * (4 * Codec::kBits) + sub % 4 * (4 * Codec::kWords);
+    return block / V::kPartBytes * (V::kSteps * V::kPartBytes) + block % V::kPartBytes + group_k * V::kPartBytes +
+           lane * (4 * Codec::kBits) + sub % 4 * (4 * Codec::kWords);
   }
   // The warpgroup's `own`-th k16 step within a stage.
   __device__ int step_of(int own) const { return own * V::kConfig.groups_k + group_k; }
@@ -176,9 +177,7 @@ struct Consumer {
     ptx::wgmma_wait<kBuffers - 1>();
   }
 
-  __device__ void release(int slot) const {
-    ptx::mbarrier_arrive_if(shared.empty(slot < 0 ? 0 : slot), lane == 0 && slot >= 0);
-  }
+  __device__ void release(int slot) const { ptx::mbarrier_arrive_if(shared.empty(slot < 0 ? 0 : slot), lane == 0 && slot >= 0); }
 
   // Nothing reads sums before this.
   __device__ void finish(Accumulators& sums) const {

@@ -31,7 +31,8 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
     }
     ptx::mbarrier_init(shared.exchange(), 1);
     ptx::fence_mbarrier_init();
-    if (args.splits > 1) ptx::mbarrier_expect(shared.exchange(), Epilogue<V>::expected_bytes(args, work_of<V>(args, first_tile, rank), rank));
+    if (args.splits > 1)
+      ptx::mbarrier_expect(shared.exchange(), Epilogue<V>::expected_bytes(args, work_of<V>(args, first_tile, rank), rank));
     ptx::prefetch_tensor_map(&codes_map);
     ptx::prefetch_tensor_map(&a_map);
   }

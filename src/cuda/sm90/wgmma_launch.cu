@@ -65,7 +65,8 @@ Status encode(CUtensorMap& map, CUtensorMapDataType type, const void* base, std:
   const cuuint32_t steps[2] = {1, 1};
   const CUresult result = function(&map, type, 2, const_cast<void*>(base), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
                                    swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (result != CUDA_SUCCESS) return device_error(std::string("the driver refused a tensor map of ") + what + " (error " + std::to_string(result) + ")");
+  if (result != CUDA_SUCCESS)
+    return device_error(std::string("the driver refused a tensor map of ") + what + " (error " + std::to_string(result) + ")");
   return {};
 }
 
@@ -77,7 +78,8 @@ Status encode_activations(const gemm::Plan& plan, const gemm::Problem& p, const 
 
 Status encode_codes(const gemm::Plan& plan, const PackedMatrix& w, CUtensorMap& map) {
   const std::int64_t row_bytes = w.padded_n() * bits_of(w.type) * 2;
-  const cuuint32_t box[2] = {static_cast<cuuint32_t>(std::min(plan.tile_n * bits_of(w.type) / 4, 256)), static_cast<cuuint32_t>(plan.tile_k / 16)};
+  const cuuint32_t box[2] = {static_cast<cuuint32_t>(std::min(plan.tile_n * bits_of(w.type) / 4, 256)),
+                             static_cast<cuuint32_t>(plan.tile_k / 16)};
   return encode(map, CU_TENSOR_MAP_DATA_TYPE_INT64, w.codes, row_bytes / 8, w.padded_k() / 16, row_bytes, box, CU_TENSOR_MAP_SWIZZLE_NONE,
                 "the weights");
 }
@@ -103,7 +105,8 @@ sm90::WgmmaArguments arguments_of(const gemm::Plan& plan, const gemm::Problem& p
   args.groups = static_cast<int>(w.groups());
   args.group_steps = args.per_column ? args.steps : static_cast<int>(w.group / 16);
   args.group_identity = args.group_steps == 1;
-  args.group_magic = args.group_steps == 1 ? 0 : static_cast<unsigned>(((std::uint64_t{1} << 32) + args.group_steps - 1) / args.group_steps);
+  args.group_magic =
+      args.group_steps == 1 ? 0 : static_cast<unsigned>(((std::uint64_t{1} << 32) + args.group_steps - 1) / args.group_steps);
   args.scale_bf16 = w.scale_type == ElementType::bf16;
   args.bias_type = static_cast<int>(w.bias_type);
   args.bias_permuted = w.bias_permuted;
@@ -124,17 +127,13 @@ Status run(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& cal
   BILLFISH_RETURN_IF_ERROR(encode_codes(plan, *call.weights, codes_map));
   sm90::WgmmaArguments args = arguments_of(plan, p, call);
 
-  cudaLaunchAttribute attributes[3];
+  cudaLaunchAttribute attributes[2];
   int count = 0;
   if (plan.cluster > 1) {
     attributes[count].id = cudaLaunchAttributeClusterDimension;
     attributes[count].val.clusterDim.x = static_cast<unsigned>(plan.cluster);
     attributes[count].val.clusterDim.y = 1;
     attributes[count].val.clusterDim.z = 1;
-    ++count;
-    // One block of a cluster an SM, as long as there are SMs: two on one would take turns at decoding.
-    attributes[count].id = cudaLaunchAttributeClusterSchedulingPolicyPreference;
-    attributes[count].val.clusterSchedulingPolicyPreference = cudaClusterSchedulingPolicySpread;
     ++count;
   }
   if (plan.dependent_launch) {
@@ -155,8 +154,10 @@ Status run(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& cal
 
 Status prepare(int device) {
   int major = 0, minor = 0;
-  BILLFISH_RETURN_IF_ERROR(status_of(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "reading the architecture"));
-  BILLFISH_RETURN_IF_ERROR(status_of(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "reading the architecture"));
+  BILLFISH_RETURN_IF_ERROR(
+      status_of(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "reading the architecture"));
+  BILLFISH_RETURN_IF_ERROR(
+      status_of(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "reading the architecture"));
   if (major != 9 || minor != 0) return {};
   (void)encode_tiled();
   for (WeightType weight : {WeightType::u4b8, WeightType::u4, WeightType::u8b128}) {

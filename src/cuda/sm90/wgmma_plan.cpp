@@ -34,13 +34,13 @@ struct Cost {
   double fixed, stage, busy, shared, block, late, slack;
 };
 constexpr Cost kCosts[sm90::kPolicies] = {
-    {0.0, 0.453, 0.645, 0.434, 1.893, 2.0, 0.963},   // 256x8
-    {0.0, 0.657, 0.236, 0.427, 3.022, 2.0, 0.973},   // 256x16
-    {0.0, 1.254, 0.041, 0.361, 3.888, 2.0, 0.974},   // 256x32
-    {0.803, 0.558, 0.268, 1.134, 4.153, 0.0, 0.0},   // 256x32-alone; here and below `shared` is the end of an unsplit tile, to `block`
-    {0.0, 0.708, 0.270, 1.524, 4.888, 0.0, 0.0},     // 256x64
-    {0.794, 0.521, 0.392, 0.365, 6.301, 0.0, 0.0},   // 256x128
-    {2.892, 0.472, 0.599, 0.0, 5.513, 0.0, 0.0},     // 128x256
+    {0.0, 0.453, 0.645, 0.434, 1.893, 2.0, 0.963},  // 256x8
+    {0.0, 0.657, 0.236, 0.427, 3.022, 2.0, 0.973},  // 256x16
+    {0.0, 1.254, 0.041, 0.361, 3.888, 2.0, 0.974},  // 256x32
+    {0.803, 0.558, 0.268, 1.134, 4.153, 0.0, 0.0},  // 256x32-alone; here and below `shared` is the end of an unsplit tile, to `block`
+    {0.0, 0.708, 0.270, 1.524, 4.888, 0.0, 0.0},    // 256x64
+    {0.794, 0.521, 0.392, 0.365, 6.301, 0.0, 0.0},  // 256x128
+    {2.892, 0.472, 0.599, 0.0, 5.513, 0.0, 0.0},    // 128x256
 };
 
 // Blocks that clusters of 1..8 can keep resident on 132 multiprocessors, at one and at two blocks an SM
@@ -59,7 +59,8 @@ struct Candidate {
   double time = 0;
 };
 
-double estimate(const gemm::DeviceFacts& device, const WgmmaConfig& config, const Candidate& c, std::int64_t tiles, std::int64_t all_stages) {
+double estimate(const gemm::DeviceFacts& device, const WgmmaConfig& config, const Candidate& c, std::int64_t tiles,
+                std::int64_t all_stages) {
   const Cost& cost = kCosts[c.policy];
   const double items = static_cast<double>(tiles * c.splits);
   const double sms = device.multiprocessors;

@@ -32,12 +32,8 @@ struct WgmmaConfig {
 
 // policy = index into this list; a variant exists only if it won somewhere.
 constexpr WgmmaConfig kConfigs[] = {
-    {8, 2, 2, 1, 128, 4, 1, 2, false, true},
-    {16, 2, 2, 1, 128, 4, 1, 2, false, true},
-    {32, 2, 2, 1, 128, 2, 2, 2, false, false},
-    {32, 2, 2, 1, 128, 4, 1, 1, false, true},
-    {64, 2, 2, 1, 128, 2, 2, 1, false, false},
-    {128, 2, 2, 1, 64, 2, 2, 1, true, false},
+    {8, 2, 2, 1, 128, 4, 1, 2, false, true},  {16, 2, 2, 1, 128, 4, 1, 2, false, true},  {32, 2, 2, 1, 128, 2, 2, 2, false, false},
+    {32, 2, 2, 1, 128, 4, 1, 1, false, true}, {64, 2, 2, 1, 128, 2, 2, 1, false, false}, {128, 2, 2, 1, 64, 2, 2, 1, true, false},
     {256, 1, 2, 1, 64, 2, 2, 1, true, false},
 };
 constexpr int kPolicies = sizeof(kConfigs) / sizeof(kConfigs[0]);
