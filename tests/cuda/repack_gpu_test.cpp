@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Packing on the device gives the bytes of the CPU packer's oracle: every format, type and ragged shape, act order, in place; and its speed.
+// Packing on the device gives the bytes of the CPU packer's oracle: every format, type, ragged shape, act order, in place; and its speed.
 #include <algorithm>
 #include <cstdio>
 #include <vector>

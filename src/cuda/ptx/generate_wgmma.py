@@ -27,7 +27,8 @@ __device__ void wgmma_wait() {
 
 def function(n):
     regs = n // 2
-    lines = [f"template <bool kBf16>\n__device__ void wgmma_rs(float (&d)[{regs}], const std::uint32_t (&a)[4], std::uint64_t b, int accumulate) {{"]
+    head = f"__device__ void wgmma_rs(float (&d)[{regs}], const std::uint32_t (&a)[4], std::uint64_t b, int accumulate) {{"
+    lines = [f"template <bool kBf16>\n{head}"]
     for kind, cond in (("bf16", "if constexpr (kBf16) {"), ("f16", "} else {")):
         lines.append("  " + cond)
         lines.append("    asm volatile(")

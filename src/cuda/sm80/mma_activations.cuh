@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Activations into shared memory, a chunk of K at a time: rows are tokens, 16-byte units along K, unit u of row r at u ^ (r % 8) so that the
+// Activations into shared memory, a chunk of K at a time: rows are tokens, 16-byte units of K, unit u of row r at u ^ (r % 8) so that the
 // eight rows of an ldmatrix fall into distinct banks.
 //
 //   row r:  | u ^ r%8 = 0 | 1 | ... | row_bytes / 16 - 1 |        unit = 8 consecutive k of one token

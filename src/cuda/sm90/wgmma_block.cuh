@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the roles of a block share: the variant they are compiled for, where things lie in shared memory, and the walk over tiles and stages.
+// What the roles of a block share: the variant they are compiled for, where things lie in shared memory, and the walk over tiles, stages.
 #pragma once
 
 #include <cuda.h>
