@@ -95,8 +95,9 @@ struct Arithmetic {
 };
 
 // Indexed by Precision. Tile kernels of full and bf16 take any activation; what stream kernels cannot take goes there.
-extern const Arithmetic kScalarArithmetic[3];
-extern const Arithmetic kAvx2Arithmetic[3];
-extern const Arithmetic kAvx512Arithmetic[4];  // [3]: bf16 where bf16 dots are slower than f32 multiply-adds
+// [3]: scalar and AVX2, int8 with 8-bit codes; AVX-512, bf16 where bf16 dots are slower than f32 multiply-adds.
+extern const Arithmetic kScalarArithmetic[4];
+extern const Arithmetic kAvx2Arithmetic[4];
+extern const Arithmetic kAvx512Arithmetic[4];
 
 }  // namespace billfish::cpu

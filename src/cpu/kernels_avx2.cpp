@@ -8,6 +8,7 @@
 #include "cpu/kernel/float32.hpp"
 #include "cpu/kernel/float32_sums.hpp"
 #include "cpu/kernel/int16_pairs.hpp"
+#include "cpu/kernel/int8_quads.hpp"
 #include "cpu/kernel/table.hpp"
 
 namespace billfish::cpu {
@@ -22,13 +23,26 @@ struct Avx2 {  // one instruction a function
   [[gnu::always_inline]] static F multiply_add(F a, F b, F c) { return (F)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
   [[gnu::always_inline]] static I multiply_pairs(U a, U b) { return (I)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
   [[gnu::always_inline]] static U subtract16(U a, U b) { return (U)_mm256_sub_epi16((__m256i)a, (__m256i)b); }
+  // 16-bit pairs of unsigned times signed bytes.
+  [[gnu::always_inline]] static U multiply_bytes(U a, U b) { return (U)_mm256_maddubs_epi16((__m256i)a, (__m256i)b); }
+  // One after the other: reassociated by the compiler, the products of a whole step would wait for each other in memory.
+  [[gnu::always_inline]] static I add32(I a, I b) {
+    I sum = (I)_mm256_add_epi32((__m256i)a, (__m256i)b);
+    __asm__("" : "+x"(sum));
+    return sum;
+  }
+  [[gnu::always_inline]] static U add16(U a, U b) {
+    U sum = (U)_mm256_add_epi16((__m256i)a, (__m256i)b);
+    __asm__("" : "+x"(sum));
+    return sum;
+  }
   [[gnu::always_inline]] static F from_f16(H h) { return (F)_mm256_cvtph_ps((__m128i)h); }
   [[gnu::always_inline]] static H to_f16(F f) { return (H)_mm256_cvtps_ph((__m256)f, _MM_FROUND_TO_NEAREST_INT); }
 };
 
-template <class Base>
+template <class Base, int kRows = 6>
 struct Tuned : Base {
-  static constexpr int kTileRows = 6;  // 12 sums, 2 column vectors, 1 activation: 15 of 16 registers
+  static constexpr int kTileRows = kRows;  // 12 sums, 2 column vectors, 1 activation: 15 of 16 registers
   static constexpr int kTileVectors = 2;
   template <class C>
   static constexpr int stream_columns(int rows) {
@@ -46,14 +60,16 @@ using Full = Tuned<Float32<Avx2, false>>;
 using Rounded = Tuned<Float32<Avx2, true>>;
 using FullSums = Tuned<Float32Sums<Avx2, false>>;
 using RoundedSums = Tuned<Float32Sums<Avx2, true>>;
-using Int8 = Tuned<Int16Pairs<Avx2>>;
+using Int8 = Tuned<Int8Pairs<Avx2>, 3>;  // 6 sums and 6 partial sums
+using Int8Wide = Tuned<Int16Pairs<Avx2>>;
 
 }  // namespace
 
-constinit const Arithmetic kAvx2Arithmetic[3] = {
+constinit const Arithmetic kAvx2Arithmetic[4] = {
     {stream_kernels<Avx2, FullSums, FullSums>("f32, zeros after the sum"), tile_kernels<Avx2, Full, Full>("f32"), 8},
     {stream_kernels<Avx2, FullSums, RoundedSums>("f32 of bf16, zeros after the sum"), tile_kernels<Avx2, Full, Rounded>("f32 of bf16"), 8},
-    {stream_kernels<Avx2, Int8, Int8>("int16 pairs"), tile_kernels<Avx2, Int8, Int8>("int16 pairs"), 8},
+    {stream_kernels<Avx2, Int8, Int8>("int8 pairs"), tile_kernels<Avx2, Int8, Int8>("int8 pairs"), 16},
+    {stream_kernels<Avx2, Int8Wide, Int8Wide>("int16 pairs"), tile_kernels<Avx2, Int8Wide, Int8Wide>("int16 pairs"), 8},
 };
 
 }  // namespace billfish::cpu
@@ -61,7 +77,7 @@ constinit const Arithmetic kAvx2Arithmetic[3] = {
 #else
 
 namespace billfish::cpu {
-constinit const Arithmetic kAvx2Arithmetic[3] = {};  // not an x86 machine: facts() never offers it
+constinit const Arithmetic kAvx2Arithmetic[4] = {};  // not an x86 machine: facts() never offers it
 }  // namespace billfish::cpu
 
 #endif

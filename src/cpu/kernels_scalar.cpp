@@ -17,6 +17,7 @@ struct Portable {
   using I = Lanes<8>::I;
   using H = Lanes<8>::H;
   [[gnu::always_inline]] static F multiply_add(F a, F b, F c) { return a * b + c; }
+  [[gnu::always_inline]] static I add32(I a, I b) { return a + b; }
   // Exact in f32: |products| < 2^16, sums of two < 2^17.
   [[gnu::always_inline]] static I multiply_pairs(U a, U b) {
     const auto low = [](U v) { return __builtin_convertvector((I)(v << 16) >> 16, F); };
@@ -57,10 +58,11 @@ using Int8 = Tuned<Int16Pairs<Portable>>;
 
 }  // namespace
 
-constinit const Arithmetic kScalarArithmetic[3] = {
+constinit const Arithmetic kScalarArithmetic[4] = {
     {stream_kernels<Portable, FullSums, FullSums>("f32, zeros after the sum"), tile_kernels<Portable, Full, Full>("f32"), 8},
     {stream_kernels<Portable, FullSums, RoundedSums>("f32 of bf16, zeros after the sum"),
      tile_kernels<Portable, Full, Rounded>("f32 of bf16"), 8},
+    {stream_kernels<Portable, Int8, Int8>("int16 pairs"), tile_kernels<Portable, Int8, Int8>("int16 pairs"), 8},
     {stream_kernels<Portable, Int8, Int8>("int16 pairs"), tile_kernels<Portable, Int8, Int8>("int16 pairs"), 8},
 };
 

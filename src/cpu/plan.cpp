@@ -25,9 +25,12 @@ std::int64_t group_steps_of(const gemm::Problem& p) {
 }
 
 int arithmetic_index(const gemm::Problem& p, const gemm::DeviceFacts& facts, const Arithmetic* table) {
+  constexpr int kOther = 3;
+  const bool dots = table == kAvx512Arithmetic;
   const bool bf16 = p.precision == Precision::bf16 || (p.precision == Precision::full && p.a == ElementType::bf16);
-  if (!bf16) return static_cast<int>(p.precision);
-  return table == kAvx512Arithmetic && facts.slow_bf16_dot ? 3 : static_cast<int>(Precision::bf16);
+  if (bf16) return dots && facts.slow_bf16_dot ? kOther : static_cast<int>(Precision::bf16);
+  if (p.precision == Precision::int8 && bits_of(p.weight) == 8 && !dots) return kOther;
+  return static_cast<int>(p.precision);
 }
 
 Workspace cut(const gemm::Problem& p, const Arithmetic& arithmetic, bool stream, int rows, int slots) {

@@ -39,6 +39,8 @@ struct Bf16Pairs {
   using U = typename Lanes<kLanes>::U;
   using Weight = U;
   using Sum = F;
+  using Partial = Sum;
+  static constexpr int kDotsAPartial = 0;
   static constexpr int kSlots = 2;  // k pairs (2p, 2p + 1) + 8 * slot
   static constexpr bool kSlotsOutside = false;
   static constexpr int kParts = kPartsArg;

@@ -28,6 +28,8 @@ struct Float32 {
   using U = typename Lanes<kLanes>::U;
   using Weight = F;
   using Sum = F;
+  using Partial = Sum;
+  static constexpr int kDotsAPartial = 0;
   static constexpr int kSlots = 4;  // dwords of A that meet one k pair of the packed order: k = 2p + slot % 2 + 8 * (slot / 2)
   static constexpr bool kSlotsOutside = false;
   static constexpr int kParts = 1;

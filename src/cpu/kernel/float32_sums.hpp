@@ -20,6 +20,8 @@ struct Float32Sums {
   using I = typename Lanes<kLanes>::I;
   using Weight = F;
   using Sum = F;
+  using Partial = Sum;
+  static constexpr int kDotsAPartial = 0;
   static constexpr int kSlots = 4;  // as Float32
   static constexpr bool kSlotsOutside = true;
   static constexpr int kParts = 1;

@@ -25,6 +25,8 @@ struct Int16Pairs {
   using I = typename Lanes<kLanes>::I;
   using Weight = U;
   using Sum = I;
+  using Partial = Sum;
+  static constexpr int kDotsAPartial = 0;
   static constexpr int kSlots = 2;  // k pairs (2p, 2p + 1) + 8 * slot
   static constexpr bool kSlotsOutside = false;
   static constexpr int kParts = 1;
@@ -65,7 +67,7 @@ struct Int16Pairs {
     return Isa::subtract16((f.words >> (C::kBits * (2 * h + slot))) & kMask, zero.both[h]);
   }
 
-  [[gnu::always_inline]] static Sum dot(Sum sum, Weight w, U a) { return sum + Isa::multiply_pairs(w, a); }
+  [[gnu::always_inline]] static Sum dot(Sum sum, Weight w, U a) { return Isa::add32(sum, Isa::multiply_pairs(w, a)); }
   template <class C>
   [[gnu::always_inline]] static F to_float(Sum sum) {
     return __builtin_convertvector(sum, F);

@@ -20,6 +20,8 @@ struct Int8Quads {
   using I = typename Lanes<kLanes>::I;
   using Weight = U;
   using Sum = I;
+  using Partial = Sum;
+  static constexpr int kDotsAPartial = 0;
   static constexpr int kSlots = 1;
   static constexpr bool kSlotsOutside = false;
   static constexpr int kParts = 1;
@@ -67,6 +69,18 @@ struct Int8Quads {
     const auto rounded = [inverse](V v) { return (v * inverse + 12582912.0f) - 12582912.0f; };
     store(sums, load<V>(sums) + rounded(load<V>(a)) + rounded(load<V>(a + 8)));
   }
+};
+
+// The same where bytes are multiplied into 16-bit pairs (vpmaddubsw), 4-bit codes only: eight products of two stay below 2^15
+// (8 * 2 * 15 * 127 = 30480), then they are widened.
+template <class Isa>
+struct Int8Pairs : Int8Quads<Isa> {
+  using U = typename Int8Quads<Isa>::U;
+  using I = typename Int8Quads<Isa>::I;
+  using Partial = U;
+  static constexpr int kDotsAPartial = 8;
+  [[gnu::always_inline]] static Partial dot(Partial sum, U w, U a) { return Isa::add16(sum, Isa::multiply_bytes(w, a)); }
+  [[gnu::always_inline]] static I widen(I sum, Partial partial) { return sum + Isa::multiply_pairs(partial, splat<U>(0x00010001u)); }
 };
 
 }  // namespace

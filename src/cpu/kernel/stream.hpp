@@ -23,6 +23,7 @@ template <class Arith, class C, int kRows, int kColumns>
   using F = typename Arith::F;
   using U = typename Arith::U;
   using Sum = typename Arith::Sum;
+  using Partial = typename Arith::Partial;
   constexpr int kLanes = Arith::kLanes;
   constexpr int kPairs = kLanes / C::kWords;  // k pairs a vector
   constexpr int kVectors = 4 / kPairs;        // vectors a step and j
@@ -31,68 +32,85 @@ template <class Arith, class C, int kRows, int kColumns>
   typename Arith::template Zero<C> zero[C::kZeros ? kColumns : 1];
 #pragma GCC unroll 8
   for (int j = 0; j < (C::kZeros ? kColumns : 1); ++j) zero[j] = Arith::template zero<C>(tables.zeros + 8 * (j0 + j));
+  // Partial sums may be narrower than sums: then they join them every so many steps.
+  constexpr int kDotsAStep = kVectors * Arith::kSlots * Arith::kParts;
+  constexpr std::int64_t kStepsAPartial = Arith::kDotsAPartial / kDotsAStep;
   Sum sum[kRows][kSums] = {};
   const std::uint32_t* words = codes + j0 * kVectors * kLanes;
-  for (std::int64_t step = 0; step < steps; ++step) {
+  for (std::int64_t step = 0; step < steps;) {
+    const std::int64_t stop = kStepsAPartial == 0 || step + kStepsAPartial > steps ? steps : step + kStepsAPartial;
+    Partial partial[kRows][kSums] = {};
+    for (; step < stop; ++step) {
 #pragma GCC unroll 16
-    for (int line = 0; line < kPartWords; line += 16) __builtin_prefetch(words + ahead + line, 0, 3);
+      for (int line = 0; line < kPartWords; line += 16) __builtin_prefetch(words + ahead + line, 0, 3);
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      if constexpr (Arith::kSlotsOutside && kRows <= 2) {
-        // Codes are loaded again for every slot: all sums take their turn before the first one is needed again.
+      for (int v = 0; v < kVectors; ++v) {
+        if constexpr (Arith::kSlotsOutside && kRows <= 2) {
+          // Codes are loaded again for every slot: all sums take their turn before the first one is needed again.
 #pragma GCC unroll 4
-        for (int slot = 0; slot < Arith::kSlots; ++slot) {
-          U av[kRows];
+          for (int slot = 0; slot < Arith::kSlots; ++slot) {
+            U av[kRows];
 #pragma GCC unroll 2
-          for (int row = 0; row < kRows; ++row) {
-            av[row] = load<U>(a + ((v * Arith::kSlots + slot) * kRows + row) * kLanes);
-            Arith::once(av[row]);
-          }
-          Arith::forget(words);
-#pragma GCC unroll 8
-          for (int j = 0; j < kColumns; ++j) {
-            const auto& z = zero[C::kZeros ? j : 0];
-            const auto fields = Arith::template fields<C, kRows>(load<U>(words + (j * kVectors + v) * kLanes), z);
-#pragma GCC unroll 2
-            for (int h = 0; h < C::kHalves; ++h) {
-              const typename Arith::Weight w = Arith::template weight<C>(fields, z, h, slot);
-#pragma GCC unroll 2
-              for (int row = 0; row < kRows; ++row) {
-                Sum& s = sum[row][j * C::kHalves + h];
-                s = Arith::dot(s, w, av[row]);
-              }
-            }
-          }
-        }
-        continue;
-      }
-#pragma GCC unroll 8
-      for (int j = 0; j < kColumns; ++j) {
-        const auto& z = zero[C::kZeros ? j : 0];
-        const auto fields = Arith::template fields<C, kRows>(load<U>(words + (j * kVectors + v) * kLanes), z);
-#pragma GCC unroll 4
-        for (int slot = 0; slot < Arith::kSlots; ++slot) {
-          typename Arith::Weight w[C::kHalves];
-#pragma GCC unroll 2
-          for (int h = 0; h < C::kHalves; ++h) w[h] = Arith::template weight<C>(fields, z, h, slot);
-#pragma GCC unroll 2
-          for (int part = 0; part < Arith::kParts; ++part) {
-#pragma GCC unroll 4
             for (int row = 0; row < kRows; ++row) {
-              U av = load<U>(a + (((v * Arith::kSlots + slot) * Arith::kParts + part) * kRows + row) * kLanes);
-              if constexpr (C::kHalves == 2 && kRows >= 3) Arith::once(av);
+              av[row] = load<U>(a + ((v * Arith::kSlots + slot) * kRows + row) * kLanes);
+              Arith::once(av[row]);
+            }
+            Arith::forget(words);
+#pragma GCC unroll 8
+            for (int j = 0; j < kColumns; ++j) {
+              const auto& z = zero[C::kZeros ? j : 0];
+              const auto fields = Arith::template fields<C, kRows>(load<U>(words + (j * kVectors + v) * kLanes), z);
 #pragma GCC unroll 2
               for (int h = 0; h < C::kHalves; ++h) {
-                Sum& s = sum[row][j * C::kHalves + h];
-                s = Arith::dot(s, w[h], av);
+                const typename Arith::Weight w = Arith::template weight<C>(fields, z, h, slot);
+#pragma GCC unroll 2
+                for (int row = 0; row < kRows; ++row) {
+                  Partial& s = partial[row][j * C::kHalves + h];
+                  s = Arith::dot(s, w, av[row]);
+                }
+              }
+            }
+          }
+          continue;
+        }
+#pragma GCC unroll 8
+        for (int j = 0; j < kColumns; ++j) {
+          const auto& z = zero[C::kZeros ? j : 0];
+          const auto fields = Arith::template fields<C, kRows>(load<U>(words + (j * kVectors + v) * kLanes), z);
+#pragma GCC unroll 4
+          for (int slot = 0; slot < Arith::kSlots; ++slot) {
+            typename Arith::Weight w[C::kHalves];
+#pragma GCC unroll 2
+            for (int h = 0; h < C::kHalves; ++h) w[h] = Arith::template weight<C>(fields, z, h, slot);
+#pragma GCC unroll 2
+            for (int part = 0; part < Arith::kParts; ++part) {
+#pragma GCC unroll 4
+              for (int row = 0; row < kRows; ++row) {
+                U av = load<U>(a + (((v * Arith::kSlots + slot) * Arith::kParts + part) * kRows + row) * kLanes);
+                if constexpr (C::kHalves == 2 && kRows >= 3) Arith::once(av);
+#pragma GCC unroll 2
+                for (int h = 0; h < C::kHalves; ++h) {
+                  Partial& s = partial[row][j * C::kHalves + h];
+                  s = Arith::dot(s, w[h], av);
+                }
               }
             }
           }
         }
       }
+      words += row_words;
+      a += kVectors * Arith::kSlots * Arith::kParts * kRows * kLanes;
     }
-    words += row_words;
-    a += kVectors * Arith::kSlots * Arith::kParts * kRows * kLanes;
+#pragma GCC unroll 4
+    for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 16
+      for (int i = 0; i < kSums; ++i) {
+        if constexpr (Arith::kDotsAPartial == 0)
+          sum[row][i] = partial[row][i];
+        else
+          sum[row][i] = Arith::widen(sum[row][i], partial[row][i]);
+      }
+    }
   }
 #pragma GCC unroll 4
   for (int row = 0; row < kRows; ++row) {

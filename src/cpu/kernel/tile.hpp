@@ -92,24 +92,41 @@ void multiply_tile(const PanelArgs& args) {
         for (int v = 0; v < kVectors; ++v) sum[row][v] = (typename Arith::Sum)splat<U>(static_cast<std::uint32_t>(static_cast<int>(after)));
       }
     }
-    for (int step = 0; step < args.chunk_steps[chunk]; ++step) {
+    constexpr int kStepsAPartial = Arith::kDotsAPartial / (kDwords * Arith::kParts);
+    const int steps = args.chunk_steps[chunk];
+    for (int step = 0; step < steps;) {
+      const int stop = kStepsAPartial == 0 || step + kStepsAPartial > steps ? steps : step + kStepsAPartial;
+      typename Arith::Partial partial[kRows][kVectors] = {};
+      if constexpr (Arith::kDotsAPartial == 0) std::memcpy(partial, sum, sizeof partial);
+      for (; step < stop; ++step) {
 #pragma GCC unroll 4
-      for (int d = 0; d < kDwords; ++d) {
-        Weight w[kVectors];
+        for (int d = 0; d < kDwords; ++d) {
+          Weight w[kVectors];
 #pragma GCC unroll 2
-        for (int v = 0; v < kVectors; ++v) w[v] = load<Weight>(panel + v * kVectorWords + d * kLanes);
+          for (int v = 0; v < kVectors; ++v) w[v] = load<Weight>(panel + v * kVectorWords + d * kLanes);
 #pragma GCC unroll 2
-        for (int part = 0; part < Arith::kParts; ++part) {
+          for (int part = 0; part < Arith::kParts; ++part) {
 #pragma GCC unroll 16
-          for (int row = 0; row < kRows; ++row) {
-            const U av = splat<U>(a[(d * Arith::kParts + part) * kRows + row]);
+            for (int row = 0; row < kRows; ++row) {
+              const U av = splat<U>(a[(d * Arith::kParts + part) * kRows + row]);
 #pragma GCC unroll 2
-            for (int v = 0; v < kVectors; ++v) sum[row][v] = Arith::dot(sum[row][v], w[v], av);
+              for (int v = 0; v < kVectors; ++v) partial[row][v] = Arith::dot(partial[row][v], w[v], av);
+            }
           }
         }
+        panel += kDwords * kLanes;
+        a += kDwords * Arith::kParts * kRows;
       }
-      panel += kDwords * kLanes;
-      a += kDwords * Arith::kParts * kRows;
+#pragma GCC unroll 16
+      for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 2
+        for (int v = 0; v < kVectors; ++v) {
+          if constexpr (Arith::kDotsAPartial == 0)
+            sum[row][v] = partial[row][v];
+          else
+            sum[row][v] = Arith::widen(sum[row][v], partial[row][v]);
+        }
+      }
     }
     const GroupTables& tables = args.tables[chunk];
 #pragma GCC unroll 16
@@ -136,7 +153,9 @@ struct TileFunctions {
 
 template <class Arith>
 constexpr auto tile_functions() {
-  if constexpr (Arith::kTileRows == 6)
+  if constexpr (Arith::kTileRows == 3)
+    return TileFunctions<Arith, 1, 2, 3>{};
+  else if constexpr (Arith::kTileRows == 6)
     return TileFunctions<Arith, 1, 2, 3, 4, 5, 6>{};
   else
     return TileFunctions<Arith, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>{};
