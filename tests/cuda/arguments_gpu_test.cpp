@@ -36,7 +36,6 @@ Call good_call() {
 }
 
 void expect_refused(const Call& call, billfish_status status, const char* word) {
-  call.product.c.as<unsigned char>();
   EXPECT_EQ(billfish_gemm(&call.weights, &call.args, nullptr), status) << word << ": " << billfish_last_error();
   EXPECT_NE(std::string(billfish_last_error()).find(word), std::string::npos) << billfish_last_error();
   require(cudaDeviceSynchronize(), "after a refusal");

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Codes in checkpoint order -> Marlin bytes. A warp makes 16 x 64 tiles; a lane makes the 16 (4-bit) or 32 (8-bit) bytes of a tile that a
-// multiplying lane will load, so that writes are whole lines. Reads: a tile's words 16 bytes a lane into shared memory, all tiles of a warp
-// under way at once, where rows allow it; else word by word from global memory.
+// multiplying lane will load, so that writes are whole lines. Tiles come in by 16-byte loads, four of them in flight a
+// warp, and are taken apart in shared memory. Memory-bound: about 60 instructions a lane for the 16 bytes of a 4-bit GPTQ tile.
 //
 //   a lane's codes (n8 = lane / 4, j = lane % 4): columns n8 + 8i, i = 0..7; rows 2j, 2j + 1, 2j + 8, 2j + 9
 //
-// Ragged tiles and act order go code by code (elements.cuh). Called by pack.cu.
+// Ragged tiles, act order and other formats go code by code (elements.cuh). Called by pack.cu.
 #include "cuda/ptx/packed_math.cuh"
 #include "cuda/repack/elements.cuh"
 #include "cuda/repack/repack.hpp"
@@ -68,29 +68,7 @@ __device__ void awq_tile4(const std::uint32_t* rows, std::int64_t stride, int la
   }
 }
 
-// A word at a time straight to memory, not unrolled: the fast path keeps its registers.
-template <int kBits>
-__device__ __forceinline__ void general_tile(const Source& source, const std::int32_t* perm, std::int64_t k0, std::int64_t n0, int lane,
-                                             std::uint32_t* target) {
-#pragma unroll 1
-  for (int word = lane * kBits; word < lane * kBits + kBits; ++word) {
-    std::uint32_t out = 0;
-#pragma unroll 1
-    for (int shift = 0; shift < 32; shift += kBits) {
-      const layout::Element element = layout::marlin_code_element(kBits, word, shift, 64);
-      const std::int64_t k = k0 + element.k, n = n0 + element.n;
-      int code = implicit_zero(source.type);
-      if (n < source.n) {
-        // Padding of K holds the zero of its column, so that it contributes nothing.
-        code = k < source.k ? code_at<kBits>(source, perm != nullptr ? perm[k] : k, n) : zero_at<kBits>(source, source.group_count - 1, n);
-      }
-      out |= static_cast<std::uint32_t>(code) << shift;
-    }
-    target[word] = out;
-  }
-}
-
-// rows: where the 16 rows of k tile `k_tile` begin.
+// rows: where a tile's 16 rows begin; columns: of the matrix that they are rows of.
 template <Format kFormat, int kBits>
 __device__ void whole_tile(const std::uint32_t* rows, std::int64_t columns, std::int64_t n0, int lane, std::uint32_t (&out)[kBits]) {
   if constexpr (kFormat == Format::awq) {
@@ -102,31 +80,6 @@ __device__ void whole_tile(const std::uint32_t* rows, std::int64_t columns, std:
   }
 }
 
-// A tile's words by rows: how many of 16 bytes a row has, and how far rows are apart.
-template <Format kFormat>
-constexpr int kVectorsPerRow = kFormat == Format::awq ? 2 : 16;
-
-template <Format kFormat>
-__device__ std::int64_t row_stride(std::int64_t columns) {
-  return kFormat == Format::awq ? columns / 8 : columns;
-}
-
-// Whether rows of words begin at multiples of 16 bytes.
-template <Format kFormat>
-__device__ bool vector_rows(const Source& source) {
-  return row_stride<kFormat>(source.n) % 4 == 0 && reinterpret_cast<std::uintptr_t>(source.codes) % 16 == 0;
-}
-
-template <Format kFormat, int kBits>
-__device__ void load_tile(const std::uint32_t* rows, std::int64_t columns, std::int64_t n0, int lane, uint4 (&words)[kBits / 4]) {
-#pragma unroll
-  for (int i = 0; i < kBits / 4; ++i) {
-    const int vector = 32 * i + lane;
-    const std::uint32_t* row = rows + vector / kVectorsPerRow<kFormat> * row_stride<kFormat>(columns) + row_stride<kFormat>(n0);
-    words[i] = __ldcs(reinterpret_cast<const uint4*>(row) + vector % kVectorsPerRow<kFormat>);
-  }
-}
-
 template <int kBits>
 __device__ void store(std::uint32_t* target, int lane, const std::uint32_t (&out)[kBits]) {
 #pragma unroll
@@ -135,51 +88,103 @@ __device__ void store(std::uint32_t* target, int lane, const std::uint32_t (&out
   }
 }
 
-// kFormat: gptq_v2 stands for both versions (their codes are the same), raw for every format without whole tiles.
+// A tile in shared memory as it lies in the checkpoint: kRows rows of kRowWords words; GPTQ's rows are set apart by 8 banks.
 template <Format kFormat, int kBits>
-__global__ void __launch_bounds__(32 * kWarps) repack_codes(Source source, std::uint32_t* target, const std::int32_t* perm) {
+struct Staged {
+  static constexpr int kRowWords = kFormat == Format::awq ? 8 : 64;
+  static constexpr int kColumns = kFormat == Format::awq ? 64 : 72;  // what whole_tile takes for the matrix's columns
+  static constexpr int kRows = 32 * kBits / kRowWords;
+  static constexpr int kStride = kFormat == Format::awq ? 8 : 72;
+};
+
+// What the fast kernel takes on: kTilesPerWarp tiles below each other, all of whose codes exist.
+__device__ inline bool is_whole(const Source& source, std::int64_t first_k_tile, std::int64_t n_tile) {
+  return 64 * n_tile + 64 <= source.n && 16 * (first_k_tile + kTilesPerWarp) <= source.k;
+}
+
+// kFormat: gptq_v2 stands for both versions: their codes are the same.
+template <Format kFormat, int kBits>
+__global__ void __launch_bounds__(32 * kWarps) repack_whole(Source source, std::uint32_t* target) {
+  using Tile = Staged<kFormat, kBits>;
+  __shared__ __align__(16) std::uint32_t staged[kWarps][kTilesPerWarp][Tile::kRows * Tile::kStride];
   const int lane = threadIdx.x % 32;
-  const auto n_tiles = static_cast<unsigned>(source.padded_n() / 64), k_tiles = static_cast<unsigned>(source.padded_k() / 16);
-  const unsigned item = blockIdx.x * kWarps + threadIdx.x / 32;
+  const int warp = threadIdx.x / 32;
+  const auto n_tiles = static_cast<unsigned>(source.padded_n() / 64);
+  const unsigned item = blockIdx.x * kWarps + warp;
   const std::int64_t n_tile = item % n_tiles;
-  const std::int64_t row_words = layout::marlin_row_words(kBits, source.padded_n());
-  const std::int64_t first = item / n_tiles * kTilesPerWarp;
-  if (kFormat != Format::raw && perm == nullptr && 64 * n_tile + 64 <= source.n && 16 * (first + kTilesPerWarp) <= source.k &&
-      vector_rows<kFormat>(source)) {
-    __shared__ uint4 staged[kWarps][32 * kBits / 4];
-    uint4(&stage)[32 * kBits / 4] = staged[threadIdx.x / 32];
-    const auto* rows = static_cast<const std::uint32_t*>(source.codes) + first * (source.n * kBits / 2);
-    uint4 words[kTilesPerWarp][kBits / 4];
+  const std::int64_t first_tile = std::int64_t{item / n_tiles} * kTilesPerWarp;
+  if (!is_whole(source, first_tile, n_tile)) return;
+  constexpr int row_units = Tile::kRowWords / 4;
+  const std::int64_t source_stride = kFormat == Format::awq ? source.n / 8 : source.n;
+  const auto* from = static_cast<const std::uint32_t*>(source.codes) + first_tile * Tile::kRows * source_stride + n_tile * Tile::kRowWords;
+  uint4 units[kTilesPerWarp][kBits / 4];
 #pragma unroll
-    for (int i = 0; i < kTilesPerWarp; ++i) {
-      load_tile<kFormat, kBits>(rows + i * (source.n * kBits / 2), source.n, 64 * n_tile, lane, words[i]);
+  for (int i = 0; i < kTilesPerWarp; ++i) {
+#pragma unroll
+    for (int j = 0; j < kBits / 4; ++j) {
+      const int unit = lane + 32 * j;
+      units[i][j] = __ldcs(reinterpret_cast<const uint4*>(from + (i * Tile::kRows + unit / row_units) * source_stride) + unit % row_units);
     }
-#pragma unroll
-    for (int i = 0; i < kTilesPerWarp; ++i) {
-#pragma unroll
-      for (int part = 0; part < kBits / 4; ++part) stage[32 * part + lane] = words[i][part];
-      __syncwarp();
-      std::uint32_t out[kBits];
-      whole_tile<kFormat, kBits>(reinterpret_cast<const std::uint32_t*>(stage), 64, 0, lane, out);
-      __syncwarp();
-      store(target + (first + i) * row_words + n_tile * (32 * kBits), lane, out);
-    }
-    return;
   }
+#pragma unroll
+  for (int i = 0; i < kTilesPerWarp; ++i) {
+#pragma unroll
+    for (int j = 0; j < kBits / 4; ++j) {
+      const int unit = lane + 32 * j;
+      *reinterpret_cast<uint4*>(&staged[warp][i][unit / row_units * Tile::kStride + unit % row_units * 4]) = units[i][j];
+    }
+  }
+  __syncwarp();
+  const std::int64_t row_words = layout::marlin_row_words(kBits, source.padded_n());
 #pragma unroll 1
   for (int i = 0; i < kTilesPerWarp; ++i) {
-    const std::int64_t k_tile = first + i;
-    if (k_tile >= k_tiles) return;
-    std::uint32_t* tile = target + k_tile * row_words + n_tile * (32 * kBits);
-    if (kFormat == Format::raw || perm != nullptr || 64 * n_tile + 64 > source.n || 16 * k_tile + 16 > source.k) {
-      general_tile<kBits>(source, perm, 16 * k_tile, 64 * n_tile, lane, tile);
-      continue;
-    }
     std::uint32_t out[kBits];
-    const auto* rows = static_cast<const std::uint32_t*>(source.codes) + k_tile * (source.n * kBits / 2);
-    whole_tile<kFormat, kBits>(rows, source.n, 64 * n_tile, lane, out);
-    store(tile, lane, out);
+    whole_tile<kFormat, kBits>(staged[warp][i], Tile::kColumns, 0, lane, out);
+    store(target + (first_tile + i) * row_words + n_tile * (32 * kBits), lane, out);
   }
+}
+
+// A thread a word of the tiles that repack_whole left out (of all, unless `skip_whole`), code by code.
+template <int kBits>
+__global__ void __launch_bounds__(256) repack_rest(Source source, std::uint32_t* target, const std::int32_t* perm, bool skip_whole) {
+  const unsigned item = blockIdx.x * (256 / (32 * kBits)) + threadIdx.x / (32 * kBits);
+  const auto n_tiles = static_cast<unsigned>(source.padded_n() / 64);
+  const std::int64_t n_tile = item % n_tiles;
+  const std::int64_t k_tile = item / n_tiles;
+  if (16 * k_tile >= source.k || (skip_whole && is_whole(source, k_tile / kTilesPerWarp * kTilesPerWarp, n_tile))) return;
+  const int word = threadIdx.x % (32 * kBits);
+  std::uint32_t out = 0;
+#pragma unroll 1
+  for (int shift = 0; shift < 32; shift += kBits) {
+    const layout::Element element = layout::marlin_code_element(kBits, word, shift, 64);
+    const std::int64_t k = 16 * k_tile + element.k, n = 64 * n_tile + element.n;
+    int code = implicit_zero(source.type);
+    if (n < source.n) {
+      // Padding of K holds the zero of its column, so that it contributes nothing.
+      code = k < source.k ? code_at<kBits>(source, perm != nullptr ? perm[k] : k, n) : zero_at<kBits>(source, source.group_count - 1, n);
+    }
+    out |= static_cast<std::uint32_t>(code) << shift;
+  }
+  target[k_tile * layout::marlin_row_words(kBits, source.padded_n()) + n_tile * (32 * kBits) + word] = out;
+}
+
+template <int kBits>
+void launch_codes(const Source& source, std::uint32_t* target, const std::int32_t* perm, cudaStream_t stream) {
+  const std::int64_t n_tiles = source.padded_n() / 64, k_tiles = source.padded_k() / 16;
+  const bool gptq = source.format == Format::gptq_v1 || source.format == Format::gptq_v2;
+  const bool vectors = reinterpret_cast<std::uintptr_t>(source.codes) % 16 == 0 && source.n % 32 == 0;
+  const bool fast = (gptq || source.format == Format::awq) && vectors && perm == nullptr;
+  if (fast) {
+    const unsigned blocks = static_cast<unsigned>(ceil_div(n_tiles * ceil_div(k_tiles, kTilesPerWarp), kWarps));
+    auto kernel = repack_whole<Format::gptq_v2, kBits>;
+    if constexpr (kBits == 4) {
+      if (!gptq) kernel = repack_whole<Format::awq, 4>;
+    }
+    kernel<<<blocks, 32 * kWarps, 0, stream>>>(source, target);
+    if (source.n % 64 == 0 && source.k % (16 * kTilesPerWarp) == 0) return;
+  }
+  const unsigned blocks = static_cast<unsigned>(ceil_div(n_tiles * k_tiles, 256 / (32 * kBits)));
+  repack_rest<kBits><<<blocks, 256, 0, stream>>>(source, target, perm, fast);
 }
 
 // A block takes 16 rows: all of them into shared memory, then back as tiles. The rows and the tiles are the same bytes of memory.
@@ -210,18 +215,10 @@ cudaError_t launch_in_place(const QuantizedMatrix& source, const PackedMatrix& t
 }  // namespace
 
 void codes(const QuantizedMatrix& source, const PackedMatrix& target, const std::int32_t* perm, cudaStream_t stream) {
-  const std::int64_t items = target.padded_n() / 64 * ceil_div(target.padded_k() / 16, kTilesPerWarp);
-  const unsigned blocks = static_cast<unsigned>(ceil_div(items, kWarps));
-  if (blocks == 0) return;
-  const bool gptq = source.format == Format::gptq_v1 || source.format == Format::gptq_v2;
   if (bits_of(source.type) == 4) {
-    const auto kernel = gptq                           ? repack_codes<Format::gptq_v2, 4>
-                        : source.format == Format::awq ? repack_codes<Format::awq, 4>
-                                                       : repack_codes<Format::raw, 4>;
-    kernel<<<blocks, 32 * kWarps, 0, stream>>>(Source(source), target.codes, perm);
+    launch_codes<4>(Source(source), target.codes, perm, stream);
   } else {
-    const auto kernel = gptq ? repack_codes<Format::gptq_v2, 8> : repack_codes<Format::raw, 8>;
-    kernel<<<blocks, 32 * kWarps, 0, stream>>>(Source(source), target.codes, perm);
+    launch_codes<8>(Source(source), target.codes, perm, stream);
   }
 }
 
