@@ -31,6 +31,8 @@ bool is_stray(const Part& part) {
   return part.role == Role::other && std::find(std::begin(kTaken), std::end(kTaken), part.suffix) != std::end(kTaken);
 }
 
+std::string empty_shard_name(std::size_t shard) { return text(kEmptyShardPrefix, shard); }
+
 class Packing {
  public:
   Packing(const OpenCheckpoint& checkpoint, const ConvertOptions& options)
@@ -147,6 +149,8 @@ class Packing {
       add_tensors(*plan, file.tensors);
       layers[plan->layer->info.name] = {plan->format, plan->layer->info.group};
     }
+    // An index names only files that hold tensors, and this one must be found again for the header that it remembers.
+    if (file.tensors.empty() && changed && !model_.index_name.empty()) file.tensors.push_back({empty_shard_name(s), "U8", {0}, 0});
     for (const Layer& layer : recognised_.layers) {
       if (layer.packed && layer.part(Role::codes)->place.shard == s)
         layers[layer.info.name] = recognised_.packed.find(layer.info.name)->second;
@@ -166,6 +170,8 @@ class Packing {
   }
 
   Status write_shard(std::size_t s, TensorWriter& writer, Progress& progress) {
+    if (writer.plans(empty_shard_name(s)) && !model_.find(empty_shard_name(s)))
+      BILLFISH_RETURN_IF_ERROR(writer.write(empty_shard_name(s), nullptr, 0));
     for (const Tensor& tensor : model_.shards[s].header.tensors) {
       const LayerPlan* plan = plan_of(tensor);
       if (!plan) {

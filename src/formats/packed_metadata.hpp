@@ -13,6 +13,7 @@
 //                                                         made again from the above: unusual padding, zeros or g_idx
 // and of an entry in __metadata__.billfish: {"version":1,"layers":{"L":{"source":"gptq","group":128},...}}.
 // __metadata__["billfish.source_header"] is the JSON header of the file that was packed, so that unpack can write it again.
+// A shard all of whose tensors went into layers of other shards holds one without elements, billfish.empty_shard.<number>.
 // The configs beside it (quantization_config in config.json; quantize_config.json) become
 //   {"quant_method":"billfish","billfish_version":1,"checkpoint_format":"marlin","packed_from":"gptq","source":<the config as it was>}.
 #pragma once
@@ -30,7 +31,8 @@ namespace billfish::formats {
 
 inline constexpr std::string_view kPackedKey = "billfish";
 inline constexpr std::string_view kSourceHeaderKey = "billfish.source_header";
-inline constexpr std::string_view kSourcePrefix = "source_";  // of a suffix
+inline constexpr std::string_view kEmptyShardPrefix = "billfish.empty_shard.";  // of a tensor without elements
+inline constexpr std::string_view kSourcePrefix = "source_";                    // of a suffix
 
 struct PackedLayer {
   Format source = Format::gptq_v1;

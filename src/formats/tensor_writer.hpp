@@ -41,6 +41,8 @@ class TensorWriter {
   // Plans a file whose header is given, character by character.
   Status add_with_header(const std::string& name, std::string_view json, const Header& header);
 
+  bool plans(const std::string& tensor) const { return places_.contains(tensor); }
+
   Status create_all();  // after the last add
   Status write(std::string_view tensor, const void* data, std::int64_t bytes);
   // A tensor of `model`, in pieces whose pages are given back.

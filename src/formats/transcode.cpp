@@ -83,6 +83,9 @@ class Transcoding {
     return {};
   }
 
+  bool is_dropped(const Tensor& tensor) const {
+    return dropped_.contains(&tensor) || (!recognised_.packed.empty() && tensor.name.starts_with(kEmptyShardPrefix));
+  }
   const LayerPlan* plan_of(const Tensor& tensor) const {
     const auto found = by_tensor_.find(&tensor);
     return found == by_tensor_.end() ? nullptr : &plans_[found->second];
@@ -94,7 +97,7 @@ class Transcoding {
     NewFile file;
     file.name = shard.name;
     for (const Tensor& tensor : shard.header.tensors) {
-      if (dropped_.contains(&tensor)) continue;
+      if (is_dropped(tensor)) continue;
       const LayerPlan* plan = plan_of(tensor);
       if (!plan) {
         file.tensors.push_back(tensor);
@@ -114,7 +117,7 @@ class Transcoding {
 
   Status write_shard(std::size_t s, TensorWriter& writer, Progress& progress) {
     for (const Tensor& tensor : model_.shards[s].header.tensors) {
-      if (dropped_.contains(&tensor)) continue;
+      if (is_dropped(tensor)) continue;
       const LayerPlan* plan = plan_of(tensor);
       if (!plan) {
         BILLFISH_RETURN_IF_ERROR(writer.copy(tensor.name, model_, {s, &tensor}, progress));

@@ -225,6 +225,27 @@ TEST(RoundTrip, ShardsWhoseLayersStraddleFiles) {
   expect_same_codes(source.path(), out / "back");
 }
 
+TEST(RoundTrip, ShardsThatPackingEmpties) {
+  test::Folder source, out;
+  const std::vector<TestTensor> layer =
+      test::gptq_tensors(test::random_plain(128, 64, 32, {4, true, false, false, 0}, 31), "m", true, true);
+  test::write_file(source / "a.safetensors", test::safetensors_file({layer[0]}));
+  test::write_file(source / "b.safetensors", test::safetensors_file({layer[1], layer[3]}));
+  test::write_file(source / "c.safetensors", test::safetensors_file({layer[2]}));
+  test::write_file(
+      source / "model.safetensors.index.json",
+      R"({"weight_map":{"m.qweight":"a.safetensors","m.qzeros":"b.safetensors","m.g_idx":"b.safetensors","m.scales":"c.safetensors"}})");
+  ASSERT_TRUE(formats::pack_checkpoint(source.path(), out / "packed", test::options()).ok());
+  const Status status = formats::unpack_checkpoint(out / "packed", out / "back", "", test::options());
+  ASSERT_TRUE(status.ok()) << status.message();
+  for (const char* name : {"a.safetensors", "b.safetensors", "c.safetensors"}) {
+    EXPECT_TRUE(test::read_file(source / name) == test::read_file(out / (std::string("back/") + name))) << name;
+  }
+  ASSERT_TRUE(formats::unpack_checkpoint(out / "packed", out / "awq", "awq", test::options()).ok());
+  expect_same_codes(source.path(), out / "awq");
+  EXPECT_TRUE((*formats::open_checkpoint(out / "awq"))->unquantized().empty());
+}
+
 TEST(RoundTrip, OneFileWithoutAnyConfig) {
   test::Folder folder;
   const Plain plain = test::random_plain(304, 64, 128, {4, true, false, false, 0}, 77);
