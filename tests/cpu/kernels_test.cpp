@@ -19,7 +19,8 @@ T pick(const T (&values)[kCount], std::mt19937& random) {
 }
 
 class Kernels : public testing::TestWithParam<Backend> {};
-INSTANTIATE_TEST_SUITE_P(Backends, Kernels, testing::ValuesIn(backends()), [](const auto& backend) { return std::string(backend.param.name); });
+INSTANTIATE_TEST_SUITE_P(Backends, Kernels, testing::ValuesIn(backends()),
+                         [](const auto& backend) { return std::string(backend.param.name); });
 
 TEST_P(Kernels, AgreeWithTheOracleOnOddShapes) {
   std::mt19937 random(2026);
