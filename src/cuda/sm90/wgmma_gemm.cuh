@@ -39,6 +39,7 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
   __syncthreads();
   ptx::cluster_arrive();
   ptx::allow_dependents();
+  ptx::cluster_wait();  // nobody sends sums before the receiver's barrier is ready
 
   if (warp >= V::kConfig.consumer_warps()) {
     if constexpr (V::kConfig.blocks_per_sm == 1) ptx::release_registers<V::kProducerRegisters>();
@@ -47,7 +48,6 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
       producer.run(first_tile, tile_step, rank);
       __syncwarp();
     }
-    ptx::cluster_wait();
     if (V::kConfig.alias_sums && exchanged) {
       ptx::cluster_arrive();
       ptx::cluster_wait();
@@ -66,7 +66,6 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
       consumer.multiply_tile(work, ring, sums);
       if constexpr (V::kWholeAlone) Epilogue<V>{args, shared, work}.store(sums, consumer.group_n, warp % 4, lane);
     }
-    ptx::cluster_wait();
     return;
   }
   const Work work = work_of<V>(args, first_tile, rank);
@@ -76,7 +75,6 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
   } else {
     consumer.multiply_tile(work, ring, sums);
   }
-  ptx::cluster_wait();  // every block's exchange barrier is ready
   if constexpr (V::kConfig.alias_sums) {
     ptx::cluster_arrive();  // every block's stages are read: their memory may be overwritten
     ptx::cluster_wait();
