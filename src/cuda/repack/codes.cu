@@ -48,7 +48,8 @@ __device__ void gptq_tile8(const std::uint32_t* rows, std::int64_t stride, int l
   }
 }
 
-// A word holds eight neighbouring columns of one row: column n8 of eight words. Rotating a word brings the nibble to its place in the output.
+// A word holds eight neighbouring columns of one row: column n8 of eight words. Rotating a word brings the nibble to its place in the
+// output.
 __device__ void awq_tile4(const std::uint32_t* rows, std::int64_t stride, int lane, std::uint32_t (&out)[4]) {
   const int j = lane % 4;
   const int shift = layout::awq_code(0, lane / 4, 8).shift;
