@@ -159,10 +159,12 @@ def check(root):
         return False, [f"{PENDING} gives no reason why no GPU run was possible"]
     if missing:
         return False, [f"{what}, and {PENDING} does not list:"] + [f"  {name}" for name in missing]
+    bad = [test["name"] for test in (record or {}).get("tests", []) if test["result"] != "passed"]
     return True, [
         "*" * 100,
         f"{what}. NOT TESTED ON A GPU since then: {len(changed)} files.",
         f"Reason given in {PENDING}: {reason}",
+        *([f"In the recorded run {len(bad)} test(s) failed: {', '.join(bad)}"] if bad else []),
         "Nothing about device code counts as done until `./dev gpu tests` has run.",
         "*" * 100,
     ]

@@ -93,6 +93,10 @@ class Symbols(unittest.TestCase):
         for symbol in ("snprintf", "__snprintf_chk", "memcpy", "billfish::Status::code() const", "vsnprintf"):
             self.assertEqual(symbols.banned_references(f"lib.a:x.cpp.o:                 U {symbol}"), [], symbol)
 
+    def test_the_compilers_own_exit_is_not(self):
+        self.assertEqual(symbols.banned_references("lib.a:k.cu.o:                 U exit"), [])
+        self.assertEqual(len(symbols.banned_references("lib.a:k.cu.o:                 U abort")), 1)
+
     def test_calls_in_kernels_are_seen(self):
         self.assertEqual(len(symbols.banned_calls("k.cu", 'void f() {\n  printf("x");\n}')), 1)
         self.assertEqual(symbols.banned_calls("k.cu", '// printf("x")\nstatic_assert(true);\nplan.abort(1);'), [])
