@@ -147,15 +147,15 @@ def summary(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", required=True)
-    parser.add_argument("--library", default=os.path.join(ROOT, "build", "lib", "libbillfish.so"))
+    parser.add_argument("--library", dest="shared_library", default=os.path.join(ROOT, "build", "lib", "libbillfish.so"))
     parser.add_argument("--shapes", default=os.path.join(ROOT, "bench", "shapes", "cpu.txt"))
     parser.add_argument("--m", default="1,2,4,8,16,32,64,128,512")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="words; a peer is timed if its name holds one of them")
     options = parser.parse_args()
-    if not os.path.exists(options.library):
-        print(f"cpu.py: {options.library} is not there: build first (./dev build) or give --library", file=sys.stderr)
+    if not os.path.exists(options.shared_library):
+        print(f"cpu.py: {options.shared_library} is not there: build first (./dev build) or give --library", file=sys.stderr)
         return 3
     python = make_environment()
     os.makedirs(options.out, exist_ok=True)
@@ -163,7 +163,7 @@ def main():
     run = {"schema": 1, "device": cpu_name(), "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
            "command": "bench/peers/cpu.py " + " ".join(sys.argv[1:]), "valid": True, "versions": {}, "failures": [], "rows": []}
     log = open(os.path.join(options.out, "workers.log"), "w")
-    workers = [Worker(name, activations, arguments, python, options.library, log) for name, activations, arguments in PEERS
+    workers = [Worker(name, activations, arguments, python, options.shared_library, log) for name, activations, arguments in PEERS
                if not words or any(w in name for w in words)]
     for k, n in read_shapes(options.shapes):
         copies = math.ceil(TOUCH / (k * n / 2))
