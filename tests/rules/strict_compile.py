@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every C and C++ source again, with warnings as errors (syntax only); or, with --tidy, the library under clang-tidy.
 
-strict_compile.py BUILD [--tidy]    reads BUILD/compile_commands.json; called by `./dev lint`
+strict_compile.py BUILD [--tidy]    reads BUILD/compile_commands.json; called by `./dev lint` and `./dev tidy`
 """
 
 import concurrent.futures
