@@ -142,6 +142,18 @@ BILLFISH_API void billfish_tools_cuda_graph_free(billfish_cuda_graph* graph);
 BILLFISH_API billfish_status billfish_tools_cuda_graph_time(billfish_cuda_graph* const* graphs, int64_t count, int64_t rounds,
                                                             double* seconds);
 
+/* Time between two points of a stream, by device events. */
+typedef struct billfish_cuda_timer billfish_cuda_timer;
+BILLFISH_API billfish_status billfish_tools_cuda_timer_create(int device, billfish_cuda_timer** out);
+BILLFISH_API void billfish_tools_cuda_timer_free(billfish_cuda_timer* timer);
+BILLFISH_API billfish_status billfish_tools_cuda_timer_start(billfish_cuda_timer* timer, void* stream);
+BILLFISH_API billfish_status billfish_tools_cuda_timer_stop(billfish_cuda_timer* timer, void* stream);
+/* Waits for the stop. */
+BILLFISH_API billfish_status billfish_tools_cuda_timer_seconds(billfish_cuda_timer* timer, double* seconds);
+/* A named range of this thread for a profiler that is attached (NVTX); nothing happens without one. */
+BILLFISH_API void billfish_tools_range_push(const char* name);
+BILLFISH_API void billfish_tools_range_pop(void);
+
 /* GB/s of reading `bytes` of device memory once from all multiprocessors. */
 BILLFISH_API billfish_status billfish_tools_cuda_read_gbps(int device, int64_t bytes, double* gbps);
 
@@ -149,9 +161,14 @@ typedef struct billfish_cuda_telemetry {
   size_t size;
   double clock_mhz, memory_clock_mhz, power_w, power_limit_w, temperature_c; /* 0: not known */
   uint64_t throttle;                                                         /* the driver's mask of reasons */
+  double busy_percent, memory_busy_percent;                                  /* of the driver's last sampling period */
+  double memory_used, memory_total;                                          /* bytes */
+  int known; /* 0: the driver's management library (NVML) is not here, or does not know the device; all is 0 then */
+  int reserved;
 } billfish_cuda_telemetry;
 #define BILLFISH_CUDA_TELEMETRY_INIT \
-  { sizeof(billfish_cuda_telemetry), 0, 0, 0, 0, 0, 0 }
+  { sizeof(billfish_cuda_telemetry), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+/* In every build: the driver is looked up at run time. */
 BILLFISH_API billfish_status billfish_tools_cuda_telemetry(int device, billfish_cuda_telemetry* out);
 /* "power cap, thermal"; "" for none. */
 BILLFISH_API billfish_status billfish_tools_cuda_throttle_text(uint64_t reasons, char* buffer, size_t capacity);
@@ -171,6 +188,83 @@ BILLFISH_API billfish_status billfish_tools_cuda_product(int device, const void*
 BILLFISH_API billfish_status billfish_tools_cuda_gather(int device, const void* source, billfish_element_type type, int64_t ld,
                                                         const int32_t* rows, const int32_t* columns, int64_t count, float* target,
                                                         void* stream);
+
+/* ---------------------------------------------------------------------------------------- what a machine is (every build)
+ * The driver is looked up at run time. Without it: BILLFISH_DEVICE_ERROR with one line that says what is missing. */
+
+typedef struct billfish_cuda_facts { /* 0 and "": not known; sizes in bytes */
+  size_t size;
+  char name[128];
+  char driver[64];               /* "580.65.06"; "" without NVML */
+  int driver_cuda, runtime_cuda; /* 13000 is 13.0; runtime: 0 in a build without CUDA */
+  int major, minor, multiprocessors;
+  int clock_mhz, memory_clock_mhz, memory_bus_bits;
+  int64_t memory_bytes, l2_bytes;
+  int64_t shared_per_sm, shared_per_block, shared_reserved; /* reserved: of every block, by the driver */
+  int registers_per_sm, threads_per_sm, blocks_per_sm, threads_per_block;
+} billfish_cuda_facts;
+#define BILLFISH_CUDA_FACTS_INIT \
+  { sizeof(billfish_cuda_facts), {0}, {0}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+BILLFISH_API billfish_status billfish_tools_cuda_facts(int device, billfish_cuda_facts* out);
+
+/* What a device does at most, measured by small kernels in about two seconds (needs a build with CUDA). 0: the device cannot do it. */
+typedef struct billfish_cuda_figures {
+  size_t size;
+  double read_gbps, copy_gbps;     /* device memory; a copy counts reads and writes */
+  double l2_gbps, shared_gbps;     /* all multiprocessors together */
+  double memory_ns, l2_ns;         /* from address to value */
+  double launch_us, graph_us;      /* an empty kernel of a chain: launched one by one, and in a graph */
+  double round_trip_us;            /* launched and waited for */
+  double mma_tflops, wgmma_tflops; /* f16 with f32 sums, operands at hand, for milliseconds: before a power limit bites */
+} billfish_cuda_figures;
+#define BILLFISH_CUDA_FIGURES_INIT \
+  { sizeof(billfish_cuda_figures), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+BILLFISH_API billfish_status billfish_tools_cuda_figures(int device, billfish_cuda_figures* out);
+
+/* ------------------------------------------------------------------------------------------- layouts and plans, to be shown */
+
+/* Where element (row, column) of a part lies in a matrix of `shape` (format, type, n, k and group are read): the index into the array
+ * of 32-bit words and the bit at which its field begins; for scales the index of the element. A row of zeros or scales is a group.
+ * Computed by the functions that the packer and the kernels use. */
+typedef enum billfish_part { BILLFISH_PART_CODES = 0, BILLFISH_PART_ZEROS = 1, BILLFISH_PART_SCALES = 2 } billfish_part;
+BILLFISH_API billfish_status billfish_tools_place(const billfish_matrix* shape, billfish_part part, int64_t row, int64_t column,
+                                                  int64_t* index, int* bit);
+
+/* The plan of a problem on a CUDA device that need not be here, with what a picture of it needs. device, implementation: as for
+ * billfish_explain. BILLFISH_UNSUPPORTED if nobody can run it, or a CPU would. */
+typedef struct billfish_plan_details {
+  size_t size;
+  const char* implementation; /* static */
+  const char* policy;         /* static */
+  int tile_m, tile_n, tile_k; /* of a block, and codes along K in a stage */
+  int stages, splits, cluster, threads;
+  int registers;     /* of a thread, at most: what the kernel was compiled for */
+  int blocks_per_sm; /* that the kernel was compiled for */
+  int persistent;    /* blocks go on to further tiles */
+  int dependent_launch;
+  int multiprocessors;
+  int64_t tiles_m, tiles_n, blocks;
+  int64_t shared_bytes;                                                               /* of a block, in all: */
+  int64_t stage_weights, stage_activations, stage_scales, stage_zeros, stage_padding; /* of one stage */
+  int64_t sums, staging, barriers;                                                    /* partial sums (0: in the stages), outputs */
+  int64_t bytes_in_flight;                                                            /* of weights, that a block asks for ahead of use */
+} billfish_plan_details;
+#define BILLFISH_PLAN_DETAILS_INIT \
+  { sizeof(billfish_plan_details), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+BILLFISH_API billfish_status billfish_tools_plan(const billfish_problem* problem, const char* device, const char* implementation,
+                                                 billfish_plan_details* out);
+
+/* The index-th piece of work of a block: C[m0..m1, n0..n1] over rows k0..k1 of the weights. *found is 0 if there is no such piece. */
+typedef struct billfish_plan_work {
+  size_t size;
+  int64_t m0, m1, n0, n1, k0, k1;
+  int split; /* which part of K */
+  int found;
+} billfish_plan_work;
+#define BILLFISH_PLAN_WORK_INIT \
+  { sizeof(billfish_plan_work), 0, 0, 0, 0, 0, 0, 0, 0 }
+BILLFISH_API billfish_status billfish_tools_plan_work(const billfish_problem* problem, const char* device, const char* implementation,
+                                                      int64_t block, int64_t index, billfish_plan_work* out);
 
 #ifdef __cplusplus
 }

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "api/gemm_arguments.hpp"
+#include "api/problem_arguments.hpp"
 #include "cpu/cpu.hpp"
 #include "cuda/cuda.hpp"
 
@@ -65,6 +65,8 @@ Status describe_implementation(int index, billfish_implementation_info* out) {
 Status not_negative(const char* name, std::int64_t value) {
   return value >= 0 ? Status() : invalid_argument(std::string(name) + " is " + std::to_string(value) + "; it must be 0 or more");
 }
+
+}  // namespace
 
 Status read_problem(const billfish_problem* given, gemm::Problem& out) {
   billfish_problem p;
@@ -133,6 +135,8 @@ Result<gemm::DeviceFacts> facts_named(const char* name) {
   return invalid_argument("device is \"" + std::string(text) +
                           "\"; supported are cpu, cuda, cuda:<index>, sm_<architecture> (sm_80, sm_90)");
 }
+
+namespace {
 
 Status explain_problem(const billfish_problem* given, const char* device, const char* implementation, int json, char* buffer,
                        std::size_t capacity, std::size_t* length) {

@@ -123,8 +123,19 @@ billfish_status billfish_tools_cuda_telemetry(int device, billfish_cuda_telemetr
     BILLFISH_RETURN_IF_ERROR(api::check_size(out, "out"));
     BILLFISH_RETURN_IF_ERROR(api::not_negative("device", device));
     const measure::cuda::Telemetry t = measure::cuda::telemetry(device);
-    const billfish_cuda_telemetry filled = {sizeof filled,   t.clock_mhz,     t.memory_clock_mhz, t.power_w,
-                                            t.power_limit_w, t.temperature_c, t.throttle};
+    const billfish_cuda_telemetry filled = {sizeof filled,
+                                            t.clock_mhz,
+                                            t.memory_clock_mhz,
+                                            t.power_w,
+                                            t.power_limit_w,
+                                            t.temperature_c,
+                                            t.throttle,
+                                            t.busy,
+                                            t.memory_busy,
+                                            t.memory_used,
+                                            t.memory_total,
+                                            t.known,
+                                            0};
     api::write_struct(filled, out);
     return {};
   });

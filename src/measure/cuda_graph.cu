@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Streams, captured chains of calls timed by device events, and the device's telemetry (cuda_measure.hpp). Calls the CUDA runtime.
+// Streams, and captured chains of calls timed by device events (cuda_measure.hpp). Calls the CUDA runtime.
 #include <cuda_runtime_api.h>
 
 #include <memory>
@@ -8,7 +8,6 @@
 #include "cuda/cuda.hpp"
 #include "cuda/host.hpp"
 #include "measure/cuda_measure.hpp"
-#include "measure/nvml.hpp"
 
 namespace billfish::measure::cuda {
 
@@ -123,15 +122,6 @@ Status time_graphs(std::span<Graph* const> graphs, std::int64_t rounds, double* 
     seconds[i] = milliseconds * 1e-3;
   }
   return {};
-}
-
-Telemetry telemetry(int device) {
-  char bus_id[32] = "";
-  if (cudaDeviceGetPCIBusId(bus_id, sizeof bus_id, device) != cudaSuccess) {
-    (void)cudaGetLastError();
-    return {};
-  }
-  return nvml_telemetry(bus_id);
 }
 
 }  // namespace billfish::measure::cuda

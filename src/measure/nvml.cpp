@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// See nvml.hpp. Declares the few entry points that it needs itself: their signatures are part of NVML's stable ABI.
+// See nvml.hpp; and cuda_measure.hpp's telemetry, for every build. Declares the few entry points that it needs itself: their signatures are part of NVML's stable ABI.
 #include "measure/nvml.hpp"
 
 #include <dlfcn.h>
 
 #include <utility>
+
+#include "measure/driver.hpp"
 
 namespace billfish::measure {
 namespace {
@@ -27,6 +29,13 @@ struct FieldValue {
   } value = {};
 };
 
+struct Utilization {
+  unsigned device = 0, memory = 0;
+};
+struct Memory {
+  unsigned long long total = 0, free = 0, used = 0;
+};
+
 struct Library {
   Answer (*handle_by_bus)(const char*, Handle*) = nullptr;
   Answer (*clock)(Handle, unsigned, unsigned*) = nullptr;
@@ -35,6 +44,9 @@ struct Library {
   Answer (*temperature)(Handle, unsigned, unsigned*) = nullptr;
   Answer (*reasons)(Handle, unsigned long long*) = nullptr;
   Answer (*fields)(Handle, int, FieldValue*) = nullptr;
+  Answer (*utilization)(Handle, Utilization*) = nullptr;
+  Answer (*memory)(Handle, Memory*) = nullptr;
+  Answer (*version)(char*, unsigned) = nullptr;
   bool ready = false;
 };
 
@@ -57,14 +69,22 @@ Library load() {
   look_up(library, "nvmlDeviceGetCurrentClocksEventReasons", nvml.reasons);
   look_up(library, "nvmlDeviceGetCurrentClocksThrottleReasons", nvml.reasons);  // its name before driver 535
   look_up(library, "nvmlDeviceGetFieldValues", nvml.fields);
+  look_up(library, "nvmlDeviceGetUtilizationRates", nvml.utilization);
+  look_up(library, "nvmlDeviceGetMemoryInfo", nvml.memory);
+  look_up(library, "nvmlSystemGetDriverVersion", nvml.version);
   nvml.ready = init != nullptr && nvml.handle_by_bus != nullptr && init() == 0;
   return nvml;
+}
+
+const Library& library() {
+  static const Library loaded = load();
+  return loaded;
 }
 
 }  // namespace
 
 cuda::Telemetry nvml_telemetry(const char* bus_id) {
-  static const Library nvml = load();
+  const Library& nvml = library();
   cuda::Telemetry telemetry;
   Handle device = nullptr;
   if (!nvml.ready || nvml.handle_by_bus(bus_id, &device) != 0) return telemetry;
@@ -82,10 +102,31 @@ cuda::Telemetry nvml_telemetry(const char* bus_id) {
   if (nvml.temperature != nullptr && nvml.temperature(device, 0, &value) == 0) telemetry.temperature_c = value;
   unsigned long long mask = 0;
   if (nvml.reasons != nullptr && nvml.reasons(device, &mask) == 0) telemetry.throttle = mask;
+  Utilization utilization;
+  if (nvml.utilization != nullptr && nvml.utilization(device, &utilization) == 0) {
+    telemetry.busy = utilization.device;
+    telemetry.memory_busy = utilization.memory;
+  }
+  Memory memory;
+  if (nvml.memory != nullptr && nvml.memory(device, &memory) == 0) {
+    telemetry.memory_used = static_cast<double>(memory.used);
+    telemetry.memory_total = static_cast<double>(memory.total);
+  }
+  telemetry.known = true;
   return telemetry;
 }
 
 namespace cuda {
+
+Telemetry telemetry(int device) {
+  const std::string bus_id = driver_bus_id(device);
+  return bus_id.empty() ? Telemetry() : nvml_telemetry(bus_id.c_str());
+}
+
+std::string driver_version() {
+  char text[96] = "";
+  return library().ready && library().version != nullptr && library().version(text, sizeof text) == 0 ? text : "";
+}
 
 std::string throttle_text(std::uint64_t reasons) {
   static constexpr std::pair<std::uint64_t, const char*> kNames[] = {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The driver's management library (NVML), looked up at run time: clock, power and the reasons for a lowered clock. Plain C++, no
-// link-time need. Called by cuda_graph.cu.
+// The driver's management library (NVML), looked up at run time: clock, power, use and the reasons for a lowered clock. Plain C++, no
+// link-time need. Called by api/ through cuda::telemetry.
 #pragma once
 
 #include <cstdint>
