@@ -9,8 +9,8 @@
 #include "formats/kept_parts.hpp"
 #include "formats/load.hpp"
 #include "formats/open_checkpoint.hpp"
-#include "formats/output.hpp"
 #include "formats/packed_metadata.hpp"
+#include "formats/rewrite.hpp"
 #include "formats/tensor_writer.hpp"
 #include "formats/text.hpp"
 
@@ -33,10 +33,9 @@ bool is_stray(const Part& part) {
 
 std::string empty_shard_name(std::size_t shard) { return text(kEmptyShardPrefix, shard); }
 
-class Packing {
+class Packing final : public Rewrite {
  public:
-  Packing(const OpenCheckpoint& checkpoint, const ConvertOptions& options)
-      : model_(checkpoint.model), recognised_(checkpoint.recognised), options_(options) {}
+  using Rewrite::Rewrite;
 
   Status choose_layers(const std::string& why) {
     std::size_t packed = 0;
@@ -55,19 +54,6 @@ class Packing {
     return bad_input(text(quote(model_.path), ": none of its ", recognised_.layers.size(), " layers is both wanted and supported"));
   }
 
-  Status write(const std::string& out) {
-    StagedOutput output;
-    BILLFISH_RETURN_IF_ERROR(output.begin(out, model_.is_directory));
-    TensorWriter writer(output);
-    for (std::size_t s = 0; s < model_.shards.size(); ++s) BILLFISH_RETURN_IF_ERROR(writer.add(plan_file(s)));
-    BILLFISH_RETURN_IF_ERROR(writer.create_all());
-    Progress progress{options_.progress, options_.user, 0, total_bytes(model_)};
-    for (std::size_t s = 0; s < model_.shards.size(); ++s) BILLFISH_RETURN_IF_ERROR(write_shard(s, writer, progress));
-    BILLFISH_RETURN_IF_ERROR(writer.finish());
-    if (model_.is_directory) BILLFISH_RETURN_IF_ERROR(write_texts(output, writer, progress));
-    return output.commit();
-  }
-
  private:
   Status plan_layer(const Layer& layer) {
     for (const Part& part : layer.parts) {
@@ -79,25 +65,18 @@ class Packing {
     if (!matrix.ok()) return matrix.status();
     Result<PackedBytes> bytes = options_.functions.sizes(*matrix);
     if (!bytes.ok()) return bytes.status();
-    LayerPlan plan{&layer, *bytes, parts_to_keep(model_, layer, *matrix), *matrix, matrix->format};
     for (const Part& part : layer.parts) {
       if (part.role == Role::other && !is_stray(part)) continue;
       if (part.role == Role::other && role_of(matrix->format, part.suffix) != Role::other) {
         return bad_input(
             text(model_.label(part.place), " is one tensor too many for a layer in ", format_name(matrix->format), " storage"));
       }
-      by_tensor_[part.place.tensor] = plans_.size();
-      model_.drop(part.place);
+      take(part.place.tensor, &layer);
     }
-    plans_.push_back(plan);
+    plans_[&layer] = {&layer, *bytes, parts_to_keep(model_, layer, *matrix), *matrix, matrix->format};
+    for (const Part& part : layer.parts) model_.drop(part.place);
     return {};
   }
-
-  const LayerPlan* plan_of(const Tensor& tensor) const {
-    const auto found = by_tensor_.find(&tensor);
-    return found == by_tensor_.end() ? nullptr : &plans_[found->second];
-  }
-  static bool is_codes(const LayerPlan& plan, const Tensor& tensor) { return plan.layer->part(Role::codes)->place.tensor == &tensor; }
 
   // The tensors that a layer becomes.
   static void add_tensors(const LayerPlan& plan, std::vector<TensorInfo>& tensors) {
@@ -132,22 +111,23 @@ class Packing {
     }
   }
 
-  NewFile plan_file(std::size_t s) const {
+  Status plan_file(std::size_t s, TensorWriter& writer) override {
     const Shard& shard = model_.shards[s];
     NewFile file;
     file.name = shard.name;
     PackedLayers layers;
     bool changed = false;
     for (const Tensor& tensor : shard.header.tensors) {
-      const LayerPlan* plan = plan_of(tensor);
-      if (!plan) {
+      if (!is_taken(tensor)) {
         file.tensors.push_back(tensor);
         continue;
       }
       changed = true;
-      if (!is_codes(*plan, tensor)) continue;
-      add_tensors(*plan, file.tensors);
-      layers[plan->layer->info.name] = {plan->format, plan->layer->info.group};
+      const Layer* const layer = layer_at(tensor);
+      if (!layer) continue;
+      const LayerPlan& plan = plans_.at(layer);
+      add_tensors(plan, file.tensors);
+      layers[layer->info.name] = {plan.format, layer->info.group};
     }
     // An index names only files that hold tensors, and this one must be found again for the header that it remembers.
     if (file.tensors.empty() && changed && !model_.index_name.empty()) file.tensors.push_back({empty_shard_name(s), "U8", {0}, 0});
@@ -166,26 +146,16 @@ class Packing {
                                   static_cast<std::size_t>(shard.header.data_begin - 8));
       file.metadata.emplace_back(kSourceHeaderKey, json);
     }
-    return file;
+    return writer.add(std::move(file));
   }
 
-  Status write_shard(std::size_t s, TensorWriter& writer, Progress& progress) {
-    if (writer.plans(empty_shard_name(s)) && !model_.find(empty_shard_name(s)))
-      BILLFISH_RETURN_IF_ERROR(writer.write(empty_shard_name(s), nullptr, 0));
-    for (const Tensor& tensor : model_.shards[s].header.tensors) {
-      const LayerPlan* plan = plan_of(tensor);
-      if (!plan) {
-        BILLFISH_RETURN_IF_ERROR(writer.copy(tensor.name, model_, {s, &tensor}, progress));
-      } else if (is_codes(*plan, tensor)) {
-        BILLFISH_RETURN_IF_ERROR(about_layer(write_layer(*plan, writer), plan->layer->info.name));
-        BILLFISH_RETURN_IF_ERROR(progress.advance(plan->layer->info.name, plan->layer->info.bytes));
-      }
-    }
-    return {};
+  Status write_more(std::size_t s, TensorWriter& writer) override {
+    const std::string name = empty_shard_name(s);
+    return writer.plans(name) && !model_.find(name) ? writer.write(name, nullptr, 0) : Status();
   }
 
-  Status write_layer(const LayerPlan& plan, TensorWriter& writer) {
-    const Layer& layer = *plan.layer;
+  Status write_layer(const Layer& layer, TensorWriter& writer) override {
+    const LayerPlan& plan = plans_.at(&layer);
     const std::string& name = layer.info.name;
     Copies copies;
     Result<QuantizedMatrix> matrix = load_layer(model_, layer, copies, 1);
@@ -218,34 +188,16 @@ class Packing {
       BILLFISH_RETURN_IF_ERROR(writer.write(source_tensor_name(name, layer.part(Role::codes)->suffix), tail.data(), matrix->n * 4));
     }
     for (const Part& part : layer.parts) {
-      if (is_stray(part)) {
-        const Status written = writer.write(source_tensor_name(name, part.suffix), model_.data(part.place), part.place.tensor->bytes);
-        BILLFISH_RETURN_IF_ERROR(written);
-      }
-      model_.drop(part.place);
+      if (!is_stray(part)) continue;
+      const Status written = writer.write(source_tensor_name(name, part.suffix), model_.data(part.place), part.place.tensor->bytes);
+      BILLFISH_RETURN_IF_ERROR(written);
     }
     return {};
   }
 
-  Status write_texts(StagedOutput& output, const TensorWriter& writer, Progress& progress) {
-    std::set<std::string> written;
-    for (const Shard& shard : model_.shards) written.insert(shard.name);
-    for (const WrittenConfig& config : wrap_configs(model_, format_name(plans_.front().format))) {
-      BILLFISH_RETURN_IF_ERROR(output.write_text(config.name, config.content));
-      written.insert(config.name);
-    }
-    if (!model_.index_name.empty()) {
-      BILLFISH_RETURN_IF_ERROR(output.write_text(model_.index_name, rewrite_index(model_, writer)));
-      written.insert(model_.index_name);
-    }
-    return copy_other_files(model_, output, written, progress);
-  }
+  std::vector<WrittenConfig> new_configs() const override { return wrap_configs(model_, format_name(plans_.begin()->second.format)); }
 
-  const Model& model_;
-  const Recognised& recognised_;
-  const ConvertOptions& options_;
-  std::vector<LayerPlan> plans_;
-  std::map<const Tensor*, std::size_t> by_tensor_;
+  std::map<const Layer*, LayerPlan> plans_;
   Buffer buffer_;
 };
 

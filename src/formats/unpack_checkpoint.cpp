@@ -11,8 +11,8 @@
 #include "formats/kept_parts.hpp"
 #include "formats/load.hpp"
 #include "formats/open_checkpoint.hpp"
-#include "formats/output.hpp"
 #include "formats/packed_metadata.hpp"
+#include "formats/rewrite.hpp"
 #include "formats/tensor_writer.hpp"
 #include "formats/text.hpp"
 #include "formats/transcode.hpp"
@@ -39,10 +39,9 @@ struct LayerJob {
   }
 };
 
-class Restoring {
+class Restoring final : public Rewrite {
  public:
-  Restoring(const OpenCheckpoint& checkpoint, const ConvertOptions& options)
-      : model_(checkpoint.model), recognised_(checkpoint.recognised), options_(options) {
+  Restoring(const OpenCheckpoint& checkpoint, const ConvertOptions& options) : Rewrite(checkpoint, options) {
     for (const Layer& layer : recognised_.layers) {
       if (!layer.packed || !layer.info.supported) continue;
       jobs_[layer.info.name].layer = &layer;
@@ -52,49 +51,61 @@ class Restoring {
     }
   }
 
-  Status write(const std::string& out) {
-    StagedOutput output;
-    TensorWriter writer(output);
-    for (std::size_t s = 0; s < model_.shards.size(); ++s) BILLFISH_RETURN_IF_ERROR(plan_file(s, writer));
+  // What the remembered headers name is copied or made; the rest came into being when the model was packed.
+  Status plan() {
+    for (const Shard& shard : model_.shards) {
+      const Remembered was = remembered(shard);
+      Result<Header> header = parse_header(was.where, was.json, -1);
+      if (!header.ok()) return header.status();
+      for (const Tensor& tensor : header->tensors) BILLFISH_RETURN_IF_ERROR(plan_tensor(was.where, tensor));
+      headers_.push_back(std::move(*header));
+    }
     for (const auto& [name, job] : jobs_) {
       if (!job.has(Role::codes) || !job.has(Role::scales)) {
         return bad_input(text(quote(model_.path), ": layer ", quote(name),
                               " is packed, but its file does not remember its source's header (", kSourceHeaderKey,
                               "): name a --format to make a new one"));
       }
+      for (const Part& part : job.layer->parts) {
+        if (!copied_.contains(part.place.tensor)) take(part.place.tensor, job.layer);
+      }
     }
-    BILLFISH_RETURN_IF_ERROR(output.begin(out, model_.is_directory));
-    BILLFISH_RETURN_IF_ERROR(writer.create_all());
-    Progress progress{options_.progress, options_.user, 0, total_bytes(model_)};
-    for (std::size_t s = 0; s < model_.shards.size(); ++s) BILLFISH_RETURN_IF_ERROR(write_shard(s, writer, progress));
-    BILLFISH_RETURN_IF_ERROR(writer.finish());
-    if (model_.is_directory) BILLFISH_RETURN_IF_ERROR(write_texts(output, writer, progress));
-    return output.commit();
+    for (const Shard& shard : model_.shards) {
+      for (const Tensor& tensor : shard.header.tensors) {
+        if (!copied_.contains(&tensor) && !is_taken(tensor)) take(&tensor, nullptr);
+      }
+    }
+    return {};
   }
 
  private:
-  // The header as it was, each of its tensors made from a layer or copied.
-  Status plan_file(std::size_t s, TensorWriter& writer) {
-    const Shard& shard = model_.shards[s];
-    const std::string* remembered = shard.header.find_metadata(kSourceHeaderKey);
-    const std::string_view own(reinterpret_cast<const char*>(shard.map.bytes().data()) + 8,
-                               static_cast<std::size_t>(shard.header.data_begin - 8));
-    const std::string_view json = remembered ? std::string_view(*remembered) : own;
-    const std::string where = text(shard.map.path(), remembered ? ": __metadata__." : "", remembered ? kSourceHeaderKey : "");
-    Result<Header> header = parse_header(where, json, -1);
-    if (!header.ok()) return header.status();
-    for (const Tensor& tensor : header->tensors) {
-      bool made = false;
-      BILLFISH_RETURN_IF_ERROR(plan_part(where, tensor, made));
-      if (made) continue;
-      const TensorPlace* place = model_.find(tensor.name);
-      if (!place || belongs_.contains(place->tensor) || place->tensor->dtype != tensor.dtype || place->tensor->shape != tensor.shape) {
-        return bad_input(text(where, " names the tensor ", quote(tensor.name), " (", tensor.dtype, ' ', tensor.shape,
-                              "), which the packed file does not hold"));
-      }
-      copied_.insert(place->tensor);
+  struct Remembered {
+    std::string where;
+    std::string_view json;
+  };
+  // The header of the source, character by character; of a shard that packing left alone, its own.
+  static Remembered remembered(const Shard& shard) {
+    if (const std::string* json = shard.header.find_metadata(kSourceHeaderKey))
+      return {text(shard.map.path(), ": __metadata__.", kSourceHeaderKey), *json};
+    const char* const own = reinterpret_cast<const char*>(shard.map.bytes().data());
+    return {shard.map.path(), {own + 8, static_cast<std::size_t>(shard.header.data_begin - 8)}};
+  }
+
+  Status plan_file(std::size_t s, TensorWriter& writer) override {
+    return writer.add_with_header(model_.shards[s].name, remembered(model_.shards[s]).json, headers_[s]);
+  }
+
+  Status plan_tensor(const std::string& where, const Tensor& tensor) {
+    bool made = false;
+    BILLFISH_RETURN_IF_ERROR(plan_part(where, tensor, made));
+    if (made) return {};
+    const TensorPlace* place = model_.find(tensor.name);
+    if (!place || belongs_.contains(place->tensor) || place->tensor->dtype != tensor.dtype || place->tensor->shape != tensor.shape) {
+      return bad_input(text(where, " names the tensor ", quote(tensor.name), " (", tensor.dtype, ' ', tensor.shape,
+                            "), which the packed file does not hold"));
     }
-    return writer.add_with_header(shard.name, json, *header);
+    copied_.insert(place->tensor);
+    return {};
   }
 
   Status plan_part(const std::string& where, const Tensor& tensor, bool& made) {
@@ -137,23 +148,8 @@ class Restoring {
     return {};
   }
 
-  Status write_shard(std::size_t s, TensorWriter& writer, Progress& progress) {
-    for (const Tensor& tensor : model_.shards[s].header.tensors) {
-      if (copied_.contains(&tensor)) {
-        BILLFISH_RETURN_IF_ERROR(writer.copy(tensor.name, model_, {s, &tensor}, progress));
-        continue;
-      }
-      const std::size_t dot = tensor.name.rfind('.');
-      const auto found = jobs_.find(dot == std::string::npos ? "" : tensor.name.substr(0, dot));
-      if (found == jobs_.end() || found->second.layer->part(Role::codes)->place.tensor != &tensor) continue;
-      BILLFISH_RETURN_IF_ERROR(about_layer(write_layer(found->second, writer), found->first));
-      BILLFISH_RETURN_IF_ERROR(progress.advance(found->first, found->second.layer->info.bytes));
-    }
-    return {};
-  }
-
-  Status write_layer(const LayerJob& job, TensorWriter& writer) {
-    const Layer& layer = *job.layer;
+  Status write_layer(const Layer& layer, TensorWriter& writer) override {
+    const LayerJob& job = jobs_.at(layer.info.name);
     Copies copies;
     Result<QuantizedMatrix> matrix = load_layer(model_, layer, copies, 1);
     if (!matrix.ok()) return matrix.status();
@@ -172,29 +168,14 @@ class Restoring {
       }
       BILLFISH_RETURN_IF_ERROR(writer.write(part.tensor.name, data, part.tensor.bytes));
     }
-    for (const Part& part : layer.parts) model_.drop(part.place);
     return {};
   }
 
-  Status write_texts(StagedOutput& output, const TensorWriter& writer, Progress& progress) {
-    std::set<std::string> written;
-    for (const Shard& shard : model_.shards) written.insert(shard.name);
-    for (const WrittenConfig& config : unwrap_configs(model_)) {
-      BILLFISH_RETURN_IF_ERROR(output.write_text(config.name, config.content));
-      written.insert(config.name);
-    }
-    if (!model_.index_name.empty()) {
-      BILLFISH_RETURN_IF_ERROR(output.write_text(model_.index_name, rewrite_index(model_, writer)));
-      written.insert(model_.index_name);
-    }
-    return copy_other_files(model_, output, written, progress);
-  }
+  std::vector<WrittenConfig> new_configs() const override { return unwrap_configs(model_); }
 
-  const Model& model_;
-  const Recognised& recognised_;
-  const ConvertOptions& options_;
   std::map<std::string, LayerJob, std::less<>> jobs_;
   std::set<const Tensor*> belongs_, copied_;
+  std::vector<Header> headers_;  // of every shard, as it was
   Unpacked unpacked_;
 };
 
@@ -223,7 +204,11 @@ Status unpack_checkpoint(const std::string& in, const std::string& out, const st
   if (checkpoint.recognised.layers.empty()) return unsupported(text(quote(in), " has no quantised layers (", checkpoint.why(), ")"));
   if (!packed && !wanted)
     return unsupported(text(quote(in), " is not packed (", checkpoint.why(), "): name the format that it shall become"));
-  if (packed && same && (remembered || !wanted)) return Restoring(checkpoint, options).write(out);
+  if (packed && same && (remembered || !wanted)) {
+    Restoring restoring(checkpoint, options);
+    BILLFISH_RETURN_IF_ERROR(restoring.plan());
+    return restoring.write(out);
+  }
   return transcode(checkpoint, out, *wanted, options);
 }
 
