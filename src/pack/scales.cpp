@@ -67,7 +67,7 @@ float magnitude_of(std::uint32_t bits, ElementType type) {
   return type == ElementType::f16 ? f16_to_f32(static_cast<std::uint16_t>(bits)) : bf16_to_f32(static_cast<std::uint16_t>(bits));
 }
 
-// 64 scales into their order; the two orders as loops that the compiler can unroll.
+// 64 scales into their order, or out of it: both orders are their own inverses, here as loops that the compiler can unroll.
 template <class Bits>
 void store_strip(Bits* to, bool per_column, const Bits* strip) {
   Bits line[kStripColumns];
@@ -118,13 +118,25 @@ std::int64_t move_strip(const QuantizedMatrix& source, PackedMatrix& target, std
 template <class Bits>
 void move_strip_back(const PackedMatrix& source, const QuantizedMatrix& target, std::int64_t n0, std::int64_t n1) {
   const Strides strides = strides_of(target);
-  const bool marlin = target.format == Format::marlin;
   void* const out = const_cast<void*>(target.scales);
   for (std::int64_t group = 0; group < source.groups(); ++group) {
     const std::int64_t row = group * source.padded_n();
-    for (std::int64_t n = n0; n < (marlin ? n1 : std::min(n1, source.n)); ++n) {
-      const std::int64_t at = row + layout::marlin_scale(source.per_column(), n);
-      store_bits(out, marlin ? at : group * strides.group + n * strides.column, load_bits<Bits>(source.scales, at));
+    if (target.format == Format::marlin) {
+      std::memmove(static_cast<char*>(out) + (row + n0) * static_cast<std::int64_t>(sizeof(Bits)),
+                   static_cast<const Bits*>(source.scales) + row + n0, static_cast<std::size_t>(n1 - n0) * sizeof(Bits));
+      continue;
+    }
+    for (std::int64_t n = n0; n < std::min(n1, source.n); n += kStripColumns) {
+      Bits strip[kStripColumns];
+      store_strip(strip, source.per_column(), static_cast<const Bits*>(source.scales) + row + n);
+      const int real = static_cast<int>(std::min<std::int64_t>(source.n - n, kStripColumns));
+      const std::int64_t first = group * strides.group + n * strides.column;
+      if (strides.column == 1) {
+        std::memcpy(static_cast<char*>(out) + first * static_cast<std::int64_t>(sizeof(Bits)), strip,
+                    static_cast<std::size_t>(real) * sizeof(Bits));
+      } else {
+        for (int i = 0; i < real; ++i) store_bits(out, first + i * strides.column, strip[i]);
+      }
     }
   }
 }

@@ -28,8 +28,13 @@ struct TileKernels {
   // Likewise of one code a byte. Codes are cut to `bits`; returns whether any had more.
   bool (*gather_bytes)(int bits, const void* strip, std::int64_t row_bytes, const std::int32_t* order, int count, int columns,
                        std::uint32_t* words);
+  // And back: rows 0 .. count of a tile's words as AWQ words, of `columns` columns.
+  void (*scatter_awq)(const std::uint32_t* words, void* strip, std::int64_t row_bytes, int count, int columns);
+  // Likewise as one code a byte.
+  void (*scatter_bytes)(int bits, const std::uint32_t* words, void* strip, std::int64_t row_bytes, int count, int columns);
   // `rows` <= 64 rows of `words` words -> [words][64], the transposition; missing rows become 0.
   void (*transpose)(const void* source, std::int64_t row_bytes, int rows, std::int64_t words, std::uint32_t* target);
+  void (*transpose_back)(const std::uint32_t* source, std::int64_t words, void* target, std::int64_t row_bytes, int rows);
 };
 
 extern const TileKernels scalar_tile_kernels;

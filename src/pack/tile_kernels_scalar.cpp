@@ -4,8 +4,7 @@
 
 namespace billfish::pack {
 
-const TileKernels scalar_tile_kernels = {"scalar",        pack_loop,         unpack_loop,   gather_gptq_loop,
-                                         gather_awq_loop, gather_bytes_loop, transpose_loop};
+const TileKernels scalar_tile_kernels = kPlainKernels;
 
 const TileKernels& best_tile_kernels() {
 #if defined(__x86_64__)

@@ -123,16 +123,40 @@ void gather_gptq_of(const char* strip, std::int64_t row_bytes, const std::int32_
   }
 }
 
+constexpr int kAwqShifts[8] = {0, 16, 4, 20, 8, 24, 12, 28};  // of columns 0 .. 7 of a word: layout/awq_order.hpp
+
 [[maybe_unused]] void gather_awq_loop(const void* strip, std::int64_t row_bytes, int count, int columns, std::uint32_t* words) {
-  constexpr int kShifts[8] = {0, 16, 4, 20, 8, 24, 12, 28};  // of columns 0 .. 7 of a word: layout/awq_order.hpp
   std::memset(words, 0, 2 * kStripColumns * 4);
   for (int row = 0; row < count; ++row) {
     const char* const from = static_cast<const char*>(strip) + row * row_bytes;
     std::uint32_t* const out = words + row / 8 * kStripColumns;
     for (int c = 0; c < columns; c += 8) {
       const std::uint32_t word = load_word(from + c / 8 * 4);
-      for (int i = 0; i < 8; ++i) out[c + i] |= ((word >> kShifts[i]) & 0xfu) << (row % 8 * 4);
+      for (int i = 0; i < 8; ++i) out[c + i] |= ((word >> kAwqShifts[i]) & 0xfu) << (row % 8 * 4);
     }
+  }
+}
+
+[[maybe_unused]] void scatter_awq_loop(const std::uint32_t* words, void* strip, std::int64_t row_bytes, int count, int columns) {
+  for (int row = 0; row < count; ++row) {
+    const std::uint32_t* const from = words + row / 8 * kStripColumns;
+    char* const to = static_cast<char*>(strip) + row * row_bytes;
+    for (int c = 0; c < columns; c += 8) {
+      std::uint32_t word = 0;
+      for (int i = 0; i < 8; ++i) word |= ((from[c + i] >> (row % 8 * 4)) & 0xfu) << kAwqShifts[i];
+      store_word(to + c / 8 * 4, word);
+    }
+  }
+}
+
+[[maybe_unused]] void scatter_bytes_loop(int bits, const std::uint32_t* words, void* strip, std::int64_t row_bytes, int count,
+                                         int columns) {
+  const std::uint32_t mask = (1u << bits) - 1;
+  for (int row = 0; row < count; ++row) {
+    const std::uint32_t* const from = words + row * bits / 32 * kStripColumns;
+    auto* const to = static_cast<std::uint8_t*>(strip) + row * row_bytes;
+    const int shift = row * bits % 32;
+    for (int c = 0; c < columns; ++c) to[c] = static_cast<std::uint8_t>((from[c] >> shift) & mask);
   }
 }
 
@@ -172,6 +196,17 @@ bool gather_bytes_of(const std::uint8_t* strip, std::int64_t row_bytes, const st
     for (int row = rows; row < kStripColumns; ++row) target[word * kStripColumns + row] = 0;
   }
 }
+
+[[maybe_unused]] void transpose_back_loop(const std::uint32_t* source, std::int64_t words, void* target, std::int64_t row_bytes, int rows) {
+  char* const to = static_cast<char*>(target);
+  for (int row = 0; row < rows; ++row) {
+    for (std::int64_t word = 0; word < words; ++word) store_word(to + row * row_bytes + word * 4, source[word * kStripColumns + row]);
+  }
+}
+
+[[maybe_unused]] constexpr TileKernels kPlainKernels = {"scalar",          pack_loop,        unpack_loop,        gather_gptq_loop,
+                                                        gather_awq_loop,   gather_bytes_loop, scatter_awq_loop, scatter_bytes_loop,
+                                                        transpose_loop,    transpose_back_loop};
 
 }  // namespace
 }  // namespace billfish::pack
