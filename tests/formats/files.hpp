@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
@@ -110,7 +111,18 @@ inline std::string safetensors_file(const std::vector<TestTensor>& tensors, cons
   return safetensors_file(header, data);
 }
 
-// A little-endian C-order f32 array of two dimensions, as NumPy writes it.
+// The checkpoints that other people's tools wrote, by folder name.
+inline std::string fixture(const std::string& name) { return BILLFISH_SOURCE_DIR "/tests/fixtures/" + name; }
+inline std::vector<std::string> fixture_names() {
+  std::vector<std::string> out;
+  for (const auto& entry : std::filesystem::directory_iterator(fixture(""))) {
+    if (std::filesystem::exists(entry.path() / "ref/meta.json")) out.push_back(entry.path().filename().string());
+  }
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+// A little-endian C-order f32 or f16 array of two dimensions, as NumPy writes it.
 struct NpyArray {
   std::int64_t rows = 0, columns = 0;
   std::vector<float> values;
@@ -124,15 +136,25 @@ inline NpyArray read_npy(const std::string& path) {
   }
   const std::size_t length = static_cast<unsigned char>(bytes[8]) | static_cast<std::size_t>(static_cast<unsigned char>(bytes[9])) << 8;
   const std::string header = bytes.substr(10, length);
-  EXPECT_NE(header.find("'<f4'"), std::string::npos) << header;
+  const std::size_t item = header.find("'<f4'") != std::string::npos ? 4 : 2;
+  EXPECT_NE(header.find(item == 4 ? "'<f4'" : "'<f2'"), std::string::npos) << header;
   EXPECT_NE(header.find("'fortran_order': False"), std::string::npos) << header;
   const std::size_t shape = header.find('(');
   std::size_t used = 0;
   out.rows = std::stoll(header.substr(shape + 1), &used);
   out.columns = std::stoll(header.substr(shape + 1 + used + 1));
   out.values.resize(static_cast<std::size_t>(out.rows * out.columns));
-  EXPECT_EQ(bytes.size(), 10 + length + out.values.size() * 4);
-  std::memcpy(out.values.data(), bytes.data() + 10 + length, out.values.size() * 4);
+  EXPECT_EQ(bytes.size(), 10 + length + out.values.size() * item);
+  const char* const data = bytes.data() + 10 + length;
+  for (std::size_t i = 0; i < out.values.size(); ++i) {
+    std::uint16_t half = 0;
+    if (item == 4) {
+      std::memcpy(&out.values[i], data + i * 4, 4);
+    } else {
+      std::memcpy(&half, data + i * 2, 2);
+      out.values[i] = f16_to_f32(half);
+    }
+  }
   return out;
 }
 

@@ -79,9 +79,9 @@ struct Folders {
 std::string gptq_config(const std::string& more) { return "{\"quant_method\":\"gptq\"," + more + "}"; }
 
 TEST(RoundTrip, FixturesOfOtherPeoplesTools) {
-  for (const char* name : {"gptq_v1_g128_sym", "gptq_v1_g32_desc_act", "awq_gemm_g128", "ct_w4a16_sym_g128", "marlin_autogptq_g128"}) {
+  for (const std::string& name : test::fixture_names()) {
     SCOPED_TRACE(name);
-    expect_round_trip(std::string(BILLFISH_SOURCE_DIR "/tests/fixtures/") + name);
+    expect_round_trip(test::fixture(name));
   }
 }
 
