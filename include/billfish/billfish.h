@@ -188,20 +188,31 @@ typedef struct billfish_weights {
   uint32_t flags; /* BILLFISH_WEIGHTS_* */
   billfish_device_kind device_kind;
   int device_index;
-  /* reserved for what comes: all zero */
+  /* reserved for what comes, but for findings: all zero */
   const void* global_scale;
   const void* float_zeros;
   int64_t k_offset;
   int64_t experts;
-  int64_t reserved[6];
+  uint32_t* findings; /* billfish_pack on CUDA: a word of device memory for BILLFISH_FOUND_* bits, or NULL; others ignore it */
+  int64_t reserved[5];
 } billfish_weights;
 #define BILLFISH_WEIGHTS_INIT                                                                                                              \
   {                                                                                                                                        \
     sizeof(billfish_weights), BILLFISH_U4B8, BILLFISH_F32, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, BILLFISH_F32, 0u, BILLFISH_CPU, 0, \
-        NULL, NULL, 0, 0, {                                                                                                                \
-      0, 0, 0, 0, 0, 0                                                                                                                     \
+        NULL, NULL, 0, 0, NULL, {                                                                                                          \
+      0, 0, 0, 0, 0                                                                                                                        \
     }                                                                                                                                      \
   }
+
+/* What billfish_pack on CUDA finds in the data, for a host that looks after it has synchronised. All but the first are what packing on the
+ * CPU answers with BILLFISH_BAD_INPUT, uneven groups apart, which are supported there. */
+enum {
+  BILLFISH_FOUND_WIDE_SCALES = 1,   /* the same bit as BILLFISH_WEIGHTS_WIDE_SCALES: or it into the weights' flags */
+  BILLFISH_FOUND_BAD_SCALE = 0x100, /* a scale that is not finite */
+  BILLFISH_FOUND_BAD_ZERO = 0x200,  /* a zero that contradicts the type */
+  BILLFISH_FOUND_BAD_CODE = 0x400,  /* a raw code that has more bits than the type */
+  BILLFISH_FOUND_BAD_ORDER = 0x800  /* g_idx names no group, or makes groups of uneven size */
+};
 
 /* Bytes of each part of the packed form; a part that the matrix does not need is 0. */
 typedef struct billfish_packed_sizes {
@@ -218,7 +229,10 @@ BILLFISH_API billfish_status billfish_packed_sizes_of(const billfish_matrix* mat
  * the device of `out` are the caller's; its type, shape and flags are written, and a pointer to a part that this matrix does not need
  * becomes NULL. Padding contributes exactly 0 to any product.
  * CPU: validates (non-finite scales, zeros that contradict the type, g_idx out of range: BILLFISH_BAD_INPUT); `stream` is ignored.
- * CUDA: enqueued on `stream`, no validation of data, no synchronisation. Any thread. `parallel` may be NULL. */
+ * CUDA: enqueued on `stream`, no synchronisation, so the call cannot judge data: if out->findings is not NULL, that word of device memory
+ * tells what there is in it (BILLFISH_FOUND_*). BILLFISH_WEIGHTS_WIDE_SCALES, if set in out->flags, stays set. g_idx must be NULL or give
+ * groups of equal size: the scales of any other group become NaN, so that no product is plausibly wrong; a trivial g_idx is not recognised
+ * as one and costs a gather. Any thread. `parallel` may be NULL. */
 BILLFISH_API billfish_status billfish_pack(const billfish_matrix* matrix, billfish_weights* out, const billfish_parallel* parallel,
                                            void* stream);
 

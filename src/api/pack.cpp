@@ -11,13 +11,18 @@
 namespace billfish::api {
 namespace {
 
-// CUDA cannot read g_idx behind a device pointer without waiting for the device; so there it is never called trivial.
+static_assert(cuda::kFoundWideScales == BILLFISH_FOUND_WIDE_SCALES && BILLFISH_FOUND_WIDE_SCALES == BILLFISH_WEIGHTS_WIDE_SCALES);
+static_assert(cuda::kFoundBadScale == BILLFISH_FOUND_BAD_SCALE && cuda::kFoundBadZero == BILLFISH_FOUND_BAD_ZERO);
+static_assert(cuda::kFoundBadCode == BILLFISH_FOUND_BAD_CODE && cuda::kFoundBadOrder == BILLFISH_FOUND_BAD_ORDER);
+
+// CUDA cannot read g_idx behind a device pointer without waiting for the device; so there it is never called trivial, and never uneven,
+// which no CUDA kernel supports.
 Result<pack::PackedSizes> sizes_of(const QuantizedMatrix& matrix) {
   if (matrix.device.kind == DeviceKind::cpu || matrix.g_idx == nullptr) return pack::packed_sizes(matrix);
   QuantizedMatrix without = matrix;
   without.g_idx = nullptr;
   Result<pack::PackedSizes> sizes = pack::packed_sizes(without);
-  if (sizes.ok()) sizes->perm = sizes->g_idx = matrix.k * 4;
+  if (sizes.ok()) sizes->perm = matrix.k * 4;
   return sizes;
 }
 
@@ -67,7 +72,13 @@ Status pack_matrix(const billfish_matrix* given, billfish_weights* out, const bi
   target.perm = sizes->perm > 0 ? weights.perm : nullptr;
   target.g_idx = sizes->g_idx > 0 ? weights.g_idx : nullptr;
   target.bias = sizes->bias > 0 ? weights.bias : nullptr;
-  BILLFISH_RETURN_IF_ERROR(cuda ? cuda::pack(source, target, stream) : pack::pack(source, target, parallel));
+  if (cuda) {
+    if (!is_aligned(weights.findings, 4)) return invalid_argument("out->findings must be aligned to 4 bytes");
+    target.wide_scales = (weights.flags & BILLFISH_WEIGHTS_WIDE_SCALES) != 0;
+    BILLFISH_RETURN_IF_ERROR(cuda::pack(source, target, weights.findings, stream));
+  } else {
+    BILLFISH_RETURN_IF_ERROR(pack::pack(source, target, parallel));
+  }
   write_weights(target, weights);
   write_struct(weights, out);
   return {};

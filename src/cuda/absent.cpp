@@ -14,7 +14,7 @@ Status absent() { return device_error("this build has no CUDA: configure with -D
 int device_count() { return 0; }
 Result<gemm::DeviceFacts> facts(int) { return absent(); }
 Status prepare(int) { return absent(); }
-Status pack(const QuantizedMatrix&, PackedMatrix&, void*) { return absent(); }
+Status pack(const QuantizedMatrix&, PackedMatrix&, std::uint32_t*, void*) { return absent(); }
 
 Result<void*> allocate(int, std::size_t) { return absent(); }
 void free_memory(int, void*) {}

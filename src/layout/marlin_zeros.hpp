@@ -26,12 +26,15 @@ BILLFISH_HD constexpr Place marlin_zero(int bits, std::int64_t group, std::int64
   return {row + n / 64 * 16 + 2 * i + j / 4, 8 * interleave4(j % 4)};
 }
 
+// The column of the field at `shift` of a row's word.
+BILLFISH_HD constexpr std::int64_t marlin_zero_column(int bits, std::int64_t in_row, int shift) {
+  if (bits == 4) return in_row / 8 * 64 + in_row % 8 + 8 * deinterleave8(shift / 4);
+  const std::int64_t j = in_row % 2 * 4 + interleave4(shift / 8);
+  return in_row / 16 * 64 + in_row % 16 / 2 + 8 * j;
+}
 BILLFISH_HD constexpr Element marlin_zero_element(int bits, std::int64_t word, int shift, std::int64_t padded_n) {
   const std::int64_t row_words = marlin_zero_row_words(bits, padded_n);
-  const std::int64_t in_row = word % row_words;
-  if (bits == 4) return {word / row_words, in_row / 8 * 64 + in_row % 8 + 8 * deinterleave8(shift / 4)};
-  const std::int64_t j = in_row % 2 * 4 + interleave4(shift / 8);
-  return {word / row_words, in_row / 16 * 64 + in_row % 16 / 2 + 8 * j};
+  return {word / row_words, marlin_zero_column(bits, word % row_words, shift)};
 }
 
 namespace marlin_zeros_proof {

@@ -35,7 +35,7 @@ std::vector<Case> cases() {
       {"size never set", [](W w, A) { w.size = 0; }, invalid, {"weights->size is 0", "_INIT"}},
       {"size of something else", [](W w, A) { w.size = 1 << 20; }, invalid, {"weights->size is 1048576"}},
       {"args size never set", [](W, A a) { a.size = 3; }, invalid, {"args->size is 3"}},
-      {"reserved in use", [](W w, A) { w.reserved[5] = 7; }, invalid, {"weights->reserved[5] is 7", "must be 0"}},
+      {"reserved in use", [](W w, A) { w.reserved[4] = 7; }, invalid, {"weights->reserved[4] is 7", "must be 0"}},
       {"reserved in use", [](W, A a) { a.reserved[0] = -1; }, invalid, {"args->reserved[0] is -1"}},
       {"a type of the future", [](W w, A) { put(w.type, 9); }, invalid, {"weights->type is 9", "u4b8"}},
       {"a negative type", [](W w, A) { put(w.type, -1); }, invalid, {"weights->type is -1"}},

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Packing on the device gives the bytes of the CPU packer's oracle: every format, type, ragged shape, act order, in place; and its speed.
+// Packing on the device gives the bytes of the CPU packer's oracle: every format, type, ragged shape, act order, in place; reports what
+// that refuses in data; and its speed.
 #include <algorithm>
 #include <cstdio>
 #include <vector>
 
 #include "core/half.hpp"
 #include "cuda/cuda.hpp"
+#include "layout/marlin_scales.hpp"
+#include "layout/marlin_weights.hpp"
 #include "pack/pack.hpp"
 #include "support.hpp"
 
@@ -82,22 +85,34 @@ struct Packed {
   PackedMatrix matrix;
 };
 
-void expect_same_as_the_oracle(const Checkpoint& checkpoint, const Packed& packed, const std::string& what) {
-  const MatrixShape& shape = checkpoint.host;
-  std::vector<std::uint32_t> codes(static_cast<std::size_t>(shape.packed_code_words())),
-      zeros(static_cast<std::size_t>(shape.packed_zero_words()));
-  std::vector<std::uint16_t> scales(static_cast<std::size_t>(shape.packed_scales())), bias(static_cast<std::size_t>(shape.n));
-  std::vector<std::int32_t> perm(static_cast<std::size_t>(shape.k)), g_idx(static_cast<std::size_t>(shape.k));
-  PackedMatrix want;
-  want.codes = codes.data(), want.scales = scales.data(), want.zeros = zeros.data(), want.bias = bias.data();
-  want.perm = perm.data(), want.g_idx = g_idx.data();
-  reference::pack(checkpoint.host, want);
-  EXPECT_TRUE(packed.codes.download<std::uint32_t>() == codes) << what << ": codes";
-  EXPECT_TRUE(packed.scales.download<std::uint16_t>() == scales) << what << ": scales";
-  EXPECT_TRUE(packed.zeros.download<std::uint32_t>() == zeros) << what << ": zeros";
-  EXPECT_TRUE(packed.bias.download<std::uint16_t>() == bias) << what << ": bias";
-  if (checkpoint.host.g_idx != nullptr) EXPECT_TRUE(packed.perm.download<std::int32_t>() == perm) << what << ": perm";
-  EXPECT_EQ(packed.matrix.perm != nullptr, checkpoint.host.g_idx != nullptr) << what;
+// The oracle's packed form.
+struct Oracle {
+  explicit Oracle(const QuantizedMatrix& source)
+      : codes(static_cast<std::size_t>(source.packed_code_words())),
+        zeros(static_cast<std::size_t>(source.packed_zero_words())),
+        scales(static_cast<std::size_t>(source.packed_scales())),
+        bias(static_cast<std::size_t>(source.n)),
+        perm(static_cast<std::size_t>(source.k)),
+        g_idx(static_cast<std::size_t>(source.k)) {
+    matrix.codes = codes.data(), matrix.scales = scales.data(), matrix.zeros = zeros.data(), matrix.bias = bias.data();
+    matrix.perm = perm.data(), matrix.g_idx = g_idx.data();
+    reference::pack(source, matrix);
+  }
+  std::vector<std::uint32_t> codes, zeros;
+  std::vector<std::uint16_t> scales, bias;
+  std::vector<std::int32_t> perm, g_idx;
+  PackedMatrix matrix;
+};
+
+void expect_same_as_the_oracle(const QuantizedMatrix& source, const Packed& packed, const std::string& what) {
+  const Oracle want(source);
+  EXPECT_TRUE(packed.codes.download<std::uint32_t>() == want.codes) << what << ": codes";
+  EXPECT_TRUE(packed.scales.download<std::uint16_t>() == want.scales) << what << ": scales";
+  EXPECT_TRUE(packed.zeros.download<std::uint32_t>() == want.zeros) << what << ": zeros";
+  EXPECT_TRUE(packed.bias.download<std::uint16_t>() == want.bias) << what << ": bias";
+  const bool permuted = source.g_idx != nullptr || source.perm != nullptr;
+  if (permuted) EXPECT_TRUE(packed.perm.download<std::int32_t>() == want.perm) << what << ": perm";
+  EXPECT_EQ(packed.matrix.perm != nullptr, permuted) << what;
   EXPECT_TRUE(packed.codes.guards_intact() && packed.scales.guards_intact() && packed.zeros.guards_intact() &&
               packed.perm.guards_intact() && packed.bias.guards_intact())
       << what << ": memory around the packed arrays";
@@ -108,18 +123,18 @@ TEST(SmallRepack, EveryFormatGivesTheBytesOfTheCpuPacker) {
   for (const Format format : {Format::gptq_v1, Format::gptq_v2, Format::awq, Format::compressed_tensors, Format::raw}) {
     for (const WeightType type : {WeightType::u4b8, WeightType::u4, WeightType::u8b128, WeightType::u8}) {
       if (format == Format::awq && bits_of(type) == 8) continue;
-      for (const std::int64_t n : {8, 64, 72, 320}) {
+      for (const std::int64_t n : {8, 64, 72, 320, 1056}) {  // 1056: four whole strips and a ragged one
         for (const std::int64_t k : {16, 96, 256, 1408}) {
           for (const bool act_order : {false, true}) {
             if (act_order && (format == Format::awq || k < 64)) continue;
             const Checkpoint checkpoint = make_checkpoint(format, type, k, n, 32, act_order, ++seed);
             Packed packed(checkpoint.host);
-            const Status status = cuda::pack(checkpoint.device, packed.matrix, nullptr);
+            const Status status = cuda::pack(checkpoint.device, packed.matrix, nullptr, nullptr);
             const std::string what = "format " + std::to_string(static_cast<int>(format)) + " " + std::string(name_of(type)) + " n " +
                                      std::to_string(n) + " k " + std::to_string(k) + (act_order ? " act order" : "");
             ASSERT_TRUE(status.ok()) << what << ": " << status.message();
             require(cudaDeviceSynchronize(), what.c_str());
-            expect_same_as_the_oracle(checkpoint, packed, what);
+            expect_same_as_the_oracle(checkpoint.host, packed, what);
           }
         }
       }
@@ -135,9 +150,9 @@ TEST(SmallRepack, RaggedKIsPaddedWithTheZeroOfItsColumn) {
       for (const std::int64_t group : {std::int64_t{-1}, std::int64_t{32}}) {
         const Checkpoint checkpoint = make_checkpoint(format, type, k, 100 / 4 * 4, group, false, ++seed);
         Packed packed(checkpoint.host);
-        ASSERT_TRUE(cuda::pack(checkpoint.device, packed.matrix, nullptr).ok());
+        ASSERT_TRUE(cuda::pack(checkpoint.device, packed.matrix, nullptr, nullptr).ok());
         require(cudaDeviceSynchronize(), "packing");
-        expect_same_as_the_oracle(checkpoint, packed, std::string(name_of(type)) + " ragged k, group " + std::to_string(group));
+        expect_same_as_the_oracle(checkpoint.host, packed, std::string(name_of(type)) + " ragged k, group " + std::to_string(group));
       }
     }
   }
@@ -152,24 +167,148 @@ TEST(SmallRepack, InPlaceGivesTheSameBytesOrARefusal) {
         const Checkpoint checkpoint = make_checkpoint(format, type, 256, n, 64, false, ++seed);
         Packed packed(checkpoint.host);
         packed.matrix.codes = const_cast<std::uint32_t*>(static_cast<const std::uint32_t*>(checkpoint.device.codes));
-        const Status status = cuda::pack(checkpoint.device, packed.matrix, nullptr);
+        const Status status = cuda::pack(checkpoint.device, packed.matrix, nullptr, nullptr);
         ASSERT_TRUE(status.ok()) << status.message();
         require(cudaDeviceSynchronize(), "packing in place");
         EXPECT_TRUE(checkpoint.device_codes.guards_intact());
         packed.codes.upload(checkpoint.device_codes.download<std::uint32_t>().data());
-        expect_same_as_the_oracle(checkpoint, packed, "in place");
+        expect_same_as_the_oracle(checkpoint.host, packed, "in place");
       }
     }
   }
   const Checkpoint ragged = make_checkpoint(Format::gptq_v1, WeightType::u4b8, 256, 72, 64, false, 1);
   Packed packed(ragged.host);
   packed.matrix.codes = const_cast<std::uint32_t*>(static_cast<const std::uint32_t*>(ragged.device.codes));
-  const Status status = cuda::pack(ragged.device, packed.matrix, nullptr);
+  const Status status = cuda::pack(ragged.device, packed.matrix, nullptr, nullptr);
   EXPECT_EQ(status.code(), Code::unsupported);
   EXPECT_NE(status.message().find("n is 72"), std::string::npos) << status.message();
 }
 
-// Codes of a large layer, in and out, against a copy of the same bytes.
+// What another packer left in the padding must not matter.
+TEST(SmallRepack, MarlinBytesAreCopiedAndTheirPaddingIsOurs) {
+  std::uint64_t seed = 300;
+  for (const WeightType type : {WeightType::u4b8, WeightType::u4, WeightType::u8b128, WeightType::u8}) {
+    for (const bool act_order : {false, true}) {
+      for (const std::int64_t n : {128, 200}) {
+        const std::int64_t k = n == 200 ? 88 : 96;
+        const Checkpoint gptq = make_checkpoint(Format::gptq_v2, type, k, n, 32, act_order && n == 128, ++seed);
+        Oracle clean(gptq.host);
+        std::vector<std::uint32_t> codes = clean.codes;
+        std::vector<std::uint16_t> scales = clean.scales;
+        for (std::size_t i = 0; i < codes.size(); ++i) {
+          for (int shift = 0; shift < 32; shift += bits_of(type)) {
+            const layout::Element e = layout::marlin_code_element(bits_of(type), static_cast<std::int64_t>(i), shift, gptq.host.padded_n());
+            if (e.k >= k || e.n >= n) codes[i] ^= 5u << shift;
+          }
+        }
+        for (std::size_t i = 0; i < scales.size(); ++i) {
+          const auto row = static_cast<std::int64_t>(i) % gptq.host.padded_n();
+          if (layout::marlin_scale(gptq.host.per_column(), row) >= n) scales[i] = 0x3c00;
+        }
+        const Buffer device_codes(codes), device_scales(scales), device_zeros(clean.zeros), device_perm(clean.perm);
+        QuantizedMatrix source = gptq.device;
+        source.format = Format::marlin, source.g_idx = nullptr;
+        source.codes = device_codes.data(), source.scales = device_scales.data();
+        source.zeros = has_zeros(type) ? device_zeros.data() : nullptr;
+        source.perm = clean.matrix.perm != nullptr ? device_perm.as<std::int32_t>() : nullptr;
+        Packed packed(source);
+        const Status status = cuda::pack(source, packed.matrix, nullptr, nullptr);
+        ASSERT_TRUE(status.ok()) << status.message();
+        require(cudaDeviceSynchronize(), "copying Marlin bytes");
+        expect_same_as_the_oracle(gptq.host, packed, std::string(name_of(type)) + " from Marlin, n " + std::to_string(n));
+      }
+    }
+  }
+}
+
+std::uint32_t findings_of(const Checkpoint& checkpoint, Packed& packed) {
+  const Buffer word(4);
+  const Status status = cuda::pack(checkpoint.device, packed.matrix, word.as<std::uint32_t>(), nullptr);
+  EXPECT_TRUE(status.ok()) << status.message();
+  require(cudaDeviceSynchronize(), "packing with findings");
+  EXPECT_TRUE(word.guards_intact());
+  return word.download<std::uint32_t>()[0];
+}
+
+// The word of findings says what the CPU packer says of the same data.
+TEST(SmallRepack, FindingsAreWhatTheCpuPackerSays) {
+  std::uint64_t seed = 400;
+  const auto expect = [&](Checkpoint& c, std::uint32_t want, const char* what) {
+    c.device_scales.upload(c.scales.data()), c.device_zeros.upload(c.zeros.data()), c.device_codes.upload(c.codes.data());
+    Packed packed(c.host);
+    EXPECT_EQ(findings_of(c, packed), want) << what;
+    Oracle cpu(c.host);
+    const Status status = pack::pack(c.host, cpu.matrix, Parallel());
+    EXPECT_EQ(status.ok(), want <= 1) << what << ": " << status.message();
+    if (status.ok()) EXPECT_EQ(cpu.matrix.wide_scales, want == 1) << what;
+  };
+  for (const Format format : {Format::gptq_v1, Format::gptq_v2, Format::awq, Format::compressed_tensors, Format::raw}) {
+    for (const WeightType type : {WeightType::u4b8, WeightType::u4, WeightType::u8b128, WeightType::u8}) {
+      if (format == Format::awq && bits_of(type) == 8) continue;
+      const auto fresh = [&] { return make_checkpoint(format, type, 96, 96, 32, false, ++seed); };
+      Checkpoint c = fresh();
+      expect(c, 0, "ordinary data");
+      for (const std::uint16_t bits : {std::uint16_t{0x0001}, std::uint16_t{0x83ff}, std::uint16_t{0x7bff}, std::uint16_t{0xfbff}}) {
+        c = fresh(), c.scales[200] = bits;
+        expect(c, cuda::kFoundWideScales, "a scale at the end of the range");
+      }
+      c = fresh(), c.scales[100] = 0, c.scales[101] = 0x8000;
+      expect(c, 0, "zero scales");
+      for (const std::uint16_t bits : {std::uint16_t{0x7c00}, std::uint16_t{0xfe01}}) {
+        c = fresh(), c.scales[287] = bits;
+        expect(c, cuda::kFoundBadScale, "a scale that is not finite");
+      }
+      if (format != Format::raw || bits_of(type) == 8) continue;
+      c = fresh(), c.codes[77] |= 0x00100000u;
+      expect(c, cuda::kFoundBadCode, "a code of five bits");
+      if (!has_zeros(type)) continue;
+      c = fresh(), c.zeros[5] |= 0x80u;
+      expect(c, cuda::kFoundBadZero, "a zero of eight bits");
+    }
+  }
+  // Zeros that are stored beside a type that implies them.
+  for (const std::uint32_t stored : {0x77777777u, 0x77767777u}) {
+    Checkpoint c = make_checkpoint(Format::gptq_v1, WeightType::u4b8, 96, 96, 32, false, ++seed);
+    c.zeros.assign(c.zeros.size(), 0x77777777u), c.zeros[20] = stored;
+    c.host.zeros = c.zeros.data(), c.device.zeros = c.device_zeros.data();
+    expect(c, stored == 0x77777777u ? 0 : cuda::kFoundBadZero, "zeros of a symmetric type");
+  }
+}
+
+TEST(SmallRepack, UnevenOrUnknownGroupsGiveNaNAndAreReported) {
+  Checkpoint c = make_checkpoint(Format::gptq_v1, WeightType::u4b8, 256, 128, 32, true, 500);
+  Packed packed(c.host);
+  EXPECT_EQ(findings_of(c, packed), 0u);
+  const auto nan_groups = [&](std::size_t row, std::int32_t group) {
+    std::vector<std::int32_t> g_idx = c.g_idx;
+    g_idx[row] = group;
+    c.device_g_idx.upload(g_idx.data());
+    EXPECT_EQ(findings_of(c, packed), std::uint32_t{cuda::kFoundBadOrder});
+    std::vector<std::int32_t> perm = packed.perm.download<std::int32_t>();
+    std::sort(perm.begin(), perm.end());
+    for (std::int32_t i = 0; i < 256; ++i) EXPECT_EQ(perm[static_cast<std::size_t>(i)], i) << "perm is no permutation";
+    std::vector<std::int64_t> found;
+    const std::vector<std::uint16_t> scales = packed.scales.download<std::uint16_t>();
+    for (std::int64_t g = 0; g < 8; ++g) {
+      const auto first = scales.begin() + g * 128;
+      const auto count = std::count_if(first, first + 128, [](std::uint16_t bits) { return (bits & 0x7fff) > 0x7c00; });
+      EXPECT_TRUE(count == 0 || count == 128) << "group " << g;
+      if (count > 0) found.push_back(g);
+    }
+    return found;
+  };
+  const auto row_of = [&](std::int32_t group) {
+    return static_cast<std::size_t>(std::find(c.g_idx.begin(), c.g_idx.end(), group) - c.g_idx.begin());
+  };
+  // Group 3 loses a row to group 5: 3 and 5 are uneven, and 4 does not lie where it should.
+  EXPECT_EQ(nan_groups(row_of(3), 5), (std::vector<std::int64_t>{3, 4, 5}));
+  EXPECT_EQ(nan_groups(row_of(7), 8), (std::vector<std::int64_t>{7}));
+  EXPECT_EQ(nan_groups(row_of(0), -1), (std::vector<std::int64_t>{0}));
+  EXPECT_EQ(nan_groups(row_of(2), 2147483647), (std::vector<std::int64_t>{2, 3, 4, 5, 6, 7}));
+  EXPECT_TRUE(packed.perm.guards_intact() && packed.scales.guards_intact());
+}
+
+// The whole of a large layer, codes, scales, zeros and bias, against a copy of as many bytes as its codes are, in and out.
 TEST(Repack, RunsAtFourFifthsOfTheCopyBandwidth) {
   struct Case {
     Format format;
@@ -177,7 +316,8 @@ TEST(Repack, RunsAtFourFifthsOfTheCopyBandwidth) {
     const char* name;
   };
   for (const Case& which : {Case{Format::gptq_v1, WeightType::u4b8, "GPTQ 4-bit"}, Case{Format::awq, WeightType::u4, "AWQ 4-bit"},
-                            Case{Format::gptq_v1, WeightType::u8b128, "GPTQ 8-bit"}}) {
+                            Case{Format::gptq_v1, WeightType::u8b128, "GPTQ 8-bit"}, Case{Format::raw, WeightType::u4b8, "raw 4-bit"},
+                            Case{Format::raw, WeightType::u8b128, "raw 8-bit"}}) {
     const Checkpoint checkpoint = make_checkpoint(which.format, which.type, 8192, 28672, 128, false, 5);
     Packed packed(checkpoint.host);
     cudaEvent_t begin = nullptr, end = nullptr;
@@ -195,10 +335,10 @@ TEST(Repack, RunsAtFourFifthsOfTheCopyBandwidth) {
       }
       return static_cast<double>(best);
     };
-    const std::size_t bytes = packed.codes.bytes();
-    const double copy =
-        best_ms([&] { (void)cudaMemcpyAsync(packed.codes.data(), checkpoint.device_codes.data(), bytes, cudaMemcpyDeviceToDevice); });
-    const double pack = best_ms([&] { ASSERT_TRUE(cuda::pack(checkpoint.device, packed.matrix, nullptr).ok()); });
+    const std::size_t bytes = (packed.codes.bytes() + checkpoint.device_codes.bytes()) / 2;
+    const Buffer from(bytes), to(bytes);
+    const double copy = best_ms([&] { (void)cudaMemcpyAsync(to.data(), from.data(), bytes, cudaMemcpyDeviceToDevice); });
+    const double pack = best_ms([&] { ASSERT_TRUE(cuda::pack(checkpoint.device, packed.matrix, nullptr, nullptr).ok()); });
     std::printf("%s: %.0f us for %.0f MB, %.2f of a copy's speed\n", which.name, pack * 1e3, static_cast<double>(bytes) / 1e6, copy / pack);
     EXPECT_GT(copy / pack, 0.8) << which.name;
     require(cudaEventDestroy(begin), "an event"), require(cudaEventDestroy(end), "an event");

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <numeric>
@@ -151,6 +152,9 @@ const gemm::DeviceFacts& device() {
 }
 
 bool runs_here(const char* implementation) {
+  // Where the driver is told to compile PTX, sm90 cannot load: it is machine code for one architecture.
+  const char* from_ptx = std::getenv("CUDA_FORCE_PTX_JIT");
+  if (from_ptx != nullptr && std::strcmp(from_ptx, "1") == 0 && std::strcmp(implementation, "sm90") == 0) return false;
   gemm::Problem plain;
   plain.m = 1, plain.n = 4096, plain.k = 4096, plain.group = 128;
   return gemm::refusal(*gemm::find_implementation(implementation), plain, device()).empty();

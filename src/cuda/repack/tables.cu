@@ -1,88 +1,73 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scales, zeros, bias and the activation order on the device: small beside the codes, so plain. Called by pack.cu.
-#include "cuda/repack/elements.cuh"
+// The tables in a launch of their own, and the activation order: small beside the codes, so plain. Called by pack.cu.
+#include "cuda/repack/tables.cuh"
+
 #include "cuda/repack/repack.hpp"
-#include "layout/marlin_scales.hpp"
-#include "layout/marlin_zeros.hpp"
 
 namespace billfish::cuda::repack {
 namespace {
 
 constexpr int kThreads = 256;
 
-unsigned blocks_for(std::int64_t items) { return static_cast<unsigned>(ceil_div(items, kThreads)); }
-__device__ std::int64_t item_index() { return std::int64_t{blockIdx.x} * kThreads + threadIdx.x; }
-
-// An element of the target row asks for its column; both orders are their own inverse. Padding is 0.
-template <class Bits>
-__global__ void repack_scales(Source source, Bits* target) {
-  const std::int64_t index = item_index();
-  const std::int64_t padded_n = source.padded_n();
-  if (index >= source.group_count * padded_n) return;
-  const std::int64_t group = index / padded_n;
-  const std::int64_t n = layout::marlin_scale(source.per_column(), index % padded_n);
-  target[index] = n < source.n ? static_cast<const Bits*>(source.scales)[scale_index(source, group, n)] : Bits{0};
-}
-
-// A thread a word.
 template <int kBits>
-__global__ void repack_zeros(Source source, std::uint32_t* target) {
-  const std::int64_t index = item_index();
-  if (index >= source.group_count * (source.padded_n() * kBits / 32)) return;
-  std::uint32_t word = 0;
-  for (int shift = 0; shift < 32; shift += kBits) {
-    const layout::Element element = layout::marlin_zero_element(kBits, index, shift, source.padded_n());
-    if (element.n < source.n) word |= static_cast<std::uint32_t>(zero_at<kBits>(source, element.k, element.n)) << shift;
-  }
-  target[index] = word;
+__global__ void __launch_bounds__(kThreads) repack_tables(const __grid_constant__ Source source, const __grid_constant__ Tables tables) {
+  table_item<kBits>(source, tables, std::int64_t{blockIdx.x} * kThreads + threadIdx.x);
 }
 
-// A warp a group: rows of smaller groups come before, rows of this one in their own order.
-__global__ void order_rows(const std::int32_t* g_idx, int k, int groups, std::int32_t* perm) {
-  const int group = blockIdx.x * (kThreads / 32) + threadIdx.x / 32;
+__device__ void fill_with_nan(const Source& source, void* scales, std::int64_t group, int lane) {
+  for (std::int64_t i = group * source.padded_n() + lane; i < (group + 1) * source.padded_n(); i += 32) {
+    if (source.scale_type == ElementType::f32) {
+      static_cast<std::uint32_t*>(scales)[i] = 0x7fc00000u;
+    } else {
+      static_cast<std::uint16_t*>(scales)[i] = 0x7fff;  // a NaN in f16 and in bf16
+    }
+  }
+}
+
+// A warp a group: rows of smaller groups come before, rows of this one in their own order. Rows that name no group count to the nearest,
+// so that perm is a permutation whatever g_idx holds.
+__global__ void __launch_bounds__(kThreads)
+    order_rows(const __grid_constant__ Source source, std::int32_t* perm, void* scales, std::uint32_t* findings) {
+  const int group = static_cast<int>(blockIdx.x * (kThreads / 32) + threadIdx.x / 32);
+  const int k = static_cast<int>(source.k), groups = static_cast<int>(source.group_count);
   if (group >= groups) return;
   const int lane = threadIdx.x % 32;
+  const auto group_of = [&](int row) { return min(max(source.g_idx[row], 0), groups - 1); };
   int before = 0;
-  for (int row = lane; row < k; row += 32) before += g_idx[row] < group;
+  for (int row = lane; row < k; row += 32) before += group_of(row) < group;
   for (int offset = 16; offset > 0; offset /= 2) before += __shfl_xor_sync(~0u, before, offset);
+  const int first = before;
+  bool named = true;
   for (int base = 0; base < k; base += 32) {
     const int row = base + lane;
-    const bool mine = row < k && g_idx[row] == group;
+    const bool mine = row < k && group_of(row) == group;
     const unsigned ballot = __ballot_sync(~0u, mine);
-    const int place = before + __popc(ballot & ((1u << lane) - 1));
-    if (mine && place < k) perm[place] = row;
+    if (mine) {
+      perm[before + __popc(ballot & ((1u << lane) - 1))] = row;
+      named = named && source.g_idx[row] == group;
+    }
     before += __popc(ballot);
   }
+  // Rows of an even group lie where the kernels that multiply look for them.
+  const bool even = first == group * source.group && before == min(source.k, (group + 1) * source.group);
+  if (__all_sync(~0u, even && named)) return;
+  fill_with_nan(source, scales, group, lane);
+  if (lane == 0 && findings != nullptr) report(findings, kFoundBadOrder);
 }
 
 }  // namespace
 
-void scales(const QuantizedMatrix& source, const PackedMatrix& target, cudaStream_t stream) {
-  const unsigned blocks = blocks_for(target.packed_scales());
+void tables(const QuantizedMatrix& source, const PackedMatrix& target, std::uint32_t* findings, cudaStream_t stream) {
+  const Tables tables(source, target, findings);
+  const unsigned blocks = static_cast<unsigned>(ceil_div(tables.items(), kThreads));
   if (blocks == 0) return;
-  if (source.scale_type == ElementType::f32) {
-    repack_scales<<<blocks, kThreads, 0, stream>>>(Source(source), static_cast<std::uint32_t*>(target.scales));
-  } else {
-    repack_scales<<<blocks, kThreads, 0, stream>>>(Source(source), static_cast<std::uint16_t*>(target.scales));
-  }
+  const auto kernel = bits_of(source.type) == 4 ? repack_tables<4> : repack_tables<8>;
+  kernel<<<blocks, kThreads, 0, stream>>>(Source(source), tables);
 }
 
-void zeros(const QuantizedMatrix& source, const PackedMatrix& target, cudaStream_t stream) {
-  const unsigned blocks = blocks_for(target.packed_zero_words());
-  if (blocks == 0) return;
-  const auto kernel = bits_of(source.type) == 4 ? repack_zeros<4> : repack_zeros<8>;
-  kernel<<<blocks, kThreads, 0, stream>>>(Source(source), target.zeros);
-}
-
-void order(const std::int32_t* g_idx, std::int64_t k, std::int64_t groups, std::int32_t* perm, cudaStream_t stream) {
-  const unsigned blocks = static_cast<unsigned>(ceil_div(groups, kThreads / 32));
-  if (blocks > 0) order_rows<<<blocks, kThreads, 0, stream>>>(g_idx, static_cast<int>(k), static_cast<int>(groups), perm);
-}
-
-void bias(const QuantizedMatrix& source, const PackedMatrix& target, cudaStream_t stream) {
-  if (source.bias == target.bias) return;
-  (void)cudaMemcpyAsync(target.bias, source.bias, static_cast<std::size_t>(source.n * bytes_of(source.bias_type)), cudaMemcpyDeviceToDevice,
-                        stream);
+void order(const QuantizedMatrix& source, const PackedMatrix& target, std::uint32_t* findings, cudaStream_t stream) {
+  const unsigned blocks = static_cast<unsigned>(ceil_div(source.groups(), kThreads / 32));
+  if (blocks > 0) order_rows<<<blocks, kThreads, 0, stream>>>(Source(source), target.perm, target.scales, findings);
 }
 
 }  // namespace billfish::cuda::repack
