@@ -27,7 +27,7 @@ struct Words {
   std::int64_t n = 0, k = 0, group = 128, random = 0, seed = 1;
   int threads = 0;
   double minutes = 0, seconds = 1.2;
-  bool cliff = false, json = false;
+  bool cliff = false, no_workspace = false, batch_invariant = false, json = false;
 };
 
 Launches parse_launches(const std::string& word) {
@@ -63,6 +63,8 @@ std::string command_of(const Words& words) {
   } else {
     text += " --dependent-launch " + words.launches;
   }
+  if (words.no_workspace) text += " --no-workspace";
+  if (words.batch_invariant) text += " --batch-invariant";
   if (words.cliff) text += " --cliff";
   if (words.random > 0) text += fmt::format(" --random {}", words.random);
   return text + fmt::format(" --seed {}", words.seed);
@@ -83,6 +85,9 @@ BenchOptions options_of(Words& words) {
   options.implementation = words.implementation;
   options.threads = words.threads;
   options.launches = parse_launches(words.launches);
+  options.no_workspace = words.no_workspace;
+  options.batch_invariant = words.batch_invariant;
+  if (!cuda && (words.no_workspace || words.batch_invariant)) fail(kUsage, "--no-workspace and --batch-invariant are for --device cuda");
   options.cliff = words.cliff;
   options.random = words.random;
   if (!cuda && (words.cliff || words.random > 0)) fail(kUsage, "--cliff and --random are for --device cuda");
@@ -144,6 +149,8 @@ Runner add_bench(CLI::App& app) {
   app.add_option("--implementation", words->implementation, "Force one by name")->type_name("NAME");
   add_threads_option(app, words->threads);
   app.add_option("--dependent-launch", words->launches, "CUDA: on, off or both")->capture_default_str()->type_name("WORD");
+  app.add_flag("--no-workspace", words->no_workspace, "CUDA: what a caller without a workspace gets, as marlin_cuda's do");
+  app.add_flag("--batch-invariant", words->batch_invariant, "CUDA: a row's bits depend neither on M nor on its neighbours");
   app.add_flag("--cliff", words->cliff, "CUDA: M = 1..257 by ones (or --m), and no neighbour may be far off");
   app.add_option("--random", words->random, "CUDA: so many random problems; none may be over 2.5 x roofline + 3 us")->type_name("COUNT");
   app.add_option("--seed", words->seed, "Of all random data")->capture_default_str()->type_name("SEED");

@@ -109,8 +109,9 @@ billfish_gemm_args CudaLayer::args(std::int64_t m, bool dependent) {
   args.c = c_.data();
   args.ldc = shape_.n;
   args.a_type = args.c_type = options_.act;
-  args.flags = dependent ? BILLFISH_GEMM_DEPENDENT_LAUNCH : 0;
+  args.flags = (dependent ? BILLFISH_GEMM_DEPENDENT_LAUNCH : 0u) | (options_.batch_invariant ? BILLFISH_GEMM_BATCH_INVARIANT : 0u);
   args.implementation = options_.implementation.empty() ? nullptr : options_.implementation.c_str();
+  if (options_.no_workspace) return args;
   std::size_t bytes = 0;
   check(billfish_gemm_workspace(&weights_[0], &args, &bytes), shape_.label);
   if (static_cast<std::int64_t>(bytes) > workspace_.bytes()) workspace_ = DeviceBuffer(options_.device, static_cast<std::int64_t>(bytes));

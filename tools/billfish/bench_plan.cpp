@@ -20,9 +20,9 @@ BenchPlan chosen_plan(const BenchOptions& options, std::int64_t m, std::int64_t 
   problem.c_type = c_type;
   problem.scale_type = options.act == BILLFISH_BF16 ? BILLFISH_BF16 : BILLFISH_F16;
   problem.precision = precision;
-  problem.flags = dependent ? BILLFISH_GEMM_DEPENDENT_LAUNCH : 0;
+  problem.flags = (dependent ? BILLFISH_GEMM_DEPENDENT_LAUNCH : 0u) | (options.batch_invariant ? BILLFISH_GEMM_BATCH_INVARIANT : 0u);
   problem.threads = options.threads;
-  problem.workspace_bytes = -1;
+  problem.workspace_bytes = options.no_workspace ? 0 : -1;
   std::vector<char> text(1 << 15);
   std::size_t length = 0;
   check(billfish_explain(&problem, options.device.kind == BILLFISH_CPU ? "cpu" : "cuda",

@@ -36,6 +36,8 @@ struct BenchOptions {
   std::string implementation;                  // "": the best one
   int threads = 0;                             // CPU; 0: one a core
   Launches launches = Launches::both;
+  bool no_workspace = false;     // CUDA: what a caller without one gets
+  bool batch_invariant = false;  // CUDA: BILLFISH_GEMM_BATCH_INVARIANT
   bool cliff = false;       // CUDA: neighbours along M, no cuBLAS
   std::int64_t random = 0;  // CUDA: that many random problems instead of shapes and m
   std::uint64_t seed = 1;
