@@ -135,16 +135,19 @@ class Packing final : public Rewrite {
       if (layer.packed && layer.part(Role::codes)->place.shard == s)
         layers[layer.info.name] = recognised_.packed.find(layer.info.name)->second;
     }
-    // A header that an earlier packing remembered is the one to keep; without packed layers such a key means nothing.
-    const bool remembered = !recognised_.packed.empty() && shard.header.find_metadata(kSourceHeaderKey);
+    const bool first = recognised_.packed.empty();  // nothing was packed before: keys of packing mean nothing
+    const bool stale = first && std::any_of(shard.header.metadata.begin(), shard.header.metadata.end(),
+                                            [](const auto& entry) { return is_packed_key(entry.first); });
+    if (!changed && !stale) return plan_copy(s, writer);
+    // What an earlier packing remembered is what to keep.
     for (const auto& [key, value] : shard.header.metadata) {
-      if (key != kPackedKey && (key != kSourceHeaderKey || remembered)) file.metadata.emplace_back(key, value);
+      if (key != kPackedKey && !(first && is_packed_key(key))) file.metadata.emplace_back(key, value);
     }
     if (!layers.empty()) file.metadata.emplace_back(kPackedKey, write_packed_metadata(layers));
-    if (changed && !remembered) {
-      const std::string_view json(reinterpret_cast<const char*>(shard.map.bytes().data()) + 8,
-                                  static_cast<std::size_t>(shard.header.data_begin - 8));
-      file.metadata.emplace_back(kSourceHeaderKey, json);
+    if (changed && (first || !shard.header.find_metadata(kSourceHeaderKey))) file.metadata.emplace_back(kSourceHeaderKey, header_text(shard));
+    if (changed && first && !model_.index_name.empty() && !index_kept_) {
+      file.metadata.emplace_back(kSourceIndexKey, model_.index_json);
+      index_kept_ = true;
     }
     return writer.add(std::move(file));
   }
@@ -198,6 +201,7 @@ class Packing final : public Rewrite {
   std::vector<WrittenConfig> new_configs() const override { return wrap_configs(model_, format_name(plans_.begin()->second.format)); }
 
   std::map<const Layer*, LayerPlan> plans_;
+  bool index_kept_ = false;
   Buffer buffer_;
 };
 

@@ -13,6 +13,8 @@
 //                                                         made again from the above: unusual padding, zeros or g_idx
 // and of an entry in __metadata__.billfish: {"version":1,"layers":{"L":{"source":"gptq","group":128},...}}.
 // __metadata__["billfish.source_header"] is the JSON header of the file that was packed, so that unpack can write it again.
+// __metadata__["billfish.source_index"], in one of the shards, is the text of its index, for the same reason. Shards in which nothing is
+// packed stay as they are, byte for byte.
 // A shard all of whose tensors went into layers of other shards holds one without elements, billfish.empty_shard.<number>.
 // The configs beside it (quantization_config in config.json; quantize_config.json) become
 //   {"quant_method":"billfish","billfish_version":1,"checkpoint_format":"marlin","packed_from":"gptq","source":<the config as it was>}.
@@ -31,6 +33,7 @@ namespace billfish::formats {
 
 inline constexpr std::string_view kPackedKey = "billfish";
 inline constexpr std::string_view kSourceHeaderKey = "billfish.source_header";
+inline constexpr std::string_view kSourceIndexKey = "billfish.source_index";
 inline constexpr std::string_view kEmptyShardPrefix = "billfish.empty_shard.";  // of a tensor without elements
 inline constexpr std::string_view kSourcePrefix = "source_";                    // of a suffix
 
@@ -39,6 +42,9 @@ struct PackedLayer {
   std::int64_t group = -1;
 };
 using PackedLayers = std::map<std::string, PackedLayer, std::less<>>;
+
+// What packing adds to __metadata__. Without packed layers such keys mean nothing.
+inline bool is_packed_key(std::string_view key) { return key == kPackedKey || key == kSourceHeaderKey || key == kSourceIndexKey; }
 
 // "gptq", "gptq_v2", "awq", "compressed-tensors", "raw", "marlin": the names of --format.
 std::string_view format_name(Format format);

@@ -44,7 +44,7 @@ Status Rewrite::write_texts(StagedOutput& output, const TensorWriter& writer, Pr
   for (const Shard& shard : model_.shards) written.insert(shard.name);
   for (std::string& name : outdated_configs()) written.insert(std::move(name));
   std::vector<WrittenConfig> texts = new_configs();
-  if (!model_.index_name.empty()) texts.push_back({model_.index_name, rewrite_index(model_, writer)});
+  if (!model_.index_name.empty()) texts.push_back({model_.index_name, new_index(writer)});
   for (const WrittenConfig& made : texts) {
     BILLFISH_RETURN_IF_ERROR(output.write_text(made.name, made.content));
     written.insert(made.name);

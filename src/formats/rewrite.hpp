@@ -6,6 +6,7 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/status.hpp"
@@ -16,6 +17,12 @@
 #include "formats/tensor_writer.hpp"
 
 namespace billfish::formats {
+
+// The JSON header of a shard, as it lies in the file.
+inline std::string_view header_text(const Shard& shard) {
+  const char* const file = reinterpret_cast<const char*>(shard.map.bytes().data());
+  return {file + 8, static_cast<std::size_t>(shard.header.data_begin - 8)};
+}
 
 class Rewrite {
  public:
@@ -42,6 +49,12 @@ class Rewrite {
   // Configs to write. Those of the model that are neither here nor in outdated_configs() are copied.
   virtual std::vector<WrittenConfig> new_configs() const = 0;
   virtual std::vector<std::string> outdated_configs() const { return {}; }
+  // Of a model that has one.
+  virtual std::string new_index(const TensorWriter& writer) const { return rewrite_index(model_, writer); }
+  // A shard as it is, header and all.
+  Status plan_copy(std::size_t shard, TensorWriter& writer) const {
+    return writer.add_with_header(model_.shards[shard].name, header_text(model_.shards[shard]), model_.shards[shard].header);
+  }
 
   const Model& model_;
   const Recognised& recognised_;

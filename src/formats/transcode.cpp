@@ -87,7 +87,7 @@ class Transcoding final : public Rewrite {
       }
     }
     for (const auto& [key, value] : shard.header.metadata) {
-      if (key != kPackedKey && key != kSourceHeaderKey && key != "quantization_config") file.metadata.emplace_back(key, value);
+      if (!is_packed_key(key) && key != "quantization_config") file.metadata.emplace_back(key, value);
     }
     if (!shard.header.find_metadata("format")) file.metadata.emplace_back("format", "pt");
     file.metadata.emplace_back("quantization_config", config_);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A packed checkpoint -> the one it was made from: the remembered headers are written again, character by character, and every tensor is
 // made or copied into its old place.
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <optional>
@@ -87,8 +88,7 @@ class Restoring final : public Rewrite {
   static Remembered remembered(const Shard& shard) {
     if (const std::string* json = shard.header.find_metadata(kSourceHeaderKey))
       return {text(shard.map.path(), ": __metadata__.", kSourceHeaderKey), *json};
-    const char* const own = reinterpret_cast<const char*>(shard.map.bytes().data());
-    return {shard.map.path(), {own + 8, static_cast<std::size_t>(shard.header.data_begin - 8)}};
+    return {shard.map.path(), header_text(shard)};
   }
 
   Status plan_file(std::size_t s, TensorWriter& writer) override {
@@ -172,6 +172,21 @@ class Restoring final : public Rewrite {
   }
 
   std::vector<WrittenConfig> new_configs() const override { return unwrap_configs(model_); }
+
+  // The source's, if it is true of what was written.
+  std::string new_index(const TensorWriter& writer) const override {
+    for (const Shard& shard : model_.shards) {
+      const std::string* const was = shard.header.find_metadata(kSourceIndexKey);
+      if (!was) continue;
+      const Result<Index> index = parse_index(kSourceIndexKey, *was);
+      const auto written = writer.weight_map();
+      const auto holds = [&](const auto& entry) {
+        return std::binary_search(written.begin(), written.end(), std::pair(entry.first, index->shards[entry.second]));
+      };
+      if (index.ok() && std::all_of(index->tensors.begin(), index->tensors.end(), holds)) return *was;
+    }
+    return rewrite_index(model_, writer);
+  }
 
   std::map<std::string, LayerJob, std::less<>> jobs_;
   std::set<const Tensor*> belongs_, copied_;

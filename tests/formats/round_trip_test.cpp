@@ -219,7 +219,7 @@ TEST(RoundTrip, ShardsWhoseLayersStraddleFiles) {
   EXPECT_EQ((*opened)->layers().size(), 2u);
   ASSERT_TRUE(formats::unpack_checkpoint(out / "packed", out / "back", "", test::options()).ok());
   for (const char* name : {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "quantize_config.json", "tokenizer.json",
-                           "extra/notes.txt"}) {
+                           "extra/notes.txt", "model.safetensors.index.json"}) {
     EXPECT_TRUE(test::read_file(source / name) == test::read_file(out / (std::string("back/") + name))) << name;
   }
   expect_same_codes(source.path(), out / "back");
