@@ -15,6 +15,7 @@ import digest
 import docs
 import headers
 import readme_table
+import build_seconds
 import sizes
 import sources
 import spills
@@ -133,6 +134,21 @@ class Sizes(unittest.TestCase):
                 file.truncate(3_000_001)
             self.assertEqual(len(sizes.check(library, "cpu")[0]), 1)
             self.assertEqual(sizes.check(library, "cuda")[0], [])
+
+
+class BuildSeconds(unittest.TestCase):
+    def test_a_slow_build_is_seen_and_a_cached_one_is_said(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, line in (("a.cu.o", "14m2.5s 0m30.0s"), ("b.cu.o", "1m30.00s 0m0.250s"), ("c.cu.o", "0m0.01s 0m0.02s")):
+                pathlib.Path(folder, name).touch()
+                pathlib.Path(folder, name + ".cpu").write_text(f"0m0.0s 0m0.0s\n{line}\n")
+            pathlib.Path(folder, "gone.cu.o.cpu").write_text("0m0.0s 0m0.0s\n99m0.0s 0m0.0s\n")
+            seconds = build_seconds.seconds_of(folder)
+            self.assertEqual({path.name: value for path, value in seconds.items()}, {"a.cu.o": 872.5, "b.cu.o": 90.25, "c.cu.o": 0.03})
+            self.assertEqual(len(build_seconds.check(seconds)), 1)
+            del seconds[pathlib.Path(folder, "b.cu.o")]
+            self.assertEqual(build_seconds.check(seconds), [])
+            self.assertIn("1 of 2 came out of a cache", build_seconds.describe(seconds))
 
 
 class Spills(unittest.TestCase):
