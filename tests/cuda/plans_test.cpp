@@ -78,7 +78,7 @@ void expect_mma_arithmetic(const gemm::Plan& plan, const gemm::Problem& p) {
   ASSERT_EQ(plan.workspace_bytes, workspace_bytes(p, plan.splits));
   if (p.batch_invariant) {
     ASSERT_EQ(plan.splits, 1);
-    ASSERT_TRUE(warps_k == 4 && plan.detail[kRunSteps] == 8) << "one way to cut K for every m";
+    ASSERT_TRUE(warps_k == batch_invariant_warps_k(p.n) && plan.detail[kRunSteps] == kBatchInvariantRunSteps) << "one cut of K for every m";
   }
 }
 
@@ -135,16 +135,20 @@ TEST(Plans, RefusalsNameTheArgumentItsValueAndWhatIsSupported) {
   EXPECT_NE(sm90.why_not(good, a100), "");
 }
 
-TEST(Plans, BatchInvariantPlansCutKInOneWayForEveryM) {
+TEST(Plans, BatchInvariantPlansCutKInOneWayForEveryMAndDevice) {
   gemm::Problem p;
-  p.n = 1000, p.k = 14336, p.group = 128, p.batch_invariant = true;
-  p.m = 1;
-  const gemm::Plan one = sm80.plan(p, typical_facts(86));
-  for (p.m = 2; p.m < 600; ++p.m) {
-    const gemm::Plan plan = sm80.plan(p, typical_facts(90));
-    ASSERT_EQ(plan.detail[mma::kWarpsK], one.detail[mma::kWarpsK]);
-    ASSERT_EQ(plan.detail[mma::kRunSteps], one.detail[mma::kRunSteps]);
-    ASSERT_EQ(plan.splits, one.splits);
+  p.k = 14336, p.group = 128, p.batch_invariant = true;
+  for (p.n = 1000; p.n < 60000; p.n *= 2) {
+    p.m = 1;
+    const gemm::Plan one = sm80.plan(p, typical_facts(86));
+    for (const int architecture : {80, 86, 90, 120}) {
+      for (p.m = 2; p.m < 600; p.m += 7) {
+        const gemm::Plan plan = sm80.plan(p, typical_facts(architecture));
+        ASSERT_EQ(plan.detail[mma::kWarpsK], one.detail[mma::kWarpsK]);
+        ASSERT_EQ(plan.detail[mma::kRunSteps], one.detail[mma::kRunSteps]);
+        ASSERT_EQ(plan.splits, one.splits);
+      }
+    }
   }
 }
 

@@ -84,20 +84,31 @@ bool fits(const Candidate& c, const gemm::Problem& problem, const gemm::DeviceFa
   return problem.workspace_bytes < 0 || workspace_bytes(problem, c.splits) <= problem.workspace_bytes;
 }
 
-// The order of every sum must depend on neither m nor the tile: one way to cut K for all of them.
-Candidate batch_invariant(const gemm::Problem& problem, int policy) {
-  Candidate c;
-  c.policy = policy;
-  c.warps_k = 4;
-  c.run_steps = 8;
-  c.warps_n = 2;
-  (void)problem;
-  return c;
+// The fastest of the tiles that cut K as every other m does (mma_policy.hpp): how many tokens and columns a block has changes no sum.
+Candidate choose_batch_invariant(const gemm::Problem& problem, const gemm::DeviceFacts& facts, int most_policy) {
+  Candidate best;
+  best.warps_k = batch_invariant_warps_k(problem.n);
+  best.run_steps = kBatchInvariantRunSteps;
+  double best_clocks = std::numeric_limits<double>::infinity();
+  for (int policy = 0; policy <= most_policy; ++policy) {
+    for (int warps_m = 1; warps_m <= (policy < 2 ? 1 : 4); warps_m *= 2) {
+      for (int warps_n = 1; warps_n <= 4; warps_n *= 2) {
+        const Candidate c = {policy, warps_m, warps_n, best.warps_k, best.run_steps, 1};
+        if (!fits(c, problem, facts)) continue;
+        const double clocks = estimate(c, problem, facts);
+        if (clocks < best_clocks) {
+          best = c;
+          best_clocks = clocks;
+        }
+      }
+    }
+  }
+  return best;
 }
 
 Candidate choose(const gemm::Problem& problem, const gemm::DeviceFacts& facts) {
   const int policy = problem.m <= 8 ? 0 : problem.m <= 16 ? 1 : 2;
-  if (problem.batch_invariant) return batch_invariant(problem, policy);
+  if (problem.batch_invariant) return choose_batch_invariant(problem, facts, policy);
   const std::int64_t steps = ceil_div(problem.k, 16);
   Candidate best;
   double best_clocks = std::numeric_limits<double>::infinity();

@@ -39,6 +39,11 @@ constexpr std::int64_t workspace_bytes(const gemm::Problem& problem, int splits)
   return splits <= 1 ? 0 : splits * problem.m * round_up(problem.n, 64) * std::int64_t{sizeof(float)};
 }
 
+// How K of a batch-invariant product is cut, whatever m and the device are: one split, runs of 8 steps, and 8 k-warps, because few columns
+// make few blocks, which are slow at small m; but 4 where columns alone make blocks enough.
+constexpr int kBatchInvariantRunSteps = 8;
+constexpr int batch_invariant_warps_k(std::int64_t n) { return n < 16384 ? 8 : 4; }
+
 // What a launch passes.
 struct MmaArguments {
   const void* a;
