@@ -16,7 +16,8 @@ namespace billfish::cpu {
 
 constexpr int kBlockColumns = 64;
 constexpr int kStepRows = 16;
-constexpr int kChunkSteps = 16;   // 256 rows: sums of 8-bit codes times int8 stay below 2^24, so they are exact in f32
+constexpr int kChunkSteps = 16;  // 256 rows: sums of 8-bit codes times int8 stay below 2^24, so they are exact in f32
+constexpr int kChunkPartials = 2;  // chunks of sums narrower than 32 bits are so many such sums (int8_pairs.hpp)
 constexpr int kStreamBlocks = 8;  // blocks side by side that one call of a stream kernel takes: 2 KB of one row of 4-bit codes
 
 struct Weights {
@@ -31,7 +32,7 @@ struct Weights {
   std::int64_t steps = 0, group_steps = 0;
 };
 
-// Rows of A, converted for a kernel. Rows come in tiles; tile t of `tiles` begins at row t * rows / tiles.
+// Rows of A, converted for a kernel. Rows come in tiles, cut by TileCut.
 struct PackArgs {
   const void* a = nullptr;
   ElementType a_type = ElementType::f32;
@@ -43,6 +44,7 @@ struct PackArgs {
   std::uint32_t* out = nullptr;  // of this tile
   float* row_scales = nullptr;   // int8: [chunks][row_stride]
   float* row_sums = nullptr;     // likewise: sums of the activations of a chunk as they are multiplied
+  std::uint32_t* begins = nullptr;  // what partial sums begin with: [chunks][kChunkPartials][row_stride][begin_words]
   std::int64_t row_stride = 0;
   std::uint8_t* unusual = nullptr;  // [rows], set to 1 where a row holds what the arithmetic cannot take; the caller clears it
 };
@@ -57,6 +59,7 @@ struct BlockArgs {
   const std::uint32_t* a = nullptr;  // packed
   const float* row_scales = nullptr;
   const float* row_sums = nullptr;
+  const std::uint32_t* begins = nullptr;
   std::int64_t row_stride = 0;
   std::uint32_t* panel = nullptr;  // tile: panel_words
   float* sums = nullptr;           // [blocks][rows to compute][64], panel order
@@ -67,8 +70,13 @@ struct BlockArgs {
   std::int64_t columns = 0;  // columns to store, of all blocks
 };
 
-// First row of tile t.
-static constexpr int tile_row(int tile, int rows, int tiles) { return static_cast<int>(static_cast<std::int64_t>(tile) * rows / tiles); }
+// Rows are cut into tiles that differ by one row at most, the longer ones first.
+struct TileCut {
+  int each = 0, longer = 0;
+  constexpr TileCut(int rows, int tiles) : each(rows / tiles), longer(rows % tiles) {}
+  constexpr int begin(int tile) const { return tile * each + (tile < longer ? tile : longer); }
+  constexpr int rows(int tile) const { return each + (tile < longer ? 1 : 0); }
+};
 
 using PackFn = void (*)(const PackArgs&);
 // True unless a scale was not finite: then the sums may differ from the definition (infinity times a sum is not the sum of infinities),
@@ -79,7 +87,9 @@ using BlockFn = bool (*)(const BlockArgs&);
 struct Kernels {
   const char* name;          // for `explain`
   int words_a_row_step;      // packed words of A, a row and step (streamed: times 4 or 8, the replication)
+  int begin_words;           // of a row and partial sum, see PackArgs; 0: they begin at zero
   int tile_rows;             // rows of the largest tile
+  int chunk_steps;           // the most
   int chain_a_step;          // products that one f32 accumulator takes in a step; 0: integer sums
   std::int64_t panel_words;  // of one panel; 0 for stream kernels
   bool quantizes;            // activations to int8: row_scales are needed

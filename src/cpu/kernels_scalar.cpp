@@ -39,6 +39,7 @@ struct Portable {
 
 template <class Base>
 struct Tuned : Base {
+  static constexpr int kStreamRows = 4;
   static constexpr int kTileRows = 6;
   static constexpr int kTileVectors = 1;
   template <class C>

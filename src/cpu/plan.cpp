@@ -16,9 +16,9 @@ constexpr int kRowBlock = 192;
 // us at 2 KB, 340 at 16 KB; f32 495 and 475).
 constexpr std::int64_t kSlotDistance = 16384;
 
-std::int64_t chunk_count(std::int64_t steps, std::int64_t group_steps) {
+std::int64_t chunk_count(std::int64_t steps, std::int64_t group_steps, std::int64_t chunk_steps) {
   if (steps == 0) return 0;
-  return steps / group_steps * ceil_div(group_steps, kChunkSteps) + ceil_div(steps % group_steps, kChunkSteps);
+  return steps / group_steps * ceil_div(group_steps, chunk_steps) + ceil_div(steps % group_steps, chunk_steps);
 }
 
 }  // namespace
@@ -47,7 +47,7 @@ Workspace cut(const gemm::Problem& p, const Arithmetic& arithmetic, bool stream,
   w.stream_blocks = stream ? static_cast<int>(std::clamp<std::int64_t>(blocks / (4 * slots), 1, kStreamBlocks)) : 1;
   w.row_parts = stream ? 1 : static_cast<int>(std::clamp<std::int64_t>(2 * slots / blocks, 1, w.tiles));
   w.slots = slots;
-  w.chunks = chunk_count(steps, group_steps_of(p));
+  w.chunks = chunk_count(steps, group_steps_of(p), kernels.chunk_steps);
   const int repeat = stream ? bits_of(p.weight) : 1;
   std::int64_t at = round_up(rows * steps * kernels.words_a_row_step * repeat * 4, 64);
   const auto take = [&at](bool needed, std::int64_t bytes) {
@@ -57,6 +57,7 @@ Workspace cut(const gemm::Problem& p, const Arithmetic& arithmetic, bool stream,
   };
   w.row_scales = take(kernels.quantizes, w.chunks * rows * 4);
   w.row_sums = take(kernels.sums_rows, w.chunks * rows * 4);
+  w.begins = take(kernels.begin_words > 0, w.chunks * kChunkPartials * rows * kernels.begin_words * 4);
   w.unusual = take(kernels.screens, rows);
   at = round_up(at, 4096);
   w.slot = at;

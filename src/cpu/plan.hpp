@@ -19,7 +19,7 @@ struct Workspace {
   int row_parts = 1;  // tile: a row block is cut further where columns alone do not feed all threads
   int slots = 1;      // parts that run at once, each with its own panel and sums
   std::int64_t chunks = 0;
-  std::int64_t a = 0, row_scales = 0, row_sums = 0, unusual = 0, slot = 0;
+  std::int64_t a = 0, row_scales = 0, row_sums = 0, begins = 0, unusual = 0, slot = 0;
   std::int64_t slot_bytes = 0, panel_bytes = 0;
   std::int64_t bytes = 0;  // all, with room to align
 };

@@ -36,7 +36,8 @@ struct Job {
 
 void pack_tile(const Job& job, int tile) {
   const Workspace& space = job.space;
-  const int row = tile_row(tile, job.rows, job.tiles);
+  const TileCut cut(job.rows, job.tiles);
+  const int row = cut.begin(tile);
   const bool wide = bits_of(job.problem.weight) == 8;
   PackArgs args;
   args.a_type = job.problem.a;
@@ -44,13 +45,14 @@ void pack_tile(const Job& job, int tile) {
   args.lda = job.call.lda;
   args.k = job.problem.k;
   args.perm = job.call.weights->perm;
-  args.rows = tile_row(tile + 1, job.rows, job.tiles) - row;
+  args.rows = cut.rows(tile);
   args.steps = job.weights.steps;
   args.group_steps = job.weights.group_steps;
   const int repeat = space.stream ? bits_of(job.problem.weight) : 1;
   args.out = job.at<std::uint32_t>(space.a) + row * args.steps * job.kernels.words_a_row_step * repeat;
   args.row_scales = job.at<float>(space.row_scales) + row;
   args.row_sums = job.at<float>(space.row_sums) + row;
+  args.begins = job.at<std::uint32_t>(space.begins) + row * job.kernels.begin_words;
   args.row_stride = space.rows;
   args.unusual = job.at<std::uint8_t>(space.unusual) + row;
   if (job.kernels.screens) std::memset(args.unusual, 0, static_cast<std::size_t>(args.rows));
@@ -86,6 +88,7 @@ void multiply_item(const Job& job, int slot, std::int64_t item) {
   args.a = job.at<std::uint32_t>(space.a);
   args.row_scales = job.at<float>(space.row_scales);
   args.row_sums = job.at<float>(space.row_sums);
+  args.begins = job.at<std::uint32_t>(space.begins);
   args.row_stride = space.rows;
   args.panel = reinterpret_cast<std::uint32_t*>(mine);
   args.sums = reinterpret_cast<float*>(mine + space.panel_bytes);
@@ -97,8 +100,8 @@ void multiply_item(const Job& job, int slot, std::int64_t item) {
   }
   args.c_type = job.problem.c;
   args.ldc = job.call.ldc;
-  const int first = tile_row(args.tile_begin, job.rows, job.tiles);
-  const int last = tile_row(args.tile_end, job.rows, job.tiles);
+  const TileCut cut(job.rows, job.tiles);
+  const int first = cut.begin(args.tile_begin), last = cut.begin(args.tile_end);
   args.c = static_cast<char*>(job.call.c) + ((job.row0 + first) * args.ldc + column) * bytes_of(args.c_type);
   const int type = static_cast<int>(job.problem.weight);
   const bool finite = job.kernels.block[type](args);

@@ -94,17 +94,24 @@ template <class Isa>
   return found;
 }
 
+// Eight activations as integers: to nearest even, as adding 1.5 * 2^23 leaves them in the low bits (|a * inverse| < 2^22).
+[[gnu::always_inline]] inline Lanes<8>::I round_to_int(const float* a, float inverse) {
+  return (Lanes<8>::I)(load<Lanes<8>::F>(a) * inverse + 12582912.0f) - 0x4b400000;
+}
+
 // kRepeat: 0 for tiles, else the words of a k pair: 4 or 8.
 template <class Arith, class Isa, int kRepeat>
 void pack_rows(const PackArgs& args) {
+  using I = Lanes<8>::I;
   constexpr int kDwords = Arith::kSlots * Arith::kParts * 4;
   constexpr int kVector = Arith::kLanes;
   constexpr bool kSums = Arith::kQuantizes || Arith::kZeroAfterSum;                  // something is kept for every chunk
   constexpr int kPairs = kRepeat == 0 ? 1 : kVector / (kRepeat == 0 ? 1 : kRepeat);  // k pairs a vector
   for (int row = 0; row < args.rows; ++row) {
-    std::int64_t chunk = 0, chunk_end = 0, group_end = 0;
+    std::int64_t chunk = -1, chunk_begin = 0, chunk_end = 0, group_end = 0;
     Quantized q;
     alignas(32) float sums[8] = {};
+    I lanes{}, partial{};  // sums of the quantised activations of k mod 8: of a chunk, and since a partial sum began
     Lanes<8>::U found{};
     for (std::int64_t step = 0; step < args.steps; ++step) {
       if constexpr (Arith::kQuantizes) {
@@ -116,9 +123,12 @@ void pack_rows(const PackArgs& args) {
       if constexpr (kSums) {
         if (step == chunk_end) {
           if (step == group_end) group_end = step + args.group_steps < args.steps ? step + args.group_steps : args.steps;
-          chunk_end = step + kChunkSteps < group_end ? step + kChunkSteps : group_end;
+          chunk_begin = step;
+          chunk_end = step + Arith::kChunkSteps < group_end ? step + Arith::kChunkSteps : group_end;
+          ++chunk;
           if constexpr (Arith::kQuantizes) args.row_scales[chunk * args.row_stride + row] = q.scale;
           for (float& s : sums) s = 0;
+          lanes = I{};
         }
       }
       alignas(64) float a[kStepRows];
@@ -126,21 +136,31 @@ void pack_rows(const PackArgs& args) {
       alignas(64) std::uint32_t dwords[kDwords];
       if constexpr (Arith::kQuantizes) {
         if (q.inverse == 0.0f) std::memset(a, 0, sizeof a);
+        const I low = round_to_int(a, q.inverse), high = round_to_int(a + 8, q.inverse);
+        Arith::pack((Lanes<8>::U)low, (Lanes<8>::U)high, dwords);
+        lanes += low + high;
+        if constexpr (Arith::kBeginWords > 0) {
+          partial += low + high;
+          if ((step + 1 - chunk_begin) % Arith::kPartialSteps == 0 || step + 1 == chunk_end) {
+            const std::int64_t at = chunk * kChunkPartials + (step - chunk_begin) / Arith::kPartialSteps;
+            Arith::store_begin(partial, args.begins + (at * args.row_stride + row) * Arith::kBeginWords);
+            partial = I{};
+          }
+        }
+      } else {
+        Arith::template pack<kRepeat>(a, dwords);
       }
-      Arith::template pack<kRepeat>(a, q.inverse, dwords);
       if constexpr (Arith::kScreens) {
         found |= unusual(a);
       }
-      if constexpr (Arith::kZeroAfterSum) {
-        Arith::template add_to_sums<kRepeat>(a, q.inverse, dwords, sums);
+      if constexpr (Arith::kZeroAfterSum && !Arith::kQuantizes) {
+        Arith::template add_to_sums<kRepeat>(dwords, sums);
       }
-      if constexpr (kSums) {
+      if constexpr (Arith::kZeroAfterSum) {
         if (step + 1 == chunk_end) {
-          if constexpr (Arith::kZeroAfterSum) {
-            const float total = ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
-            args.row_sums[chunk * args.row_stride + row] = total;
-          }
-          ++chunk;
+          if constexpr (Arith::kQuantizes) store(sums, __builtin_convertvector(lanes, Lanes<8>::F));
+          const float total = ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+          args.row_sums[chunk * args.row_stride + row] = total;
         }
       }
       if constexpr (kRepeat == 0) {

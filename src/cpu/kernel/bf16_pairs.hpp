@@ -40,7 +40,11 @@ struct Bf16Pairs {
   using Weight = U;
   using Sum = F;
   using Partial = Sum;
-  static constexpr int kDotsAPartial = 0;
+  static constexpr int kChunkSteps = cpu::kChunkSteps;
+  static constexpr int kPartialSteps = 0;
+  static constexpr bool kJoinsHalves = false;
+  static constexpr int kCentre = 0;
+  static constexpr int kBeginWords = 0;
   static constexpr int kSlots = 2;  // k pairs (2p, 2p + 1) + 8 * slot
   static constexpr bool kSlotsOutside = false;
   static constexpr int kParts = kPartsArg;
@@ -107,7 +111,7 @@ struct Bf16Pairs {
 
   // 16 activations in k order -> dwords[(slot * kParts + part) * 4 + p].
   template <int kRepeat>
-  [[gnu::always_inline]] static void pack(const float* a, float, std::uint32_t* dwords) {
+  [[gnu::always_inline]] static void pack(const float* a, std::uint32_t* dwords) {
     using V = Lanes<8>::U;
     alignas(64) std::uint32_t high[kStepRows];
     alignas(64) std::uint32_t low[kStepRows];

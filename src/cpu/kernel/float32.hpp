@@ -29,7 +29,11 @@ struct Float32 {
   using Weight = F;
   using Sum = F;
   using Partial = Sum;
-  static constexpr int kDotsAPartial = 0;
+  static constexpr int kChunkSteps = cpu::kChunkSteps;
+  static constexpr int kPartialSteps = 0;
+  static constexpr bool kJoinsHalves = false;
+  static constexpr int kCentre = 0;
+  static constexpr int kBeginWords = 0;
   static constexpr int kSlots = 4;  // dwords of A that meet one k pair of the packed order: k = 2p + slot % 2 + 8 * (slot / 2)
   static constexpr bool kSlotsOutside = false;
   static constexpr int kParts = 1;
@@ -87,7 +91,7 @@ struct Float32 {
 
   // 16 activations in k order -> dwords[slot * 4 + p].
   template <int kBits>
-  [[gnu::always_inline]] static void pack(const float* a, float, std::uint32_t* dwords) {
+  [[gnu::always_inline]] static void pack(const float* a, std::uint32_t* dwords) {
     using V = Lanes<8>::U;
     for (int half = 0; half < kStepRows; half += 8) {
       const V k = load<V>(a + half);

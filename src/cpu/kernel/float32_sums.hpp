@@ -21,7 +21,11 @@ struct Float32Sums {
   using Weight = F;
   using Sum = F;
   using Partial = Sum;
-  static constexpr int kDotsAPartial = 0;
+  static constexpr int kChunkSteps = cpu::kChunkSteps;
+  static constexpr int kPartialSteps = 0;
+  static constexpr bool kJoinsHalves = false;
+  static constexpr int kCentre = 0;
+  static constexpr int kBeginWords = 0;
   static constexpr int kSlots = 4;  // as Float32
   static constexpr bool kSlotsOutside = true;
   static constexpr int kParts = 1;
@@ -73,14 +77,14 @@ struct Float32Sums {
 
   // As Float32::pack, with 2^-place of the k half on rows 8..15 of a step.
   template <int kBits>
-  [[gnu::always_inline]] static void pack(const float* a, float, std::uint32_t* dwords) {
-    Float32<Isa, kRounded>::template pack<kBits>(a, 1.0f, dwords);
+  [[gnu::always_inline]] static void pack(const float* a, std::uint32_t* dwords) {
+    Float32<Isa, kRounded>::template pack<kBits>(a, dwords);
     using V = Lanes<8>::F;
     store(dwords + 8, load<V>(dwords + 8) * (kBits == 4 ? 0x1p-4f : 0x1p-8f));
   }
   // Eight running sums of the activations as packed, places undone.
   template <int kBits>
-  [[gnu::always_inline]] static void add_to_sums(const float*, float, const std::uint32_t* dwords, float* sums) {
+  [[gnu::always_inline]] static void add_to_sums(const std::uint32_t* dwords, float* sums) {
     using V = Lanes<8>::F;
     store(sums, load<V>(sums) + load<V>(dwords) + load<V>(dwords + 8) * (kBits == 4 ? 0x1p4f : 0x1p8f));
   }

@@ -9,14 +9,6 @@
 namespace billfish::cpu {
 namespace {
 
-// To nearest even for |value| < 2^22: adding 1.5 * 2^23 leaves the integer in the low bits.
-[[gnu::always_inline]] inline std::int32_t round_to_int(float value) {
-  float shifted = value + 12582912.0f;
-  std::int32_t bits;
-  std::memcpy(&bits, &shifted, 4);
-  return bits - 0x4b400000;
-}
-
 template <class Isa>
 struct Int16Pairs {
   static constexpr int kLanes = Isa::kLanes;
@@ -26,7 +18,11 @@ struct Int16Pairs {
   using Weight = U;
   using Sum = I;
   using Partial = Sum;
-  static constexpr int kDotsAPartial = 0;
+  static constexpr int kChunkSteps = cpu::kChunkSteps;
+  static constexpr int kPartialSteps = 0;
+  static constexpr bool kJoinsHalves = false;
+  static constexpr int kCentre = 0;
+  static constexpr int kBeginWords = 0;
   static constexpr int kSlots = 2;  // k pairs (2p, 2p + 1) + 8 * slot
   static constexpr bool kSlotsOutside = false;
   static constexpr int kParts = 1;
@@ -73,14 +69,10 @@ struct Int16Pairs {
     return __builtin_convertvector(sum, F);
   }
 
-  template <int kBits>
-  [[gnu::always_inline]] static void pack(const float* a, float inverse, std::uint32_t* dwords) {
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) {
-      const std::uint32_t even = static_cast<std::uint32_t>(round_to_int(a[2 * i] * inverse));
-      const std::uint32_t odd = static_cast<std::uint32_t>(round_to_int(a[2 * i + 1] * inverse));
-      dwords[i] = (even & 0xffffu) | (odd << 16);
-    }
+  [[gnu::always_inline]] static void pack(Lanes<8>::U low, Lanes<8>::U high, std::uint32_t* dwords) {
+    const auto even = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
+    const auto odd = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15);
+    store(dwords, (even & 0xffffu) | odd << 16);
   }
 };
 

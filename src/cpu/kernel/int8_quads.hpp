@@ -21,7 +21,11 @@ struct Int8Quads {
   using Weight = U;
   using Sum = I;
   using Partial = Sum;
-  static constexpr int kDotsAPartial = 0;
+  static constexpr int kChunkSteps = cpu::kChunkSteps;
+  static constexpr int kPartialSteps = 0;
+  static constexpr bool kJoinsHalves = false;
+  static constexpr int kCentre = 0;
+  static constexpr int kBeginWords = 0;
   static constexpr int kSlots = 1;
   static constexpr bool kSlotsOutside = false;
   static constexpr int kParts = 1;
@@ -56,31 +60,12 @@ struct Int8Quads {
     return __builtin_convertvector(sum, F);
   }
 
-  template <int kRepeat>
-  [[gnu::always_inline]] static void pack(const float* a, float inverse, std::uint32_t* dwords) {
-    std::uint32_t q[kStepRows];
-    for (int i = 0; i < kStepRows; ++i) q[i] = static_cast<std::uint32_t>(round_to_int(a[i] * inverse)) & 0xffu;
-    for (int p = 0; p < 4; ++p) dwords[p] = q[2 * p] | q[2 * p + 8] << 8 | q[2 * p + 1] << 16 | q[2 * p + 9] << 24;
+  [[gnu::always_inline]] static void pack(Lanes<8>::U low, Lanes<8>::U high, std::uint32_t* dwords) {
+    const Lanes<8>::U both = (low & 0xffu) | (high & 0xffu) << 8;  // k and k + 8
+    const auto even = __builtin_shufflevector(both, both, 0, 2, 4, 6);
+    const auto odd = __builtin_shufflevector(both, both, 1, 3, 5, 7);
+    store(dwords, even | odd << 16);
   }
-  // Sums of the quantised activations: adding 1.5 * 2^23 rounds to an integer, as pack() does.
-  template <int kRepeat>
-  [[gnu::always_inline]] static void add_to_sums(const float* a, float inverse, const std::uint32_t*, float* sums) {
-    using V = Lanes<8>::F;
-    const auto rounded = [inverse](V v) { return (v * inverse + 12582912.0f) - 12582912.0f; };
-    store(sums, load<V>(sums) + rounded(load<V>(a)) + rounded(load<V>(a + 8)));
-  }
-};
-
-// The same where bytes are multiplied into 16-bit pairs (vpmaddubsw), 4-bit codes only: eight products of two stay below 2^15
-// (8 * 2 * 15 * 127 = 30480), then they are widened.
-template <class Isa>
-struct Int8Pairs : Int8Quads<Isa> {
-  using U = typename Int8Quads<Isa>::U;
-  using I = typename Int8Quads<Isa>::I;
-  using Partial = U;
-  static constexpr int kDotsAPartial = 8;
-  [[gnu::always_inline]] static Partial dot(Partial sum, U w, U a) { return Isa::add16(sum, Isa::multiply_bytes(w, a)); }
-  [[gnu::always_inline]] static I widen(I sum, Partial partial) { return sum + Isa::multiply_pairs(partial, splat<U>(0x00010001u)); }
 };
 
 }  // namespace

@@ -10,16 +10,25 @@
 //           add up the k pairs, times scale, into args.sums
 #pragma once
 
+#include <utility>
+
 #include "cpu/kernel/group.hpp"
 
 namespace billfish::cpu {
 namespace {
 
+// What packing left of a tile of rows and a chunk.
+struct ChunkRows {
+  const float* scales;
+  const float* sums;
+  const std::uint32_t* begins;
+  std::int64_t begin_distance;  // from one partial sum to the next
+};
+
 // One tile of kRows rows, kColumns of the j of one block, one chunk.
 template <class Arith, class C, int kRows, int kColumns>
 [[gnu::always_inline]] inline void stream_part(const std::uint32_t* codes, std::int64_t row_words, std::int64_t ahead, std::int64_t steps,
-                                               const std::uint32_t* a, const GroupTables& tables, int j0, const float* row_scales,
-                                               const float* row_sums, float* sums) {
+                                               const std::uint32_t* a, const GroupTables& tables, int j0, const ChunkRows& rows, float* sums) {
   using F = typename Arith::F;
   using U = typename Arith::U;
   using Sum = typename Arith::Sum;
@@ -29,18 +38,13 @@ template <class Arith, class C, int kRows, int kColumns>
   constexpr int kVectors = 4 / kPairs;        // vectors a step and j
   constexpr int kPartWords = kColumns * kVectors * kLanes;
   constexpr int kSums = kColumns * C::kHalves;
+  constexpr int kHalves = Arith::kJoinsHalves ? 1 : C::kHalves;  // that have partial sums of their own
   typename Arith::template Zero<C> zero[C::kZeros ? kColumns : 1];
 #pragma GCC unroll 8
   for (int j = 0; j < (C::kZeros ? kColumns : 1); ++j) zero[j] = Arith::template zero<C>(tables.zeros + 8 * (j0 + j));
-  // Partial sums may be narrower than sums: then they join them every so many steps.
-  constexpr int kDotsAStep = kVectors * Arith::kSlots * Arith::kParts;
-  constexpr std::int64_t kStepsAPartial = Arith::kDotsAPartial / kDotsAStep;
-  Sum sum[kRows][kSums] = {};
   const std::uint32_t* words = codes + j0 * kVectors * kLanes;
-  for (std::int64_t step = 0; step < steps;) {
-    const std::int64_t stop = kStepsAPartial == 0 || step + kStepsAPartial > steps ? steps : step + kStepsAPartial;
-    Partial partial[kRows][kSums] = {};
-    for (; step < stop; ++step) {
+  const auto add_steps = [&](std::int64_t count, Partial (&partial)[kRows][kColumns * kHalves]) __attribute__((always_inline)) {
+    for (std::int64_t step = 0; step < count; ++step) {
 #pragma GCC unroll 16
       for (int line = 0; line < kPartWords; line += 16) __builtin_prefetch(words + ahead + line, 0, 3);
 #pragma GCC unroll 4
@@ -61,11 +65,11 @@ template <class Arith, class C, int kRows, int kColumns>
               const auto& z = zero[C::kZeros ? j : 0];
               const auto fields = Arith::template fields<C, kRows>(load<U>(words + (j * kVectors + v) * kLanes), z);
 #pragma GCC unroll 2
-              for (int h = 0; h < C::kHalves; ++h) {
+              for (int h = 0; h < kHalves; ++h) {
                 const typename Arith::Weight w = Arith::template weight<C>(fields, z, h, slot);
 #pragma GCC unroll 2
                 for (int row = 0; row < kRows; ++row) {
-                  Partial& s = partial[row][j * C::kHalves + h];
+                  Partial& s = partial[row][j * kHalves + h];
                   s = Arith::dot(s, w, av[row]);
                 }
               }
@@ -79,19 +83,24 @@ template <class Arith, class C, int kRows, int kColumns>
           const auto fields = Arith::template fields<C, kRows>(load<U>(words + (j * kVectors + v) * kLanes), z);
 #pragma GCC unroll 4
           for (int slot = 0; slot < Arith::kSlots; ++slot) {
-            typename Arith::Weight w[C::kHalves];
+            typename Arith::Weight w[kHalves];
 #pragma GCC unroll 2
-            for (int h = 0; h < C::kHalves; ++h) w[h] = Arith::template weight<C>(fields, z, h, slot);
+            for (int h = 0; h < kHalves; ++h) w[h] = Arith::template weight<C>(fields, z, h, slot);
 #pragma GCC unroll 2
             for (int part = 0; part < Arith::kParts; ++part) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
               for (int row = 0; row < kRows; ++row) {
-                U av = load<U>(a + (((v * Arith::kSlots + slot) * Arith::kParts + part) * kRows + row) * kLanes);
-                if constexpr (C::kHalves == 2 && kRows >= 3) Arith::once(av);
+                const std::uint32_t* from = a + (((v * Arith::kSlots + slot) * Arith::kParts + part) * kRows + row) * kLanes;
+                if constexpr (Arith::kPartialSteps > 0) {
+                  Arith::Instructions::dot_bytes(partial[row][j], w[0], *reinterpret_cast<const U*>(from));
+                } else {
+                  U av = load<U>(from);
+                  if constexpr (kHalves == 2 && kRows >= 3) Arith::once(av);
 #pragma GCC unroll 2
-                for (int h = 0; h < C::kHalves; ++h) {
-                  Partial& s = partial[row][j * C::kHalves + h];
-                  s = Arith::dot(s, w[h], av);
+                  for (int h = 0; h < kHalves; ++h) {
+                    Partial& s = partial[row][j * kHalves + h];
+                    s = Arith::dot(s, w[h], av);
+                  }
                 }
               }
             }
@@ -101,26 +110,41 @@ template <class Arith, class C, int kRows, int kColumns>
       words += row_words;
       a += kVectors * Arith::kSlots * Arith::kParts * kRows * kLanes;
     }
-#pragma GCC unroll 4
-    for (int row = 0; row < kRows; ++row) {
+  };
+  Sum sum[kRows][kSums] = {};
+  if constexpr (Arith::kPartialSteps == 0) {
+    add_steps(steps, sum);
+  } else {
+    // Narrow sums, which begin where packing says and join the sums: after so many steps, and at the end of the chunk.
+#pragma GCC unroll 2
+    for (int part = 0; part < kChunkPartials; ++part) {
+      const std::int64_t left = steps - part * Arith::kPartialSteps;
+      if (part > 0 && left <= 0) break;
+      Partial partial[kRows][kColumns];
+#pragma GCC unroll 8
+      for (int row = 0; row < kRows; ++row) {
+        const Partial begin = load<Partial>(rows.begins + part * rows.begin_distance + row * Arith::kBeginWords);
+#pragma GCC unroll 8
+        for (int j = 0; j < kColumns; ++j) partial[row][j] = begin;
+      }
+      add_steps(left < Arith::kPartialSteps ? left : Arith::kPartialSteps, partial);
+#pragma GCC unroll 8
+      for (int row = 0; row < kRows; ++row) {
 #pragma GCC unroll 16
-      for (int i = 0; i < kSums; ++i) {
-        if constexpr (Arith::kDotsAPartial == 0)
-          sum[row][i] = partial[row][i];
-        else
-          sum[row][i] = Arith::widen(sum[row][i], partial[row][i]);
+        for (int i = 0; i < kSums; ++i) sum[row][i] = Arith::widen(sum[row][i], partial[row][i / C::kHalves], i % C::kHalves);
       }
     }
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int row = 0; row < kRows; ++row) {
 #pragma GCC unroll 8
     for (int i = 0; i < kSums / kPairs; ++i) {
       const int at = 8 * j0 + i * kLanes;
       F value = Arith::template to_float<C>(sum_pairs<kPairs>(&sum[row][i * kPairs]));
-      if constexpr (Arith::kZeroAfterSum && C::kZeros) value -= load<F>(tables.zeros_f32 + at) * row_sums[row];
-      if constexpr (Arith::kZeroAfterSum && !C::kZeros) value -= splat<F>(static_cast<float>(C::kImpliedZero) * row_sums[row]);
-      if constexpr (Arith::kQuantizes) value *= row_scales[row];
+      constexpr float kZero = C::kImpliedZero - Arith::kCentre;
+      if constexpr (Arith::kZeroAfterSum && C::kZeros) value -= (load<F>(tables.zeros_f32 + at) - float{Arith::kCentre}) * rows.sums[row];
+      if constexpr (Arith::kZeroAfterSum && !C::kZeros && kZero != 0) value -= splat<F>(kZero * rows.sums[row]);
+      if constexpr (Arith::kQuantizes) value *= rows.scales[row];
       float* to = sums + row * kBlockColumns + at;
       store(to, Arith::fma(load<F>(tables.scales + at), value, load<F>(to)));
     }
@@ -129,14 +153,20 @@ template <class Arith, class C, int kRows, int kColumns>
 
 template <class Arith, class C, int kRows>
 [[gnu::noinline]] void stream_chunk(const std::uint32_t* codes, std::int64_t row_words, std::int64_t ahead, std::int64_t steps,
-                                    const std::uint32_t* a, const GroupTables& tables, const float* row_scales, const float* row_sums,
-                                    float* sums) {
+                                    const std::uint32_t* a, const GroupTables& tables, const ChunkRows& rows, float* sums) {
   constexpr int kColumns = Arith::template stream_columns<C>(kRows);
 #pragma GCC unroll 1
   for (int j0 = 0; j0 < 8; j0 += kColumns) {
-    stream_part<Arith, C, kRows, kColumns>(codes, row_words, ahead, steps, a, tables, j0, row_scales, row_sums, sums);
+    stream_part<Arith, C, kRows, kColumns>(codes, row_words, ahead, steps, a, tables, j0, rows, sums);
   }
 }
+
+template <class Arith, class C, class = std::make_integer_sequence<int, Arith::kStreamRows>>
+struct StreamFunctions;
+template <class Arith, class C, int... kRows>
+struct StreamFunctions<Arith, C, std::integer_sequence<int, kRows...>> {
+  static constexpr decltype(&stream_chunk<Arith, C, 1>) kFor[] = {nullptr, stream_chunk<Arith, C, kRows + 1>...};
+};
 
 template <class Arith, class Isa, class C>
 bool stream_blocks(const BlockArgs& args) {
@@ -144,11 +174,12 @@ bool stream_blocks(const BlockArgs& args) {
   constexpr int kWordsARowStep = Arith::kSlots * Arith::kParts * 4 * C::kWords;
   BadScales bad{};
   std::memset(args.sums, 0, static_cast<std::size_t>(args.blocks * args.rows * kBlockColumns) * sizeof(float));
+  const TileCut cut(args.rows, args.tiles);
   std::int64_t chunk = 0;
   GroupTables tables;
   for (std::int64_t begin = 0, end = 0; begin < w.steps; begin = end, ++chunk) {
     const std::int64_t group = begin / w.group_steps;
-    end = begin + kChunkSteps;
+    end = begin + Arith::kChunkSteps;
     if (end > (group + 1) * w.group_steps) end = (group + 1) * w.group_steps;
     if (end > w.steps) end = w.steps;
     // Where the prefetches go: the same steps of the next block, from the last block to the next chunk of the first, at the end of K to
@@ -160,19 +191,15 @@ bool stream_blocks(const BlockArgs& args) {
       const std::uint32_t* codes = w.codes + begin * w.row_words + (args.block + block) * C::kBlockWords;
       float* sums = args.sums + static_cast<std::int64_t>(block) * args.rows * kBlockColumns;
       for (int tile = 0; tile < args.tiles; ++tile) {
-        const int row = tile_row(tile, args.rows, args.tiles);
-        const int rows = tile_row(tile + 1, args.rows, args.tiles) - row;
+        const int row = cut.begin(tile), rows = cut.rows(tile);
         const std::uint32_t* a = args.a + (row * w.steps + begin * rows) * kWordsARowStep;
-        const float* scales = args.row_scales + chunk * args.row_stride + row;
-        const float* row_sums = args.row_sums + chunk * args.row_stride + row;
+        const std::int64_t at = chunk * args.row_stride + row;
+        const ChunkRows of_rows{args.row_scales + at, args.row_sums + at,
+                                args.begins + (chunk * kChunkPartials * args.row_stride + row) * Arith::kBeginWords,
+                                args.row_stride * Arith::kBeginWords};
         float* to = sums + row * kBlockColumns;
         const std::int64_t next = tile > 0 ? 0 : block + 1 < args.blocks ? C::kBlockWords : down;
-        switch (rows) {
-          case 1: stream_chunk<Arith, C, 1>(codes, w.row_words, next, end - begin, a, tables, scales, row_sums, to); break;
-          case 2: stream_chunk<Arith, C, 2>(codes, w.row_words, next, end - begin, a, tables, scales, row_sums, to); break;
-          case 3: stream_chunk<Arith, C, 3>(codes, w.row_words, next, end - begin, a, tables, scales, row_sums, to); break;
-          default: stream_chunk<Arith, C, 4>(codes, w.row_words, next, end - begin, a, tables, scales, row_sums, to); break;
-        }
+        StreamFunctions<Arith, C>::kFor[rows](codes, w.row_words, next, end - begin, a, tables, of_rows, to);
       }
     }
   }

@@ -14,6 +14,8 @@ constexpr Kernels common_facts(const char* name) {
   Kernels k{};
   k.name = name;
   k.words_a_row_step = Arith::kSlots * Arith::kParts * 4;
+  k.chunk_steps = Arith::kChunkSteps;
+  k.begin_words = Arith::kBeginWords;
   k.chain_a_step = Arith::kQuantizes ? 0 : 16 * Arith::kParts;
   k.quantizes = Arith::kQuantizes;
   k.sums_rows = Arith::kZeroAfterSum;
@@ -25,7 +27,7 @@ constexpr Kernels common_facts(const char* name) {
 template <class Isa, class Arith, class Pack>
 constexpr Kernels stream_kernels(const char* name) {
   Kernels k = common_facts<Isa, Arith>(name);
-  k.tile_rows = 4;
+  k.tile_rows = Arith::kStreamRows;
   k.pack[0] = pack_rows<Pack, Isa, 4>;
   k.pack[1] = pack_rows<Pack, Isa, 8>;
   k.block[0] = stream_blocks<Arith, Isa, Codec<4, false>>;

@@ -13,6 +13,7 @@ namespace {
 
 template <class Isa, class Base>
 struct Tuned512 : Base {
+  static constexpr int kStreamRows = 4;
   static constexpr int kTileRows = 12;  // 24 sums, 2 column vectors, 1 activation: 27 of 32 registers
   static constexpr int kTileVectors = 2;
   // 16 sums, 12 for three rows (24 spill).

@@ -9,6 +9,8 @@
 //         for each chunk of the panel: sums in registers, times scale, into args.sums
 #pragma once
 
+#include <utility>
+
 #include "cpu/kernel/group.hpp"
 
 namespace billfish::cpu {
@@ -56,22 +58,27 @@ template <class Arith, class C>
   }
 }
 
+constexpr int kPanelInL1 = 16384;  // bytes of a panel that stays in L1 with a tile of rows beside it
+
 // What a tile kernel does for one panel; one chunk an entry of the tables.
 struct PanelArgs {
-  const std::uint32_t* panel;  // first of kVectors column vectors
+  const std::uint32_t* panel;
   const std::uint32_t* a;      // of this tile of rows, at the panel's first step
+  std::int64_t ahead;          // from there to the tile that comes next
   const GroupTables* tables;
   const int* chunk_steps;
   int chunks;
-  int column;               // first panel position
-  int implied_zero;         // of types that store none; else 0
+  int column_begin, column_end;  // panel positions
+  int implied_zero;
   const float* row_scales;  // at the panel's first chunk and the tile's first row
   const float* row_sums;
+  const std::uint32_t* begins;
   std::int64_t row_stride;
-  float* sums;  // at the tile's first row and `column`
+  float* sums;  // at the tile's first row
 };
 
-template <class Arith, int kRows>
+// kZeros: subtract stored zeros times the sums of the rows.
+template <class Arith, bool kZeros, int kRows>
 void multiply_tile(const PanelArgs& args) {
   using F = typename Arith::F;
   using U = typename Arith::U;
@@ -80,11 +87,13 @@ void multiply_tile(const PanelArgs& args) {
   constexpr int kVectors = Arith::kTileVectors;
   constexpr int kDwords = Arith::kSlots * 4;
   constexpr int kVectorWords = kChunkSteps * kDwords * kLanes;
-  const std::uint32_t* panel = args.panel;
+  for (int column = args.column_begin; column < args.column_end; column += kVectors * kLanes) {
+  const std::uint32_t* panel = args.panel + column / kLanes * kVectorWords;
   const std::uint32_t* a = args.a;
+  const std::int64_t ahead = args.ahead;
   for (int chunk = 0; chunk < args.chunks; ++chunk) {
     typename Arith::Sum sum[kRows][kVectors] = {};
-    if constexpr (Arith::kZeroAfterSum) {  // integers: an implied zero is subtracted before the sum begins
+    if constexpr (Arith::kZeroAfterSum && !kZeros && Arith::kCentre == 0) {  // integers: an implied zero is subtracted before the sum begins
 #pragma GCC unroll 16
       for (int row = 0; row < kRows; ++row) {
         const float after = static_cast<float>(-args.implied_zero) * args.row_sums[chunk * args.row_stride + row];
@@ -92,13 +101,10 @@ void multiply_tile(const PanelArgs& args) {
         for (int v = 0; v < kVectors; ++v) sum[row][v] = (typename Arith::Sum)splat<U>(static_cast<std::uint32_t>(static_cast<int>(after)));
       }
     }
-    constexpr int kStepsAPartial = Arith::kDotsAPartial / (kDwords * Arith::kParts);
-    const int steps = args.chunk_steps[chunk];
-    for (int step = 0; step < steps;) {
-      const int stop = kStepsAPartial == 0 || step + kStepsAPartial > steps ? steps : step + kStepsAPartial;
-      typename Arith::Partial partial[kRows][kVectors] = {};
-      if constexpr (Arith::kDotsAPartial == 0) std::memcpy(partial, sum, sizeof partial);
-      for (; step < stop; ++step) {
+    const auto add_steps = [&](int count, typename Arith::Partial (&partial)[kRows][kVectors]) __attribute__((always_inline)) {
+      for (int step = 0; step < count; ++step) {
+#pragma GCC unroll 16
+        for (int line = 0; line < kDwords * Arith::kParts * kRows; line += 16) __builtin_prefetch(a + ahead + line, 0, 3);
 #pragma GCC unroll 4
         for (int d = 0; d < kDwords; ++d) {
           Weight w[kVectors];
@@ -108,58 +114,69 @@ void multiply_tile(const PanelArgs& args) {
           for (int part = 0; part < Arith::kParts; ++part) {
 #pragma GCC unroll 16
             for (int row = 0; row < kRows; ++row) {
-              const U av = splat<U>(a[(d * Arith::kParts + part) * kRows + row]);
+              const std::uint32_t& from = a[(d * Arith::kParts + part) * kRows + row];
+              if constexpr (Arith::kPartialSteps > 0) {
+                Arith::Instructions::dot_bytes(partial[row], w, from);
+              } else {
+                const U av = splat<U>(from);
 #pragma GCC unroll 2
-              for (int v = 0; v < kVectors; ++v) partial[row][v] = Arith::dot(partial[row][v], w[v], av);
+                for (int v = 0; v < kVectors; ++v) partial[row][v] = Arith::dot(partial[row][v], w[v], av);
+              }
             }
           }
         }
         panel += kDwords * kLanes;
         a += kDwords * Arith::kParts * kRows;
       }
-#pragma GCC unroll 16
-      for (int row = 0; row < kRows; ++row) {
+    };
+    const int steps = args.chunk_steps[chunk];
+    if constexpr (Arith::kPartialSteps == 0) {
+      add_steps(steps, sum);
+    } else {
 #pragma GCC unroll 2
-        for (int v = 0; v < kVectors; ++v) {
-          if constexpr (Arith::kDotsAPartial == 0)
-            sum[row][v] = partial[row][v];
-          else
-            sum[row][v] = Arith::widen(sum[row][v], partial[row][v]);
+      for (int part = 0; part < kChunkPartials; ++part) {
+        const int left = steps - part * Arith::kPartialSteps;
+        if (part > 0 && left <= 0) break;
+        typename Arith::Partial partial[kRows][kVectors];
+        const std::uint32_t* begins = args.begins + (chunk * kChunkPartials + part) * args.row_stride;
+#pragma GCC unroll 16
+        for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 2
+          for (int v = 0; v < kVectors; ++v) partial[row][v] = splat<U>(begins[row]);
+        }
+        add_steps(left < Arith::kPartialSteps ? left : Arith::kPartialSteps, partial);
+#pragma GCC unroll 16
+        for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 2
+          for (int v = 0; v < kVectors; ++v) sum[row][v] = Arith::widen(sum[row][v], partial[row][v], 0);
         }
       }
     }
     const GroupTables& tables = args.tables[chunk];
+    const float* row_scales = args.row_scales + chunk * args.row_stride;
+    const float* row_sums = args.row_sums + chunk * args.row_stride;
 #pragma GCC unroll 16
     for (int row = 0; row < kRows; ++row) {
 #pragma GCC unroll 2
       for (int v = 0; v < kVectors; ++v) {
-        const int at = args.column + v * kLanes;
+        const int at = column + v * kLanes;
         F value = Arith::template to_float<Codec<8, false>>(sum[row][v]);
-        if constexpr (Arith::kZeroAfterSum) {
-          if (args.implied_zero == 0) value -= load<F>(tables.zeros_f32 + at) * args.row_sums[chunk * args.row_stride + row];
-        }
-        if constexpr (Arith::kQuantizes) value *= args.row_scales[chunk * args.row_stride + row];
-        float* to = args.sums + row * kBlockColumns + v * kLanes;
+        if constexpr (kZeros) value -= (load<F>(tables.zeros_f32 + at) - float{Arith::kCentre}) * row_sums[row];
+        if constexpr (Arith::kQuantizes) value *= row_scales[row];
+        float* to = args.sums + row * kBlockColumns + at;
         store(to, Arith::fma(load<F>(tables.scales + at), value, load<F>(to)));
       }
     }
   }
+  }
 }
 
-template <class Arith, int... kRows>
-struct TileFunctions {
-  static constexpr void (*kFor[])(const PanelArgs&) = {nullptr, multiply_tile<Arith, kRows>...};
+template <class Arith, bool kZeros, class = std::make_integer_sequence<int, Arith::kTileRows>>
+struct TileFunctions;
+template <class Arith, bool kZeros, int... kRows>
+struct TileFunctions<Arith, kZeros, std::integer_sequence<int, kRows...>> {
+  static constexpr void (*kFor[])(const PanelArgs&) = {nullptr, multiply_tile<Arith, kZeros, kRows + 1>...};
 };
-
-template <class Arith>
-constexpr auto tile_functions() {
-  if constexpr (Arith::kTileRows == 3)
-    return TileFunctions<Arith, 1, 2, 3>{};
-  else if constexpr (Arith::kTileRows == 6)
-    return TileFunctions<Arith, 1, 2, 3, 4, 5, 6>{};
-  else
-    return TileFunctions<Arith, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>{};
-}
 
 template <class Arith, class Isa, class C>
 bool tile_block(const BlockArgs& args) {
@@ -167,10 +184,12 @@ bool tile_block(const BlockArgs& args) {
   constexpr int kLanes = Arith::kLanes;
   constexpr int kDwords = Arith::kSlots * 4;
   constexpr int kVectorWords = kChunkSteps * kDwords * kLanes;
-  using Tiles = decltype(tile_functions<Arith>());
+  constexpr int kColumns = kLanes * Arith::kTileVectors;
+  using Tiles = TileFunctions<Arith, Arith::kZeroAfterSum && C::kZeros>;
   BadScales bad{};
-  const int first_row = tile_row(args.tile_begin, args.rows, args.tiles);
-  const int rows_here = tile_row(args.tile_end, args.rows, args.tiles) - first_row;
+  const TileCut cut(args.rows, args.tiles);
+  const int first_row = cut.begin(args.tile_begin);
+  const int rows_here = cut.begin(args.tile_end) - first_row;
   std::memset(args.sums, 0, static_cast<std::size_t>(rows_here * kBlockColumns) * sizeof(float));
   GroupTables tables[kChunkSteps];
   int chunk_steps[kChunkSteps];
@@ -179,7 +198,7 @@ bool tile_block(const BlockArgs& args) {
     int chunks = 0;
     for (end = begin; end < w.steps && end < begin + kChunkSteps;) {
       const std::int64_t group = end / w.group_steps;
-      std::int64_t stop = end + kChunkSteps;
+      std::int64_t stop = end + Arith::kChunkSteps;
       if (stop > (group + 1) * w.group_steps) stop = (group + 1) * w.group_steps;
       if (stop > w.steps) stop = w.steps;
       if (stop > begin + kChunkSteps) break;  // the chunk does not fit: next panel
@@ -189,23 +208,42 @@ bool tile_block(const BlockArgs& args) {
       chunk_steps[chunks++] = static_cast<int>(stop - end);
       end = stop;
     }
-    for (int column = 0; column < kBlockColumns; column += kLanes * Arith::kTileVectors) {
-      for (int tile = args.tile_begin; tile < args.tile_end; ++tile) {
-        const int row = tile_row(tile, args.rows, args.tiles);
-        const int rows = tile_row(tile + 1, args.rows, args.tiles) - row;
-        PanelArgs panel;
-        panel.panel = args.panel + column / kLanes * kVectorWords;
-        panel.a = args.a + (row * w.steps + begin * rows) * kDwords * Arith::kParts;
-        panel.tables = tables;
-        panel.chunk_steps = chunk_steps;
-        panel.chunks = chunks;
-        panel.column = column;
-        panel.implied_zero = C::kZeros ? 0 : C::kImpliedZero;
-        panel.row_scales = args.row_scales + first_chunk * args.row_stride + row;
-        panel.row_sums = args.row_sums + first_chunk * args.row_stride + row;
-        panel.row_stride = args.row_stride;
-        panel.sums = args.sums + (row - first_row) * kBlockColumns + column;
-        Tiles::kFor[rows](panel);
+    // The codes of the next panel come into L2 meanwhile, a few lines a tile: below these rows, at the end of K from the next block.
+    const bool down = end < w.steps;
+    const std::uint32_t* next_codes = down ? w.codes + end * w.row_words + args.block * C::kBlockWords : w.codes + args.next_block * C::kBlockWords;
+    const std::int64_t next_steps = down ? (w.steps - end < kChunkSteps ? w.steps - end : kChunkSteps) : (w.steps < kChunkSteps ? w.steps : kChunkSteps);
+    constexpr bool kTilesFirst = kVectorWords * kBlockColumns / kLanes * 4 <= kPanelInL1;
+    const int fetches = (args.tile_end - args.tile_begin) * (kTilesFirst ? 1 : kBlockColumns / kColumns);
+    const std::int64_t steps_a_fetch = (next_steps + fetches - 1) / fetches;
+    std::int64_t fetched = 0;
+    const auto multiply = [&](int tile, int column_begin, int column_end) {
+      for (const std::int64_t stop = fetched + steps_a_fetch < next_steps ? fetched + steps_a_fetch : next_steps; fetched < stop; ++fetched) {
+        for (int word = 0; word < C::kBlockWords; word += 16) __builtin_prefetch(next_codes + fetched * w.row_words + word, 0, 2);
+      }
+      const int next = tile + 1 < args.tile_end ? tile + 1 : args.tile_begin;
+      const int row = cut.begin(tile), rows = cut.rows(tile), next_row = cut.begin(next), next_rows = cut.rows(next);
+      PanelArgs panel;
+      panel.panel = args.panel;
+      panel.a = args.a + (row * w.steps + begin * rows) * kDwords * Arith::kParts;
+      panel.ahead = ((next_row - row) * w.steps + begin * (next_rows - rows)) * kDwords * Arith::kParts;
+      panel.tables = tables;
+      panel.chunk_steps = chunk_steps;
+      panel.chunks = chunks;
+      panel.column_begin = column_begin;
+      panel.column_end = column_end;
+      panel.implied_zero = C::kImpliedZero;
+      panel.row_scales = args.row_scales + first_chunk * args.row_stride + row;
+      panel.row_sums = args.row_sums + first_chunk * args.row_stride + row;
+      panel.begins = args.begins + first_chunk * kChunkPartials * args.row_stride + row;
+      panel.row_stride = args.row_stride;
+      panel.sums = args.sums + (row - first_row) * kBlockColumns;
+      Tiles::kFor[rows](panel);
+    };
+    if constexpr (kTilesFirst) {
+      for (int tile = args.tile_begin; tile < args.tile_end; ++tile) multiply(tile, 0, kBlockColumns);
+    } else {
+      for (int column = 0; column < kBlockColumns; column += kColumns) {
+        for (int tile = args.tile_begin; tile < args.tile_end; ++tile) multiply(tile, column, column + kColumns);
       }
     }
     first_chunk += chunks;
