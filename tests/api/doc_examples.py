@@ -24,6 +24,8 @@ static const int32_t* qweight;
 static int32_t* marlin_qweight;
 static const uint16_t* scales;
 static uint16_t* marlin_scales;
+static uint32_t *device_word, found;
+static void* stream;
 static void my_log(void* user, billfish_log_level level, const char* message) { (void)user; (void)level; puts(message); }
 void example(void);
 void example(void) {
