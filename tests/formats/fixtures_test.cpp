@@ -30,6 +30,7 @@ const std::map<std::string, Words> kRecognised = {
     {"autoround_awq_asym_g32", {"awq", "packing_format is auto_round:auto_awq"}},
     {"autoround_gptq_sym_g32", {"gptq", "quant_method is auto-round"}},
     {"awq_gemm_g128", {"awq", "quant_method is awq, version is gemm"}},
+    {"awq_marlin_g128", {"marlin", "version is marlin"}},
     {"awq_marlin_g64", {"marlin", "version is marlin"}},
     {"ct_w4a16_actorder_group", {"compressed-tensors", "format is pack-quantized"}},
     {"ct_w4a16_asym_channel", {"compressed-tensors", "format is pack-quantized"}},
