@@ -135,6 +135,31 @@ TEST(Plans, RefusalsNameTheArgumentItsValueAndWhatIsSupported) {
   EXPECT_NE(sm90.why_not(good, a100), "");
 }
 
+TEST(Plans, WhatOnlyThePortableFamilyRunsRunsOnHopperAndExplainSaysWhy) {
+  const gemm::DeviceFacts h200 = typical_facts(90);
+  gemm::Problem good;
+  good.m = 16, good.n = 4096, good.k = 4096, good.group = 128;
+  const auto expect = [&](auto&& change, const char* reason) {
+    gemm::Problem p = good;
+    change(p);
+    const Result<gemm::Plan> plan = gemm::choose_plan(p, h200);
+    ASSERT_TRUE(plan.ok()) << plan.status().message();
+    EXPECT_STREQ(plan->implementation->name, "sm80") << reason;
+    const std::string text = gemm::explain(p, h200, {}, false);
+    EXPECT_NE(text.find(std::string("sm90        no   ")), std::string::npos) << text;
+    EXPECT_NE(text.find(reason), std::string::npos) << text;
+    EXPECT_NE(text.find("sm80        yes  chosen"), std::string::npos) << text;
+  };
+  expect([](auto& p) { p.act_order = true; }, "act order");
+  expect([](auto& p) { p.weight = WeightType::u8; }, "8-bit codes with stored zeros");
+  expect([](auto& p) { p.wide_scales = true; }, "scale * code leaves the 16-bit range");
+  gemm::Problem p = good;
+  p.scale = ElementType::f32;
+  EXPECT_FALSE(gemm::choose_plan(p, h200).ok()) << "f32 scales run on no GPU family, and both say so";
+  EXPECT_NE(sm80.why_not(p, h200).find("f16 and bf16"), std::string::npos);
+  EXPECT_NE(sm90.why_not(p, h200).find("f16 or bf16"), std::string::npos);
+}
+
 TEST(Plans, BatchInvariantPlansCutKInOneWayForEveryMAndDevice) {
   gemm::Problem p;
   p.k = 14336, p.group = 128, p.batch_invariant = true;
