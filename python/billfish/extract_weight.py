@@ -35,7 +35,7 @@ class Extracted:
 def extract(layer: Layer, folder: str | os.PathLike[str]) -> Extracted:
     """Writes one layer's raw files into `folder`, which is made if need be.
 
-    ValueError names the reason if raw files cannot hold the layer: zero points, activation order, scales without a float16 that equals them.
+    ValueError names the reason if raw files cannot hold the layer: zero points, activation order, scales that float16 cannot hold.
     """
     weights = layer.weights()
     if weights.zeros is not None:
@@ -49,7 +49,9 @@ def extract(layer: Layer, folder: str | os.PathLike[str]) -> Extracted:
     codes = np.empty((layer.k * bits // 32, layer.n), np.int32)
     scales = np.empty((groups, layer.n), weights.scales.dtype)
     if weights.scale_type == "bfloat16":
-        raise ValueError(f"{layer.name} has bfloat16 scales; raw files hold float16: `billfish extract` converts where every value survives")
+        raise ValueError(
+            f"{layer.name} has bfloat16 scales; raw files hold float16: `billfish extract` converts where every value survives"
+        )
     weights._core.unpack(FORMATS["gptq_v2"], codes, scales, None, None)
     halves = scales.astype(np.float16)
     if not np.array_equal(halves.astype(np.float32), scales.astype(np.float32)):
@@ -76,7 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             names = [layer.name for layer in checkpoint.layers]
             ending = [name for name in names if name == options.layer or name.endswith("." + options.layer)]
             if options.layer not in names and len(ending) > 1:
-                raise ValueError(f"{options.layer} is the end of {len(ending)} layers, {ending[0]} and {ending[1]} among them: give more of the name")
+                raise ValueError(
+                    f"{options.layer} is the end of {len(ending)} layers, {ending[0]} and {ending[1]} among them: give more of the name"
+                )
             layer = checkpoint.layers[options.layer if options.layer in names or not ending else ending[0]]
             done = extract(layer, options.out)
     except (ValueError, KeyError, OSError, ImportError, NotImplementedError) as error:

@@ -183,9 +183,7 @@ class PlainMatrix:
 
 def write_checkpoint(directory: str | os.PathLike[str], format: str, layers: Mapping[str, PlainMatrix]) -> None:
     """Writes layers as a checkpoint directory in `format` ("gptq", "gptq_v2", "awq", "compressed-tensors", "marlin")."""
-    entries = [
-        (name, m.codes, m.scales, m.zeros, m.bias, m.group_size, number(WEIGHT_TYPES, m.type, "type")) for name, m in layers.items()
-    ]
+    entries = [(name, m.codes, m.scales, m.zeros, m.bias, m.group_size, number(WEIGHT_TYPES, m.type, "type")) for name, m in layers.items()]
     _core.write_checkpoint(os.fspath(directory), format, list(entries))
 
 
@@ -204,7 +202,13 @@ class Timing:
 
 
 def bench(
-    weights: Weights, m: int = 1, *, dtype: str = "float32", precision: Precision = "full", rounds: int = 20, implementation: str | None = None
+    weights: Weights,
+    m: int = 1,
+    *,
+    dtype: str = "float32",
+    precision: Precision = "full",
+    rounds: int = 20,
+    implementation: str | None = None,
 ) -> Timing:
     """Times weights.matmul on m random rows with the library's clock, after two calls of warm-up. `./dev bench` measures with more care.
 

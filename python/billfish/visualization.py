@@ -53,9 +53,7 @@ class VisualizationHelper:
         axes.legend()
         return self._save(figure, filename)
 
-    def plot_performance_comparison(
-        self, results: Sequence[Result], metric: str = "median_ms", filename: str = "performance.png"
-    ) -> str:
+    def plot_performance_comparison(self, results: Sequence[Result], metric: str = "median_ms", filename: str = "performance.png") -> str:
         """Bars of one figure ("median_ms", "min_ms", ...) of Benchmarker.results."""
         if not results:
             raise ValueError("results is empty; Benchmarker.benchmark_function fills it")

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The functions beside weights and checkpoints: repacking, explain, quantising, writing checkpoints, timing. Called by billfish/functions.py.
+// The functions beside weights and checkpoints: repacking, explain, quantising, writing checkpoints, timing.
+// Called by billfish/functions.py.
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 

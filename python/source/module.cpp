@@ -29,6 +29,7 @@ void translate(const std::exception_ptr& pointer, void*) {
 }  // namespace billfish_python
 
 NB_MODULE(_core, module) {
+  nanobind::set_leak_warnings(false);  // torch's caches keep modules, and so weights, until after the interpreter is gone
   nanobind::register_exception_translator(billfish_python::translate, nullptr);
   billfish_python::bind_weights(module);
   billfish_python::bind_checkpoint(module);

@@ -43,7 +43,9 @@ def make_wheel(python, build, folder):
         "-Ccmake.define.CMAKE_BUILD_TYPE=Release",
     ]
     env = {**os.environ, "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
-    run(python, "-m", "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps", "--no-index", "-w", folder, *options, PACKAGE, env=env)
+    run(
+        python, "-m", "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps", "--no-index", "-w", folder, *options, PACKAGE, env=env
+    )
     wheels = list(folder.glob("billfish-*.whl"))
     if len(wheels) != 1:
         sys.exit(f"run: one wheel was expected in {folder}, not {wheels}")

@@ -13,7 +13,9 @@ from conftest import matrix
 import billfish
 
 
-@pytest.mark.parametrize("format, kind", [("gptq", "u4b8"), ("gptq_v2", "u4"), ("awq", "u4"), ("compressed-tensors", "u4b8"), ("gptq", "u8b128")])
+@pytest.mark.parametrize(
+    "format, kind", [("gptq", "u4b8"), ("gptq_v2", "u4"), ("awq", "u4"), ("compressed-tensors", "u4b8"), ("gptq", "u8b128")]
+)
 def test_every_format_packs_and_comes_back(tmp_path, format, kind):
     codes, scales, zeros, dense = matrix(128, 128, 32, kind)
     source, packed, back = tmp_path / "source", tmp_path / "packed", tmp_path / "back"

@@ -26,7 +26,9 @@ def fenced(path, language):
 
 
 def test_doctests():
-    names = ["billfish"] + [f"billfish.{info.name}" for info in pkgutil.iter_modules(billfish.__path__) if info.name not in ("_core", "torch")]
+    names = ["billfish"] + [
+        f"billfish.{info.name}" for info in pkgutil.iter_modules(billfish.__path__) if info.name not in ("_core", "torch")
+    ]
     attempted = 0
     for name in names:
         module = importlib.import_module(name)
@@ -61,9 +63,16 @@ def test_an_empty_environment_without_compilers_is_enough(tmp_path):
     for part in numpy_home.glob("numpy*"):
         os.symlink(part, site / part.name)
     (tmp_path / "path").mkdir()
-    code = "import billfish, numpy as np; w = billfish.pack(np.full((16, 64), 9, np.uint8), np.ones((1, 64), np.float32)); print(w.matmul(np.ones(16, np.float32))[0], billfish.__file__)"
+    code = (
+        "import billfish, numpy as np; w = billfish.pack(np.full((16, 64), 9, np.uint8), np.ones((1, 64), np.float32)); "
+        "print(w.matmul(np.ones(16, np.float32))[0], billfish.__file__)"
+    )
     done = subprocess.run(
-        [tmp_path / "empty/bin/python", "-I", "-c", code], env={"PATH": str(tmp_path / "path")}, capture_output=True, text=True, cwd=tmp_path
+        [tmp_path / "empty/bin/python", "-I", "-c", code],
+        env={"PATH": str(tmp_path / "path")},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("16.0") and str(site) in done.stdout
@@ -87,7 +96,10 @@ def test_types_are_strict(tmp_path):
     done = subprocess.run([*command, str(wrong)], env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1 and done.stdout.count("error:") == 2, done.stdout
     done = subprocess.run(
-        [*command, "--config-file", str(SOURCE / "python/pyproject.toml"), "-p", "billfish"], env=environment, capture_output=True, text=True,
+        [*command, "--config-file", str(SOURCE / "python/pyproject.toml"), "-p", "billfish"],
+        env=environment,
+        capture_output=True,
+        text=True,
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stdout + done.stderr
