@@ -254,4 +254,6 @@ inline std::string explain(const billfish_problem& problem, const char* device =
 
 }  // namespace billfish
 
+#include "billfish/billfish_timing.hpp"  // timing utilities
+
 #endif

@@ -23,7 +23,11 @@ struct Planned {
   billfish_plan_details details = BILLFISH_PLAN_DETAILS_INIT;
 };
 
-int registers_for(std::int64_t threads) { return static_cast<int>(std::min<std::int64_t>(255, kRegisters / threads / 8 * 8)); }
+// What ptxas may use for a kernel of which so many threads are to fit: a quarter of the multiprocessor holds a quarter of the warps.
+int registers_for(std::int64_t threads) {
+  const std::int64_t warps = ceil_div(ceil_div(threads, 32), 4);
+  return static_cast<int>(std::min<std::int64_t>(255, kRegisters / 4 / warps / 32 / 8 * 8));
+}
 
 void describe_sm90(Planned& planned) {
   const gemm::Problem& p = planned.problem;

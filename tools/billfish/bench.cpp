@@ -2,6 +2,7 @@
 // `billfish bench`: options, then bench_cpu.cpp or bench_cuda.cpp. Method: bench/README.md.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <memory>
 #include <numeric>
 
@@ -23,11 +24,16 @@ constexpr std::int64_t kMostM = 1 << 20;
 constexpr std::int64_t kMostSize = std::int64_t{1} << 31;
 
 struct Words {
-  std::string device, shapes, m, type = "u4b8", act = "f16", precision = "full", implementation, launches = "both", out, peers;
-  std::int64_t n = 0, k = 0, group = 128, random = 0, seed = 1;
+  std::string device, shapes, m, type = "u4b8", act, precision = "full", implementation, launches = "both", out, peers;
+  std::vector<std::string> models;
+  std::string limit_k, limit_n, limit_group, limit_bits, limit_act_order, limit_k_full;
+  std::int64_t n = 0, k = 0, group = 128, random = 0, seed = 1, model_dim = 0;
   int threads = 0;
-  double minutes = 0, seconds = 1.2;
-  bool cliff = false, no_workspace = false, batch_invariant = false, json = false;
+  double minutes = 0, seconds = 0, most_seconds = -1;
+  bool cliff = false, no_workspace = false, batch_invariant = false, json = false, no_dependent = false, cold = false, hot = false;
+
+  // The run of the Marlin benchmark that people know: models, every implementation, f16 and bf16. Naming shapes is the other kind.
+  bool of_models() const { return shapes.empty() && n == 0 && k == 0 && random == 0 && !cliff; }
 };
 
 Launches parse_launches(const std::string& word) {
@@ -37,7 +43,8 @@ Launches parse_launches(const std::string& word) {
   fail(kUsage, "--dependent-launch has the value '{}': use on, off or both", word);
 }
 
-std::vector<std::int64_t> default_m(const BenchOptions& options) {
+std::vector<std::int64_t> default_m(const BenchOptions& options, bool of_models) {
+  if (of_models) return {1, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192};
   if (options.cliff) {
     std::vector<std::int64_t> all(257);
     std::iota(all.begin(), all.end(), 1);
@@ -54,6 +61,14 @@ std::string command_of(const Words& words) {
     if (!value.empty()) text += fmt::format(" {} {}", option, value);
   };
   add("--shapes", words.shapes);
+  for (std::size_t i = 0; i < words.models.size(); ++i) text += (i == 0 ? " --models " : " ") + words.models[i];
+  if (words.model_dim > 0) text += fmt::format(" --model-dim {}", words.model_dim);
+  add("--limit-k", words.limit_k);
+  add("--limit-n", words.limit_n);
+  add("--limit-group-size", words.limit_group);
+  add("--limit-num-bits", words.limit_bits);
+  add("--limit-act-order", words.limit_act_order);
+  add("--limit-k-full", words.limit_k_full);
   if (words.n > 0) text += fmt::format(" --n {} --k {}", words.n, words.k);
   add("--m", words.m);
   text += fmt::format(" --type {} --group {} --act {}", words.type, words.group, words.act);
@@ -65,6 +80,7 @@ std::string command_of(const Words& words) {
   }
   if (words.no_workspace) text += " --no-workspace";
   if (words.batch_invariant) text += " --batch-invariant";
+  if (words.hot) text += " --hot";
   if (words.cliff) text += " --cliff";
   if (words.random > 0) text += fmt::format(" --random {}", words.random);
   return text + fmt::format(" --seed {}", words.seed);
@@ -76,13 +92,23 @@ BenchOptions options_of(Words& words) {
   const bool cuda = options.device.kind == BILLFISH_CUDA;
   if (words.device.empty()) words.device = cuda ? "cuda" : "cpu";
   options.type = parse_weight_type(words.type);
-  options.act = parse_element_type(words.act, "--act");
-  if (cuda && options.act == BILLFISH_F32) fail(kUnsupported, "--act f32: activations on CUDA are f16 or bf16");
+  if (words.act.empty()) words.act = words.of_models() ? "f16,bf16" : "f16";
+  for (const std::string& word : split_list(words.act)) {
+    options.act = parse_element_type(word, "--act");
+    if (cuda && options.act == BILLFISH_F32) fail(kUnsupported, "--act f32: activations on CUDA are f16 or bf16");
+  }
   options.group = words.group;
   if (options.group != -1 && options.group < 1)
     fail(kUsage, "--group has the value {}: use -1 (all of K) or a positive number", options.group);
   for (const std::string& word : split_list(words.precision)) options.precisions.push_back(parse_precision(word));
-  options.implementation = words.implementation;
+  if (words.implementation.empty()) words.implementation = words.of_models() ? "all" : "best";
+  options.every_implementation = words.implementation == "all";
+  options.implementation = words.implementation == "all" || words.implementation == "best" ? "" : words.implementation;
+  if (words.cold && words.hot) fail(kUsage, "--cold and --hot exclude each other: weights out of every cache, or one copy of them");
+  options.hot = words.hot;
+  if (words.no_dependent) words.launches = "off";
+  options.most_seconds = words.most_seconds >= 0 ? words.most_seconds : words.of_models() ? 2 : 0;
+  if (words.seconds < 0 || words.seconds > 3600) fail(kUsage, "--min-time {}: 0 to 3600 seconds", words.seconds);
   options.threads = words.threads;
   options.launches = parse_launches(words.launches);
   options.no_workspace = words.no_workspace;
@@ -94,29 +120,111 @@ BenchOptions options_of(Words& words) {
   options.seed = static_cast<std::uint64_t>(words.seed);
   options.minutes = words.minutes;
   options.seconds = words.seconds;
+  if (options.seconds == 0 && !cuda) options.seconds = words.of_models() ? 0.2 : 1.2;
   options.out = words.out;
   options.json = words.json;
-  options.m = words.m.empty() ? default_m(options) : parse_numbers(words.m, "--m", 1, kMostM);
+  options.m = words.m.empty() ? default_m(options, words.of_models()) : parse_numbers(words.m, "--m", 1, kMostM);
   if ((words.n > 0) != (words.k > 0)) fail(kUsage, "--n and --k go together: give both, or name --shapes");
   if (words.n > 0) {
     if (words.n > kMostSize || words.k > kMostSize) fail(kUsage, "--n and --k are at most {}", kMostSize);
     options.shapes.push_back({words.k, words.n, fmt::format("{} x {}", words.k, words.n)});
   }
   std::vector<std::string> names = split_list(words.shapes);
-  if (names.empty() && options.shapes.empty() && options.random == 0) names = {cuda ? "h200" : "cpu"};
+  if (words.cliff && names.empty() && options.shapes.empty()) names = {"h200"};
+  if (words.model_dim < 0 || words.model_dim > kMostSize) fail(kUsage, "--model-dim {}: 1 to {}", words.model_dim, kMostSize);
+  if (!words.of_models() && (!words.models.empty() || words.model_dim > 0)) {
+    fail(kUsage, "--models and --model-dim are not for --shapes, --n and --k, --cliff or --random: choose one");
+  }
+  if (words.of_models()) {
+    if (words.model_dim > 0) {
+      options.shapes.push_back({words.model_dim, words.model_dim, fmt::format("{} x {}", words.model_dim, words.model_dim)});
+    } else if (words.models.empty()) {
+      words.models = {"meta-llama/Llama-2-7b-hf/TP1"};
+    }
+    std::vector<std::string> models;
+    for (const std::string& word : words.models) {
+      for (const std::string& name : split_list(word)) models.push_back(name);
+    }
+    for (BenchShape& shape : read_models(models)) options.shapes.push_back(std::move(shape));
+  }
   for (BenchShape& shape : read_shapes(names)) options.shapes.push_back(std::move(shape));
+  const auto keep = [&](const std::string& list, const char* option, std::int64_t BenchShape::*side) {
+    if (list.empty()) return;
+    const std::vector<std::int64_t> allowed = parse_numbers(list, option, 1, kMostSize);
+    std::erase_if(options.shapes,
+                  [&](const BenchShape& shape) { return std::find(allowed.begin(), allowed.end(), shape.*side) == allowed.end(); });
+    if (options.shapes.empty()) fail(kUsage, "{} {}: no shape of this run has that", option, list);
+  };
+  keep(words.limit_k, "--limit-k", &BenchShape::k);
+  keep(words.limit_n, "--limit-n", &BenchShape::n);
   options.peers = words.peers;
   if (cuda && options.peers.empty()) options.peers = find_bench_file("peers/h200.json");
   return options;
 }
 
+// One combination of what a run goes through beside shapes and M.
+std::vector<BenchOptions> sweep_of(const BenchOptions& options, const Words& words, BenchReport& report) {
+  std::vector<billfish_weight_type> types;
+  if (words.limit_bits.empty()) {
+    types.push_back(options.type);
+  } else {
+    for (const std::int64_t bits : parse_numbers(words.limit_bits, "--limit-num-bits", 1, 64)) {
+      const bool zeros = has_zeros(options.type);
+      if (bits == 4) types.push_back(zeros ? BILLFISH_U4 : BILLFISH_U4B8);
+      if (bits == 8) types.push_back(zeros ? BILLFISH_U8 : BILLFISH_U8B128);
+      if (bits != 4 && bits != 8) report.skip(fmt::format("{}-bit weights: 4 and 8 bits are supported", bits));
+    }
+  }
+  const auto list = [](const std::string& words_given, const char* option, std::int64_t low, std::int64_t high, std::int64_t otherwise) {
+    return words_given.empty() ? std::vector<std::int64_t>{otherwise} : parse_numbers(words_given, option, low, high);
+  };
+  const std::vector<std::int64_t> groups = list(words.limit_group, "--limit-group-size", -1, kMostSize, options.group);
+  const std::vector<std::int64_t> orders = list(words.limit_act_order, "--limit-act-order", 0, 1, 0);
+  const std::vector<std::int64_t> full = list(words.limit_k_full, "--limit-k-full", 0, 1, 1);
+  if (std::find(full.begin(), full.end(), 0) != full.end()) {
+    report.skip("k_full = 0: multiplying a shard of K whose groups interleave is not supported");
+  }
+  std::vector<BenchOptions> all;
+  if (std::find(full.begin(), full.end(), 1) == full.end()) return all;
+  for (const billfish_weight_type type : types) {
+    for (const std::int64_t group : groups) {
+      if (group == 0) fail(kUsage, "--limit-group-size 0: use -1 (all of K) or positive numbers");
+      for (const std::int64_t order : orders) {
+        if (order == 1 && group == -1) {
+          report.skip("act order with one group: there is nothing to order");
+          continue;
+        }
+        for (const std::string& act : split_list(words.act)) {
+          BenchOptions one = options;
+          one.type = type;
+          one.group = group;
+          one.act_order = order == 1;
+          one.act = parse_element_type(act, "--act");
+          all.push_back(std::move(one));
+        }
+      }
+    }
+  }
+  return all;
+}
+
 int run(Words words) {
+  if (words.models.size() == 1 && words.models[0] == "list") {
+    fmt::print("{}", list_models());
+    return kOk;
+  }
   const BenchOptions options = options_of(words);
   BenchReport report(options, command_of(words));
-  if (options.device.kind == BILLFISH_CPU) {
-    bench_cpu(options, report);
-  } else {
-    bench_cuda(options, report);
+  const std::vector<BenchOptions> sweep = sweep_of(options, words, report);
+  std::int64_t cells = 0;
+  for (const BenchOptions& one : sweep) cells += one.random > 0 ? one.random : static_cast<std::int64_t>(one.shapes.size() * one.m.size());
+  report.expect(cells);
+  for (const BenchOptions& one : sweep) {
+    if (options.device.kind == BILLFISH_CPU) {
+      bench_cpu(one, report);
+    } else {
+      bench_cuda(one, report);
+    }
   }
   report.finish();
   for (const BenchRow& row : report.rows()) {
@@ -141,26 +249,43 @@ Runner add_bench(CLI::App& app) {
       ->type_name("NAME...");
   app.add_option("--n", words->n, "One shape instead: columns of the weights")->type_name("N");
   app.add_option("--k", words->k, "and rows")->type_name("K");
-  add_list_option(app, "--m", words->m, "Rows of activations")->type_name("M...");
+  app.add_option("--models", words->models, "Layers of models, as meta-llama/Llama-2-7b-hf/TP1 (the default); list names all")
+      ->expected(1, -1)
+      ->type_name("MODEL...");
+  app.add_option("--model-dim", words->model_dim, "One D x D layer, too")->type_name("D");
+  add_list_option(app, "--m,--batch-sizes", words->m, "Rows of activations")->type_name("M...");
+  add_list_option(app, "--limit-k", words->limit_k, "Only layers of these K")->type_name("K...");
+  add_list_option(app, "--limit-n", words->limit_n, "Only layers of these N")->type_name("N...");
+  add_list_option(app, "--limit-group-size", words->limit_group, "These groups instead of --group")->type_name("G...");
+  add_list_option(app, "--limit-num-bits", words->limit_bits, "4, 8 or both instead of --type")->type_name("BITS...");
+  add_list_option(app, "--limit-act-order", words->limit_act_order, "0: without, 1: with an activation order")->type_name("0|1...");
+  add_list_option(app, "--limit-k-full", words->limit_k_full, "1: all of K is here; 0 is not supported and skipped")->type_name("0|1...");
   app.add_option("--type", words->type, "u4b8, u4, u8b128 or u8")->capture_default_str()->type_name("TYPE");
   app.add_option("--group", words->group, "Codes along K that share a scale; -1: all of K")->capture_default_str()->type_name("G");
-  app.add_option("--act", words->act, "Type of activations: f32 (CPU only), f16 or bf16")->capture_default_str()->type_name("TYPE");
+  add_list_option(app, "--act", words->act, "Types of activations: f32 (CPU only), f16, bf16; f16, with --models f16 and bf16")
+      ->type_name("TYPE...");
   add_list_option(app, "--precision", words->precision, "CPU: full, bf16, int8")->type_name("WORD...");
-  app.add_option("--implementation", words->implementation, "Force one by name")->type_name("NAME");
+  app.add_option("--implementation", words->implementation, "A name, best, or all; all with --models, else best")->type_name("NAME");
   add_threads_option(app, words->threads);
   app.add_option("--dependent-launch", words->launches, "CUDA: on, off or both")->capture_default_str()->type_name("WORD");
   app.add_flag("--no-workspace", words->no_workspace, "CUDA: what a caller without a workspace gets, as marlin_cuda's do");
   app.add_flag("--batch-invariant", words->batch_invariant, "CUDA: a row's bits depend neither on M nor on its neighbours");
+  app.add_flag("--no-dependent-launch", words->no_dependent, "CUDA: --dependent-launch off");
+  app.add_flag("--cold", words->cold, "Weights in no cache: the default");
+  app.add_flag("--hot", words->hot, "One copy of the weights, which stays in a cache if it fits");
   app.add_flag("--cliff", words->cliff, "CUDA: M = 1..257 by ones (or --m), and no neighbour may be far off");
   app.add_option("--random", words->random, "CUDA: so many random problems; none may be over 2.5 x roofline + 3 us")->type_name("COUNT");
   app.add_option("--seed", words->seed, "Of all random data")->capture_default_str()->type_name("SEED");
-  app.add_option("--seconds", words->seconds, "CPU: of timing, for each row")->capture_default_str()->type_name("SECONDS");
+  app.add_option("--seconds,--min-time", words->seconds, "Of timing, for each row; 0: what the device needs")->type_name("SECONDS");
+  app.add_option("--most-seconds", words->most_seconds, "CPU: skip calls that would take longer; 0: none; with --models 2")
+      ->type_name("SECONDS");
   app.add_option("--minutes", words->minutes, "Stop after so long; the same command goes on where it stopped")->type_name("MINUTES");
   app.add_option("--peers", words->peers, "CUDA: figures of the peers; bench/peers/h200.json if not given")->type_name("FILE");
-  app.add_option("--out", words->out, "Folder for results.json and performance_results.csv")->type_name("FOLDER");
+  app.add_option("--out", words->out, "Folder for results.json, performance_results.csv, summary.md")->type_name("FOLDER");
   add_json_flag(app, words->json);
   app.footer(
-      "Example:\n  billfish bench --device cpu --shapes llama-3-8b --m 1,16,256 --precision full,bf16\n  billfish bench --device cuda "
+      "Example:\n  billfish bench --models meta-llama/Llama-2-7b-hf/TP1 --batch-sizes 1 16 256 --out results\n  billfish bench --device "
+      "cpu --shapes llama-3-8b --m 1,16,256 --precision full,bf16\n  billfish bench --device cuda "
       "--out "
       "bench/results/h200-today --minutes 6");
   return [words] { return run(*words); };

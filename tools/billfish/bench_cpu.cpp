@@ -7,7 +7,9 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <memory>
+#include <utility>
 
 #include "bench_data.hpp"
 #include "bench_plan.hpp"
@@ -21,6 +23,8 @@ namespace {
 
 constexpr double kTouchBytes = 165e6;  // of weights that one round of calls goes through: five times the largest cache we met
 constexpr std::size_t kFewestSamples = 7;
+constexpr double kSlowSeconds = 0.5;  // calls that take longer are sampled
+constexpr std::size_t kFewestSlowSamples = 3;
 constexpr std::int64_t kCheckedRows = 64;   // all of them up to here, else so many of them
 constexpr std::int64_t kCheckedBlock = 64;  // columns: the first, the last and one random block of so many
 
@@ -31,7 +35,10 @@ using Dense = std::unique_ptr<billfish_dense, DenseFree>;
 
 constexpr double kMostCopies = 256;  // tiny layers stay in a cache, as they would in use
 
-std::int64_t copies_for(double bytes) { return static_cast<std::int64_t>(std::clamp(std::ceil(kTouchBytes / bytes), 1.0, kMostCopies)); }
+std::int64_t copies_for(double bytes, bool hot) {
+  if (hot) return 1;
+  return static_cast<std::int64_t>(std::clamp(std::ceil(kTouchBytes / bytes), 1.0, kMostCopies));
+}
 
 struct Layer {
   BenchShape shape;
@@ -45,6 +52,11 @@ class CpuBench {
     measure_ceilings();
     for (const BenchShape& shape : options.shapes) {
       if (report.out_of_time()) break;
+      if (options.act_order && options.group >= shape.k) {
+        report.skip(fmt::format("act order with one group: K = {} and the group is {}", shape.k, options.group));
+        report.advance(static_cast<std::int64_t>(options.m.size()), "");
+        continue;
+      }
       run(shape);
       report.save();
     }
@@ -57,15 +69,21 @@ class CpuBench {
   void make_dense(Layer& layer, int precision);
   void check_row(const Layer& layer, const billfish_gemm_args& args, BenchRow& row);
   void time_row(Layer& layer, const billfish_gemm_args& args, BenchRow& row);
-  BenchRow row_of(const Layer& layer, std::int64_t m, billfish_precision precision) const;
+  BenchRow row_of(const Layer& layer, std::int64_t m, billfish_precision precision, const std::string& implementation) const;
+  void run_cell(Layer& layer, std::int64_t m, billfish_precision precision, const std::string& implementation);
 
   const BenchOptions& options_;
   BenchReport& report_;
   Pool pool_;
   billfish_cpu_ceilings ceilings_ = BILLFISH_CPU_CEILINGS_INIT;
+  std::map<std::string, std::pair<double, double>> last_;  // implementation and precision -> seconds and operations of its last call
 };
 
 void CpuBench::measure_ceilings() {
+  if (report_.cpu_ceilings.f32_gflops > 0) {  // by an earlier part of this run
+    ceilings_ = report_.cpu_ceilings;
+    return;
+  }
   check(billfish_tools_cpu_ceilings(pool_.parallel(), &ceilings_));
   const Buffer buffer(std::int64_t{256} << 20);
   std::memset(buffer.data(), 1, static_cast<std::size_t>(buffer.bytes()));
@@ -78,7 +96,8 @@ void CpuBench::measure_ceilings() {
                       {"f32_gflops", ceilings_.f32_gflops},
                       {"bf16_gflops", ceilings_.bf16_gflops},
                       {"int8_gops", ceilings_.int8_gops}};
-  report_.conditions = {{"threads", pool_.threads()}};
+  report_.cpu_ceilings = ceilings_;
+  report_.conditions["threads"] = pool_.threads();
   if (!options_.json) {
     fmt::print(
         "ceilings, {} threads: read {:.1f} GB/s (each row has its own), f32 {:.0f} GFLOP/s, bf16 {:.0f} GFLOP/s, int8 {:.0f} GOP/s\n",
@@ -86,7 +105,7 @@ void CpuBench::measure_ceilings() {
   }
 }
 
-BenchRow CpuBench::row_of(const Layer& layer, std::int64_t m, billfish_precision precision) const {
+BenchRow CpuBench::row_of(const Layer& layer, std::int64_t m, billfish_precision precision, const std::string& implementation) const {
   BenchRow row;
   row.m = m;
   row.n = layer.shape.n;
@@ -95,10 +114,12 @@ BenchRow CpuBench::row_of(const Layer& layer, std::int64_t m, billfish_precision
   row.group = options_.group;
   row.act = name_of(options_.act);
   row.precision = name_of(precision);
-  if (m > 0) row.implementation = chosen_plan(options_, m, row.n, row.k, precision, BILLFISH_F32, false).implementation;
+  if (m > 0) row.implementation = chosen_plan(options_, implementation, m, row.n, row.k, precision, BILLFISH_F32, false).implementation;
+  row.act_order = options_.act_order;
   row.threads = pool_.threads();
   const double size = bytes_of(options_.act);
   if (!layer.copies.empty()) row.bytes = static_cast<double>(bytes_read(layer.copies[0].weights()));
+  if (row.bytes > 0) row.memory_saved = static_cast<double>(row.k) * static_cast<double>(row.n) * 2 / row.bytes;
   row.bytes += static_cast<double>(m) * (static_cast<double>(row.k) * size + static_cast<double>(row.n) * 4);  // C is f32
   row.operations = 2.0 * static_cast<double>(m) * static_cast<double>(row.n) * static_cast<double>(row.k);
   // The fastest dot product that the precision allows, where the machine has it.
@@ -109,8 +130,9 @@ BenchRow CpuBench::row_of(const Layer& layer, std::int64_t m, billfish_precision
 
 void CpuBench::pack(Layer& layer) {
   const BenchShape& shape = layer.shape;
-  RandomMatrix matrix(shape.k, shape.n, options_.group, options_.type, BILLFISH_F16, options_.seed);
-  const std::int64_t count = copies_for(static_cast<double>(shape.k) * static_cast<double>(shape.n) * bits_of(options_.type) / 8);
+  RandomMatrix matrix(shape.k, shape.n, options_.group, options_.type, BILLFISH_F16, options_.seed, options_.act_order);
+  const std::int64_t count =
+      copies_for(static_cast<double>(shape.k) * static_cast<double>(shape.n) * bits_of(options_.type) / 8, options_.hot);
   std::vector<double> us;
   for (std::int64_t i = 0; i < count; ++i) {
     matrix.draw_again(options_.seed + static_cast<std::uint64_t>(i));
@@ -127,7 +149,7 @@ void CpuBench::pack(Layer& layer) {
     check(billfish_pack(&matrix.matrix(), &weights, pool_.parallel(), nullptr), shape.label);
     us.push_back((billfish_tools_now() - start) * 1e6);
   }
-  BenchRow row = row_of(layer, 0, BILLFISH_PRECISION_FULL);
+  BenchRow row = row_of(layer, 0, BILLFISH_PRECISION_FULL, "");
   row.kind = "pack";
   row.implementation = matrix.matrix().format == BILLFISH_FORMAT_GPTQ ? "gptq" : "raw";
   row.act = row.precision = "";
@@ -150,7 +172,7 @@ void CpuBench::make_dense(Layer& layer, int precision) {
     billfish_dense* dense = nullptr;
     check(billfish_tools_dense_create(values.as<float>(), k, n, static_cast<billfish_precision>(precision), &dense), layer.shape.label);
     list.emplace_back(dense);
-    count = copies_for(static_cast<double>(billfish_tools_dense_bytes(dense)));
+    count = copies_for(static_cast<double>(billfish_tools_dense_bytes(dense)), options_.hot);
   }
 }
 
@@ -229,7 +251,8 @@ void CpuBench::time_row(Layer& layer, const billfish_gemm_args& args, BenchRow& 
     ours.push_back((t1 - t0) * 1e6);
     read.push_back(seconds);
     theirs.push_back((t3 - t2) * 1e6);
-    if (t3 - start > options_.seconds && ours.size() >= kFewestSamples) break;
+    const std::size_t fewest = t1 - t0 > kSlowSeconds ? kFewestSlowSamples : kFewestSamples;
+    if (t3 - start > options_.seconds && ours.size() >= fewest) break;
   }
   const auto count = static_cast<std::int64_t>(ours.size());
   billfish_summary read_summary = BILLFISH_SUMMARY_INIT, dense_summary = BILLFISH_SUMMARY_INIT;
@@ -250,6 +273,8 @@ void CpuBench::time_row(Layer& layer, const billfish_gemm_args& args, BenchRow& 
   baseline.bytes = static_cast<double>(billfish_tools_dense_bytes(dense[0].get())) + static_cast<double>(args.m * (row.k + row.n)) * 4;
   baseline.rate_gflops = dense_kind == 1 && ceilings_.bf16_gflops > 0 ? ceilings_.bf16_gflops : ceilings_.f32_gflops;
   baseline.vs_baseline = 0;
+  baseline.memory_saved = 0;
+  baseline.act_order = false;
   baseline.checked = false;
   baseline.correct = true;
   if (!report_.has(baseline)) report_.add(baseline);
@@ -258,40 +283,65 @@ void CpuBench::time_row(Layer& layer, const billfish_gemm_args& args, BenchRow& 
 void CpuBench::run(const BenchShape& shape) {
   Layer layer;
   layer.shape = shape;
-  bool packed = false;
+  const std::vector<std::string> implementations = implementations_for(options_);
   for (const std::int64_t m : options_.m) {
     for (const billfish_precision precision : options_.precisions) {
-      BenchRow row = row_of(layer, m, precision);
-      if (report_.has(row)) continue;
-      if (report_.out_of_time()) return;
-      if (!packed) {
-        pack(layer);
-        packed = true;
+      for (const std::string& implementation : implementations) {
+        if (report_.out_of_time()) return;
+        run_cell(layer, m, precision, implementation);
       }
-      row = row_of(layer, m, precision);
-      const std::vector<std::byte> a = random_activations(m, shape.k, options_.act, options_.seed);
-      const Buffer c(m * shape.n * 4);
-      billfish_gemm_args args = BILLFISH_GEMM_ARGS_INIT;
-      args.m = m;
-      args.a = a.data();
-      args.lda = shape.k;
-      args.c = c.data();
-      args.ldc = shape.n;
-      args.a_type = options_.act;
-      args.c_type = BILLFISH_F32;
-      args.precision = precision;
-      args.implementation = options_.implementation.empty() ? nullptr : options_.implementation.c_str();
-      args.parallel = pool_.parallel();
-      std::size_t bytes = 0;
-      check(billfish_gemm_workspace(&layer.copies[0].weights(), &args, &bytes), shape.label);
-      const Buffer workspace(static_cast<std::int64_t>(bytes));
-      args.workspace = workspace.data();
-      args.workspace_bytes = bytes;
-      check_row(layer, args, row);
-      time_row(layer, args, row);
-      report_.add(row);
+    }
+    report_.advance(1, fmt::format("{} M={}", shape.label, m));
+  }
+}
+
+void CpuBench::run_cell(Layer& layer, std::int64_t m, billfish_precision precision, const std::string& implementation) {
+  const BenchShape& shape = layer.shape;
+  BenchRow row;
+  try {
+    row = row_of(layer, m, precision, implementation);
+  } catch (const Failure& refused) {
+    if (!options_.every_implementation) throw;
+    report_.skip(implementation + ": " + refused.what());
+    return;
+  }
+  if (report_.has(row)) return;
+  // From some M on, time grows in proportion to the operations: what the last call took says what this one will take at most.
+  const double operations = static_cast<double>(m) * static_cast<double>(shape.n) * static_cast<double>(shape.k);
+  const std::string key = row.implementation + " " + row.precision;
+  if (const auto last = last_.find(key); options_.most_seconds > 0 && last != last_.end()) {
+    const auto [seconds, of] = last->second;
+    if (seconds > options_.most_seconds / 100 && seconds * operations / of > options_.most_seconds) {
+      report_.skip(fmt::format("{}: calls of more than {:g} s (--most-seconds): {} x {} from M={} on", key, options_.most_seconds, shape.k,
+                               shape.n, m),
+                   fmt::format("{} {} {}", key, shape.k, shape.n));
+      return;
     }
   }
+  if (layer.copies.empty()) pack(layer);
+  row = row_of(layer, m, precision, implementation);
+  const std::vector<std::byte> a = random_activations(m, shape.k, options_.act, options_.seed);
+  const Buffer c(m * shape.n * 4);
+  billfish_gemm_args args = BILLFISH_GEMM_ARGS_INIT;
+  args.m = m;
+  args.a = a.data();
+  args.lda = shape.k;
+  args.c = c.data();
+  args.ldc = shape.n;
+  args.a_type = options_.act;
+  args.c_type = BILLFISH_F32;
+  args.precision = precision;
+  args.implementation = row.implementation.c_str();
+  args.parallel = pool_.parallel();
+  std::size_t bytes = 0;
+  check(billfish_gemm_workspace(&layer.copies[0].weights(), &args, &bytes), shape.label);
+  const Buffer workspace(static_cast<std::int64_t>(bytes));
+  args.workspace = workspace.data();
+  args.workspace_bytes = bytes;
+  check_row(layer, args, row);
+  if (row.correct) time_row(layer, args, row);  // what is wrong is not timed
+  if (row.correct) last_[key] = {row.us.median * 1e-6, operations};
+  report_.add(row);
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "bench_peers.hpp"
 #include "bench_plan.hpp"
 #include "bench_watchdog.hpp"
+#include "billfish/billfish_timing.hpp"
 #include "errors.hpp"
 #include "random.hpp"
 #include "types.hpp"
@@ -85,15 +86,26 @@ std::int64_t rounds_for(double budget, double one_round, std::int64_t least, std
 }
 
 // Its own warm-up to the steady state, then the median of its replays.
-billfish_summary time_alone(const Graph& graph, double warm_seconds, int device, Conditions* conditions) {
+billfish_summary time_alone(const Graph& graph, double warm_seconds, double timed_seconds, int device, Conditions* conditions) {
   const double first = replay({&graph}, 1)[0][0] * static_cast<double>(graph.calls()) * 1e-6;
   std::unique_ptr<Monitor> monitor;
   if (conditions != nullptr) monitor = std::make_unique<Monitor>(device);
-  const std::int64_t least = first > kSlowSeconds ? kSlowReplays : kReplays;
-  replay({&graph}, rounds_for(warm_seconds, first, 1, 2000));
-  const billfish_summary summary = summary_of(replay({&graph}, rounds_for(kTimedSeconds, first, least, 60))[0]);
+  billfish::TimingOptions options;
+  options.warm_seconds = warm_seconds;
+  options.seconds = timed_seconds > 0 ? timed_seconds : kTimedSeconds;
+  options.least = first > kSlowSeconds ? kSlowReplays : kReplays;
+  options.most = timed_seconds > 0 ? 10'000 : 60;
+  std::vector<double> last;  // microseconds, as replay() has them
+  (void)billfish::time_samples(
+      [&](std::int64_t count) {
+        last = replay({&graph}, count)[0];
+        std::vector<double> seconds;
+        for (const double us : last) seconds.push_back(us * 1e-6);
+        return seconds;
+      },
+      graph.calls(), options);
   if (monitor) *conditions = monitor->stop();
-  return summary;
+  return summary_of(last);
 }
 
 struct OurCalls {
@@ -124,11 +136,17 @@ class CudaBench {
   CudaBench(const BenchOptions& options, BenchReport& report)
       : options_(options), report_(report), cublas_(options.device), peers_(options.peers) {
     measure_ceilings();
+    ways_ = implementations_for(options);
     if (options.random > 0) {
       run_random();
     } else {
       for (const BenchShape& shape : options.shapes) {
         if (report.out_of_time()) break;
+        if (options.act_order && options.group >= shape.k) {
+          report.skip(fmt::format("act order with one group: K = {} and the group is {}", shape.k, options.group));
+          report.advance(static_cast<std::int64_t>(options.m.size()), "");
+          continue;
+        }
         options.cliff ? run_cliff(shape) : run_shape(shape);
         report.save();
       }
@@ -146,9 +164,15 @@ class CudaBench {
   }
   void measure_ceilings();
   double sustained_rate();
-  BenchRow row_of(const CudaLayer* layer, const BenchShape& shape, std::int64_t m, bool dependent) const;
+  BenchRow row_of(const CudaLayer* layer, const BenchShape& shape, std::int64_t m, bool dependent, const std::string& implementation) const;
+  void run_pack(const CudaLayer& layer, const BenchShape& shape);
   void run_shape(const BenchShape& shape);
-  void run_cell(CudaLayer& layer, const BenchShape& shape, std::int64_t m, const std::vector<bool>& launches);
+  // One way to run a problem: an implementation, launched early or not.
+  struct Way {
+    std::string implementation;
+    bool dependent;
+  };
+  void run_cell(CudaLayer& layer, const BenchShape& shape, std::int64_t m, const std::vector<Way>& ways);
   void run_cliff(const BenchShape& shape);
   void run_random();
   // The report's row of one measurement, checked and timed without cuBLAS.
@@ -158,6 +182,7 @@ class CudaBench {
   BenchReport& report_;
   Cublas cublas_;
   Peers peers_;
+  std::vector<std::string> ways_;  // implementations to time; "" is the best
   double read_gbps_ = 0, f16_gflops_ = 0;
 };
 
@@ -177,6 +202,11 @@ double CudaBench::sustained_rate() {
 }
 
 void CudaBench::measure_ceilings() {
+  if (report_.ceilings.contains("used_read_gbps")) {  // by an earlier part of this run
+    read_gbps_ = report_.ceilings["used_read_gbps"];
+    f16_gflops_ = report_.ceilings["used_f16_gflops"];
+    return;
+  }
   double read = 0, rate = 0;
   check(billfish_tools_cuda_read_gbps(options_.device.index, kReadBytes, &read), "reading device memory");
   if (cublas_.available()) {
@@ -198,10 +228,10 @@ void CudaBench::measure_ceilings() {
   report_.ceilings["used_f16_gflops"] = f16_gflops_;
   billfish_cuda_telemetry telemetry = BILLFISH_CUDA_TELEMETRY_INIT;
   check(billfish_tools_cuda_telemetry(options_.device.index, &telemetry));
-  report_.conditions = {{"cublas", cublas_.path()},
-                        {"cublas_version", cublas_.version()},
-                        {"power_limit_w", telemetry.power_limit_w},
-                        {"temperature_c", telemetry.temperature_c}};
+  report_.conditions["cublas"] = cublas_.path();
+  report_.conditions["cublas_version"] = cublas_.version();
+  report_.conditions["power_limit_w"] = telemetry.power_limit_w;
+  report_.conditions["temperature_c"] = telemetry.temperature_c;
   if (!options_.json) {
     fmt::print("ceilings: read {:.0f} GB/s, held against {:.0f}; f16 {:.0f} TFLOP/s sustained, held against {:.0f}; cuBLAS {}\n", read,
                read_gbps_, rate * 1e-3, f16_gflops_ * 1e-3, cublas_.version());
@@ -209,7 +239,8 @@ void CudaBench::measure_ceilings() {
   }
 }
 
-BenchRow CudaBench::row_of(const CudaLayer* layer, const BenchShape& shape, std::int64_t m, bool dependent) const {
+BenchRow CudaBench::row_of(const CudaLayer* layer, const BenchShape& shape, std::int64_t m, bool dependent,
+                           const std::string& implementation) const {
   BenchRow row;
   row.m = m;
   row.n = shape.n;
@@ -218,11 +249,15 @@ BenchRow CudaBench::row_of(const CudaLayer* layer, const BenchShape& shape, std:
   row.group = options_.group;
   row.act = name_of(options_.act);
   row.precision = "full";
-  const BenchPlan plan = chosen_plan(options_, m, shape.n, shape.k, BILLFISH_PRECISION_FULL, options_.act, dependent);
+  const BenchPlan plan = chosen_plan(options_, implementation, m, shape.n, shape.k, BILLFISH_PRECISION_FULL, options_.act, dependent);
   row.implementation = plan.implementation;
   row.plan = plan.text;
   row.dependent_launch = dependent;
-  if (layer != nullptr) row.bytes = static_cast<double>(layer->weight_bytes());
+  row.act_order = options_.act_order;
+  if (layer != nullptr) {
+    row.bytes = static_cast<double>(layer->weight_bytes());
+    row.memory_saved = static_cast<double>(shape.k) * static_cast<double>(shape.n) * 2 / row.bytes;
+  }
   row.bytes += static_cast<double>(m) * static_cast<double>(shape.k + shape.n) * bytes_of(options_.act);
   row.operations = 2.0 * static_cast<double>(m) * static_cast<double>(shape.n) * static_cast<double>(shape.k);
   row.read_gbps = read_gbps_;
@@ -235,34 +270,47 @@ void CudaBench::run_shape(const BenchShape& shape) {
   const std::int64_t most_m = *std::max_element(options_.m.begin(), options_.m.end());
   for (const std::int64_t m : options_.m) {
     if (report_.out_of_time()) return;
-    std::vector<bool> launches;
-    for (const bool dependent : {false, true}) {
-      if (options_.launches == (dependent ? Launches::off : Launches::on)) continue;
-      if (!report_.has(row_of(nullptr, shape, m, dependent))) launches.push_back(dependent);
+    std::vector<Way> ways;
+    for (const std::string& name : ways_) {
+      for (const bool dependent : {false, true}) {
+        if (options_.launches == (dependent ? Launches::off : Launches::on)) continue;
+        try {
+          if (!report_.has(row_of(nullptr, shape, m, dependent, name))) ways.push_back({name, dependent});
+        } catch (const Failure& refused) {
+          if (!options_.every_implementation) throw;
+          report_.skip(name + ": " + refused.what());
+        }
+      }
     }
-    if (launches.empty()) continue;
-    if (!layer) layer = std::make_unique<CudaLayer>(options_, shape, most_m, cublas_.available());
-    run_cell(*layer, shape, m, launches);
+    if (!ways.empty()) {
+      if (!layer) {
+        layer = std::make_unique<CudaLayer>(options_, shape, most_m, cublas_.available());
+        run_pack(*layer, shape);
+      }
+      run_cell(*layer, shape, m, ways);
+    }
+    report_.advance(1, fmt::format("{} M={}", shape.label, m));
   }
 }
 
-void CudaBench::run_cell(CudaLayer& layer, const BenchShape& shape, std::int64_t m, const std::vector<bool>& launches) {
+void CudaBench::run_cell(CudaLayer& layer, const BenchShape& shape, std::int64_t m, const std::vector<Way>& ways) {
   const int device = options_.device.index;
   std::vector<BenchRow> rows;
-  std::vector<OurCalls> ours;
-  for (const bool dependent : launches) {
-    rows.push_back(row_of(&layer, shape, m, dependent));
-    ours.push_back({&layer, layer.args(m, dependent)});
+  for (const Way& way : ways) {
+    rows.push_back(row_of(&layer, shape, m, way.dependent, way.implementation));
     const Watchdog watchdog(kHangSeconds, fmt::format("checking {} at m={} n={} k={}", rows.back().implementation, m, shape.n, shape.k));
-    layer.check_product(ours.back().args, rows.back());
+    layer.check_product(layer.args(m, way.dependent, way.implementation), rows.back());
   }
   CublasCalls theirs = {&cublas_, &layer, m, shape.n, shape.k, options_.act};
   std::unique_ptr<Graph> baseline;
-  BenchRow cublas = row_of(&layer, shape, m, false);
+  BenchRow cublas = row_of(&layer, shape, m, ways[0].dependent, ways[0].implementation);
+  cublas.dependent_launch = false;
+  cublas.act_order = false;
+  cublas.memory_saved = 0;
   if (cublas_.available()) {
     baseline = std::make_unique<Graph>(device, calls_for(layer.dense_copies()), enqueue_cublas, &theirs, "cuBLAS");
     Conditions conditions;
-    cublas.us = time_alone(*baseline, kWarmSeconds, device, &conditions);
+    cublas.us = time_alone(*baseline, kWarmSeconds, options_.seconds, device, &conditions);
     cublas.kind = "baseline";
     cublas.implementation = "cublas";
     cublas.type = cublas.plan = "";
@@ -278,9 +326,14 @@ void CudaBench::run_cell(CudaLayer& layer, const BenchShape& shape, std::int64_t
   }
   for (std::size_t i = 0; i < rows.size(); ++i) {
     BenchRow& row = rows[i];
-    const Graph graph(device, calls_for(layer.copies()), enqueue_ours, &ours[i], shape.label);
+    if (!row.correct) {  // what is wrong is not timed
+      report_.add(row);
+      continue;
+    }
+    OurCalls ours = {&layer, layer.args(m, ways[i].dependent, ways[i].implementation)};
+    const Graph graph(device, calls_for(layer.copies()), enqueue_ours, &ours, shape.label);
     Conditions conditions;
-    row.us = time_alone(graph, kWarmSeconds, device, &conditions);
+    row.us = time_alone(graph, kWarmSeconds, options_.seconds, device, &conditions);
     row.clock_mhz = conditions.clock_mhz;
     row.power_w = conditions.power_w;
     row.throttle = conditions.throttle;
@@ -301,17 +354,93 @@ void CudaBench::run_cell(CudaLayer& layer, const BenchShape& shape, std::int64_t
   }
 }
 
+// Checkpoint order to packed, on the device: random GPTQ words, whose values do not matter to the time.
+void CudaBench::run_pack(const CudaLayer& layer, const BenchShape& shape) {
+  const int bits = bits_of(options_.type), fields = 32 / bits;
+  if (shape.k % 16 != 0 || shape.n % 64 != 0 || options_.act_order) {
+    report_.skip(fmt::format("repack {} x {}{}: whole tiles without an activation order are timed", shape.k, shape.n,
+                             options_.act_order ? ", act order" : ""));
+    return;
+  }
+  BenchRow row;
+  row.kind = "pack";
+  row.n = shape.n;
+  row.k = shape.k;
+  row.type = name_of(options_.type);
+  row.group = options_.group;
+  row.implementation = "gptq";
+  row.dependent_launch = false;
+  row.checked = false;
+  row.read_gbps = read_gbps_;
+  const std::int64_t groups = groups_of(shape.k, options_.group);
+  const std::int64_t code_bytes = shape.k / fields * shape.n * 4, zero_bytes = groups * shape.n / fields * 4,
+                     scale_bytes = groups * shape.n * 2;
+  row.bytes = static_cast<double>(code_bytes + zero_bytes + scale_bytes);
+  if (report_.has(row)) return;
+  const auto stride = [](std::int64_t bytes) { return (bytes + 255) / 256 * 256; };
+  const std::int64_t sources = layer.copies(), one = stride(code_bytes) + stride(zero_bytes) + stride(scale_bytes);
+  struct Packing {
+    std::vector<billfish_matrix> sources;
+    std::vector<billfish_weights> targets;
+  } packing;
+  const DeviceBuffer memory(options_.device, one * sources);
+  check(billfish_tools_cuda_fill_bits(options_.device.index, memory.data(), memory.bytes(), options_.seed, nullptr), shape.label);
+  // Fewer targets than sources would do; all of them, so that no L2 holds what is written.
+  std::vector<DeviceBuffer> targets;
+  for (std::int64_t i = 0; i < sources; ++i) {
+    billfish_matrix matrix = BILLFISH_MATRIX_INIT;
+    char* at = static_cast<char*>(memory.data()) + i * one;
+    matrix.format = BILLFISH_FORMAT_GPTQ;
+    matrix.type = options_.type;
+    matrix.n = shape.n;
+    matrix.k = shape.k;
+    matrix.group = options_.group;
+    matrix.codes = at;
+    matrix.zeros = at + stride(code_bytes);
+    matrix.scales = at + stride(code_bytes) + stride(zero_bytes);
+    matrix.scale_type = BILLFISH_F16;
+    matrix.device_kind = BILLFISH_CUDA;
+    matrix.device_index = options_.device.index;
+    packing.sources.push_back(matrix);
+    billfish_packed_sizes sizes = BILLFISH_PACKED_SIZES_INIT;
+    check(billfish_packed_sizes_of(&matrix, &sizes), shape.label);
+    targets.emplace_back(options_.device, stride(sizes.codes) + stride(sizes.scales) + stride(sizes.zeros));
+    char* to = static_cast<char*>(targets.back().data());
+    billfish_weights weights = BILLFISH_WEIGHTS_INIT;
+    weights.codes = to;
+    weights.scales = to + stride(sizes.codes);
+    weights.zeros = sizes.zeros > 0 ? to + stride(sizes.codes) + stride(sizes.scales) : nullptr;
+    weights.device_kind = BILLFISH_CUDA;
+    weights.device_index = options_.device.index;
+    packing.targets.push_back(weights);
+  }
+  check(billfish_tools_cuda_synchronize(options_.device.index), shape.label);
+  const auto enqueue = [](void* user, std::int64_t index, void* stream) {
+    auto& p = *static_cast<Packing*>(user);
+    const auto at = static_cast<std::size_t>(index) % p.sources.size();
+    billfish_weights weights = p.targets[at];
+    return billfish_pack(&p.sources[at], &weights, nullptr, stream);
+  };
+  const Graph graph(options_.device.index, calls_for(sources), enqueue, &packing, "packing " + shape.label);
+  Conditions conditions;
+  row.us = time_alone(graph, kWarmSeconds, options_.seconds, options_.device.index, &conditions);
+  row.clock_mhz = conditions.clock_mhz;
+  row.power_w = conditions.power_w;
+  row.throttle = conditions.throttle;
+  report_.add(row);
+}
+
 BenchRow CudaBench::quick_row(CudaLayer& layer, const BenchShape& shape, std::int64_t m, const char* kind, double warm_seconds) {
   const bool dependent = options_.launches != Launches::off;
-  BenchRow row = row_of(&layer, shape, m, dependent);
+  BenchRow row = row_of(&layer, shape, m, dependent, options_.implementation);
   row.kind = kind;
-  OurCalls ours = {&layer, layer.args(m, dependent)};
+  OurCalls ours = {&layer, layer.args(m, dependent, options_.implementation)};
   {
     const Watchdog watchdog(kHangSeconds, fmt::format("checking {} at m={} n={} k={}", row.implementation, m, shape.n, shape.k));
     layer.check_product(ours.args, row);
   }
   const Graph graph(options_.device.index, calls_for(layer.copies()), enqueue_ours, &ours, shape.label);
-  row.us = time_alone(graph, warm_seconds, options_.device.index, nullptr);
+  row.us = time_alone(graph, warm_seconds, 0, options_.device.index, nullptr);
   return row;
 }
 
@@ -358,7 +487,7 @@ void CudaBench::run_random() {
       shape.n = std::max<std::int64_t>(64, shape.n / 64 * 64);
     }
     shape.label = fmt::format("{} x {}", shape.k, shape.n);
-    BenchRow probe = row_of(nullptr, shape, m, options_.launches != Launches::off);
+    BenchRow probe = row_of(nullptr, shape, m, options_.launches != Launches::off, options_.implementation);
     probe.kind = "random";
     if (report_.has(probe)) continue;
     CudaLayer layer(options_, shape, m, false);

@@ -24,7 +24,8 @@ constexpr std::int64_t kAlignment = 256;
 
 std::int64_t round_up(std::int64_t value, std::int64_t to) { return (value + to - 1) / to * to; }
 
-std::int64_t copies_for(std::int64_t bytes) {
+std::int64_t copies_for(std::int64_t bytes, bool hot) {
+  if (hot) return 1;
   return std::clamp<std::int64_t>(static_cast<std::int64_t>(std::ceil(kTouchBytes / static_cast<double>(bytes))), 2, kMostCopies);
 }
 
@@ -32,12 +33,12 @@ std::int64_t copies_for(std::int64_t bytes) {
 
 CudaLayer::CudaLayer(const BenchOptions& options, const BenchShape& shape, std::int64_t most_m, bool with_dense)
     : options_(options), shape_(shape), most_m_(most_m) {
-  make_weights(shape.n % 64 != 0 || shape.k % 16 != 0);
+  make_weights(shape.n % 64 != 0 || shape.k % 16 != 0 || options.act_order);
   const int device = options.device.index;
   const std::int64_t size = bytes_of(options.act), n = shape.n, k = shape.k;
   if (with_dense) {
     const std::int64_t bytes = round_up(n * k * size, kAlignment);
-    const std::int64_t count = std::min(copies_for(bytes), copies());
+    const std::int64_t count = std::min(copies_for(bytes, options.hot), copies());
     dense_memory_ = DeviceBuffer(options.device, bytes * count);
     for (std::int64_t i = 0; i < count; ++i) {
       dense_.push_back(static_cast<char*>(dense_memory_.data()) + i * bytes);
@@ -50,7 +51,7 @@ CudaLayer::CudaLayer(const BenchOptions& options, const BenchShape& shape, std::
   check(billfish_tools_cuda_synchronize(device), shape.label);
 }
 
-void CudaLayer::make_weights(bool padded) {
+void CudaLayer::make_weights(bool on_host) {
   const std::int64_t n = shape_.n, k = shape_.k, groups = groups_of(k, options_.group);
   const std::int64_t padded_n = round_up(n, 64), padded_k = round_up(k, 16);
   const int bits = bits_of(options_.type), device = options_.device.index;
@@ -58,7 +59,7 @@ void CudaLayer::make_weights(bool padded) {
   const std::int64_t code_bytes = padded_k * padded_n * bits / 8, code_stride = round_up(code_bytes, kAlignment);
   const std::int64_t scale_stride = round_up(groups * padded_n * 2, kAlignment);
   const std::int64_t zero_stride = has_zeros(options_.type) ? round_up(groups * padded_n * bits / 8, kAlignment) : 0;
-  const std::int64_t count = copies_for(code_bytes);
+  const std::int64_t count = copies_for(code_bytes, options_.hot);
   codes_ = DeviceBuffer(options_.device, code_stride * count);
   scales_ = DeviceBuffer(options_.device, scale_stride * count);
   zeros_ = DeviceBuffer(options_.device, zero_stride * count);
@@ -76,7 +77,7 @@ void CudaLayer::make_weights(bool padded) {
     one.zeros = zero_stride > 0 ? static_cast<char*>(zeros_.data()) + i * zero_stride : nullptr;
     weights_.push_back(one);
   }
-  if (!padded) {  // any bits are codes and zeros
+  if (!on_host) {  // any bits are codes and zeros
     check(billfish_tools_cuda_fill_bits(device, codes_.data(), codes_.bytes(), options_.seed, nullptr), shape_.label);
     if (zero_stride > 0)
       check(billfish_tools_cuda_fill_bits(device, zeros_.data(), zeros_.bytes(), options_.seed + 1, nullptr), shape_.label);
@@ -85,14 +86,19 @@ void CudaLayer::make_weights(bool padded) {
           shape_.label);
     return;
   }
-  // Padding has fixed contents, which the packer knows: one packed layer, copied to every place.
+  // Padding has fixed contents and an activation order a sorted one, which the packer knows: one packed layer, copied to every place.
   const Pool pool(0);
-  const RandomMatrix matrix(k, n, options_.group, options_.type, scale_type, options_.seed);
+  const RandomMatrix matrix(k, n, options_.group, options_.type, scale_type, options_.seed, options_.act_order);
   const PackedLayer packed(matrix.matrix(), pool.parallel(), shape_.label);
   const auto upload = [&](void* target, const void* source, std::int64_t bytes) {
     if (bytes > 0) check(billfish_tools_cuda_copy(device, target, source, static_cast<std::size_t>(bytes), 0), shape_.label);
   };
-  for (const billfish_weights& copy : weights_) {
+  if (packed.sizes().perm > 0) {
+    perm_ = DeviceBuffer(options_.device, packed.sizes().perm);
+    perm_.upload(packed.weights().perm, packed.sizes().perm);
+  }
+  for (billfish_weights& copy : weights_) {
+    copy.perm = static_cast<std::int32_t*>(perm_.data());
     upload(copy.codes, packed.weights().codes, packed.sizes().codes);
     upload(copy.scales, packed.weights().scales, packed.sizes().scales);
     upload(copy.zeros, packed.weights().zeros, packed.sizes().zeros);
@@ -101,7 +107,8 @@ void CudaLayer::make_weights(bool padded) {
 
 std::int64_t CudaLayer::weight_bytes() const { return bytes_read(weights_[0]); }
 
-billfish_gemm_args CudaLayer::args(std::int64_t m, bool dependent) {
+billfish_gemm_args CudaLayer::args(std::int64_t m, bool dependent, const std::string& implementation) {
+  implementation_ = implementation;
   billfish_gemm_args args = BILLFISH_GEMM_ARGS_INIT;
   args.m = m;
   args.a = a_.data();
@@ -110,7 +117,7 @@ billfish_gemm_args CudaLayer::args(std::int64_t m, bool dependent) {
   args.ldc = shape_.n;
   args.a_type = args.c_type = options_.act;
   args.flags = (dependent ? BILLFISH_GEMM_DEPENDENT_LAUNCH : 0u) | (options_.batch_invariant ? BILLFISH_GEMM_BATCH_INVARIANT : 0u);
-  args.implementation = options_.implementation.empty() ? nullptr : options_.implementation.c_str();
+  args.implementation = implementation_.empty() ? nullptr : implementation_.c_str();
   if (options_.no_workspace) return args;
   std::size_t bytes = 0;
   check(billfish_gemm_workspace(&weights_[0], &args, &bytes), shape_.label);

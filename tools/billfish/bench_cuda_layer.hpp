@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "bench_cublas.hpp"
@@ -28,12 +29,12 @@ class CudaLayer {
   std::int64_t weight_bytes() const;  // that one product must read
 
   // Ready to run: the workspace is this layer's, large enough for any m it was made for.
-  billfish_gemm_args args(std::int64_t m, bool dependent);
+  billfish_gemm_args args(std::int64_t m, bool dependent, const std::string& implementation);
   // Runs copy 0 on poisoned memory and compares: every element up to 256 rows, else 4,096 spread over all rows and columns.
   void check_product(const billfish_gemm_args& args, BenchRow& row);
 
  private:
-  void make_weights(bool padded);
+  void make_weights(bool on_host);
   void prepare_reference(std::int64_t rows);
   static void compare(const std::vector<float>& c, const std::vector<double>& y, const std::vector<double>& bound, BenchRow& row);
 
@@ -42,8 +43,9 @@ class CudaLayer {
   std::int64_t most_m_;
   std::vector<billfish_weights> weights_;
   std::vector<void*> dense_;
-  DeviceBuffer codes_, scales_, zeros_, dense_memory_, a_, c_, workspace_;
-  DeviceBuffer exact_;  // f32 [n,k] of copy 0
+  DeviceBuffer codes_, scales_, zeros_, perm_, dense_memory_, a_, c_, workspace_;
+  std::string implementation_;  // that the last args() named
+  DeviceBuffer exact_;          // f32 [n,k] of copy 0
   std::vector<double> y_, magnitude_, bound_;
   std::int64_t reference_rows_ = 0;
 };

@@ -2,6 +2,7 @@
 #include "bench_data.hpp"
 
 #include <cstring>
+#include <utility>
 
 #include "billfish/billfish_tools.h"
 #include "random.hpp"
@@ -24,7 +25,7 @@ void fill_bits(Buffer& buffer, std::uint64_t seed) {
 }  // namespace
 
 RandomMatrix::RandomMatrix(std::int64_t k, std::int64_t n, std::int64_t group, billfish_weight_type type, billfish_element_type scale_type,
-                           std::uint64_t seed) {
+                           std::uint64_t seed, bool act_order) {
   const int bits = bits_of(type), fields = 32 / bits;
   const std::int64_t groups = groups_of(k, group);
   const bool gptq = k % fields == 0 && n % fields == 0;
@@ -51,6 +52,16 @@ RandomMatrix::RandomMatrix(std::int64_t k, std::int64_t n, std::int64_t group, b
   matrix_.codes = codes_.data();
   matrix_.zeros = zeros_.data();
   matrix_.scales = scales_.data();
+  if (act_order) {  // as many rows of every group as without, in a random order
+    g_idx_ = Buffer(k * 4);
+    auto* groups_of_rows = g_idx_.as<std::int32_t>();
+    for (std::int64_t row = 0; row < k; ++row) groups_of_rows[row] = static_cast<std::int32_t>(row / group);
+    Random order(seed ^ 0x0acdu);
+    for (std::int64_t row = k - 1; row > 0; --row) {
+      std::swap(groups_of_rows[row], groups_of_rows[order.bits() % static_cast<std::uint64_t>(row + 1)]);
+    }
+    matrix_.g_idx = groups_of_rows;
+  }
   draw_again(seed);
 }
 

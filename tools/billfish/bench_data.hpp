@@ -14,7 +14,7 @@ namespace billfish::cli {
 class RandomMatrix {
  public:
   RandomMatrix(std::int64_t k, std::int64_t n, std::int64_t group, billfish_weight_type type, billfish_element_type scale_type,
-               std::uint64_t seed);
+               std::uint64_t seed, bool act_order = false);
   RandomMatrix(const RandomMatrix&) = delete;
   RandomMatrix& operator=(const RandomMatrix&) = delete;
   void draw_again(std::uint64_t seed);  // other codes, in the same memory
@@ -22,7 +22,7 @@ class RandomMatrix {
   std::int64_t bytes() const { return codes_.bytes() + zeros_.bytes() + scales_.bytes(); }
 
  private:
-  Buffer codes_, zeros_, scales_;
+  Buffer codes_, zeros_, scales_, g_idx_;
   billfish_matrix matrix_ = BILLFISH_MATRIX_INIT;
 };
 

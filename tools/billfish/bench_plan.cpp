@@ -8,8 +8,19 @@
 
 namespace billfish::cli {
 
-BenchPlan chosen_plan(const BenchOptions& options, std::int64_t m, std::int64_t n, std::int64_t k, billfish_precision precision,
-                      billfish_element_type c_type, bool dependent) {
+std::vector<std::string> implementations_for(const BenchOptions& options) {
+  if (!options.every_implementation) return {options.implementation};
+  std::vector<std::string> names;
+  for (int i = 0; i < billfish_implementation_count(); ++i) {
+    billfish_implementation_info info = BILLFISH_IMPLEMENTATION_INFO_INIT;
+    check(billfish_implementation(i, &info));
+    if (info.device_kind == options.device.kind && info.available != 0) names.emplace_back(info.name);
+  }
+  return names;
+}
+
+BenchPlan chosen_plan(const BenchOptions& options, const std::string& implementation, std::int64_t m, std::int64_t n, std::int64_t k,
+                      billfish_precision precision, billfish_element_type c_type, bool dependent) {
   billfish_problem problem = BILLFISH_PROBLEM_INIT;
   problem.m = m;
   problem.n = n;
@@ -20,13 +31,14 @@ BenchPlan chosen_plan(const BenchOptions& options, std::int64_t m, std::int64_t 
   problem.c_type = c_type;
   problem.scale_type = options.act == BILLFISH_BF16 ? BILLFISH_BF16 : BILLFISH_F16;
   problem.precision = precision;
+  problem.act_order = options.act_order;
   problem.flags = (dependent ? BILLFISH_GEMM_DEPENDENT_LAUNCH : 0u) | (options.batch_invariant ? BILLFISH_GEMM_BATCH_INVARIANT : 0u);
   problem.threads = options.threads;
   problem.workspace_bytes = options.no_workspace ? 0 : -1;
   std::vector<char> text(1 << 15);
   std::size_t length = 0;
   check(billfish_explain(&problem, options.device.kind == BILLFISH_CPU ? "cpu" : "cuda",
-                         options.implementation.empty() ? nullptr : options.implementation.c_str(), 1, text.data(), text.size(), &length));
+                         implementation.empty() ? nullptr : implementation.c_str(), 1, text.data(), text.size(), &length));
   BenchPlan chosen;
   const Json json = Json::parse(text.data(), text.data() + std::min(length, text.size() - 1), nullptr, false);
   if (!json.is_object() || !json.contains("plan") || !json["plan"].is_object()) return chosen;

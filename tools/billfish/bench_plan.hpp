@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "bench_problem.hpp"
 
@@ -14,8 +15,11 @@ struct BenchPlan {
   bool dependent_launch = false;
 };
 
-// Failure(kUnsupported) with every refusal if nobody can.
-BenchPlan chosen_plan(const BenchOptions& options, std::int64_t m, std::int64_t n, std::int64_t k, billfish_precision precision,
-                      billfish_element_type c_type, bool dependent);
+// Names of the implementations that run on this kind of device here, in order of preference; or what was asked for.
+std::vector<std::string> implementations_for(const BenchOptions& options);
+
+// Failure(kUnsupported) with every refusal if nobody can. `implementation`: "" is the best.
+BenchPlan chosen_plan(const BenchOptions& options, const std::string& implementation, std::int64_t m, std::int64_t n, std::int64_t k,
+                      billfish_precision precision, billfish_element_type c_type, bool dependent);
 
 }  // namespace billfish::cli

@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bench_report.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
 #include <map>
+#include <thread>
 
+#include "bench_summary.hpp"
 #include "errors.hpp"
 #include "files.hpp"
+#include "terminal.hpp"
 #include "text.hpp"
 
 namespace billfish::cli {
@@ -47,9 +52,15 @@ constexpr const char* kColumns[] = {"kind",
                                     "best_peer",
                                     "clock_mhz",
                                     "power_w",
-                                    "throttle"};
+                                    "throttle",
+                                    "tokens_per_s",
+                                    "roofline_percent",
+                                    "memory_saved",
+                                    "act_order",
+                                    "status"};
 
-constexpr double kSaveSeconds = 2;
+constexpr double kSaveSeconds = 0.5;
+constexpr double kBusyPercent = 20, kBusyLoad = 0.5;  // of the device's time; of the processors
 
 std::string now_text() {
   const std::time_t now = std::time(nullptr);
@@ -108,8 +119,8 @@ double BenchRow::roofline_us() const {
 }
 
 std::string BenchRow::key() const {
-  return fmt::format("{} {} {} {} {} {} {} {} {} {} {}", kind, m, n, k, type, group, act, precision, implementation, threads,
-                     dependent_launch ? (*dependent_launch ? "dependent" : "isolated") : "");
+  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {}", kind, m, n, k, type, group, act, precision, implementation, threads,
+                     dependent_launch ? (*dependent_launch ? "dependent" : "isolated") : "", act_order ? "act_order" : "");
 }
 
 Json to_json(const BenchRow& row) {
@@ -139,7 +150,12 @@ Json to_json(const BenchRow& row) {
                {"bytes", row.bytes},
                {"operations", row.operations},
                {"read_gbps", row.read_gbps},
-               {"rate_gflops", row.rate_gflops}};
+               {"rate_gflops", row.rate_gflops},
+               {"tokens_per_s", row.m > 0 && row.us.median > 0 ? Json(row.tokens_per_second()) : Json()},
+               {"roofline_percent", row.t_over_roofline() > 0 ? Json(100 / row.t_over_roofline()) : Json()},
+               {"memory_saved", row.memory_saved > 0 ? Json(row.memory_saved) : Json()},
+               {"act_order", row.act_order},
+               {"status", row.correct ? "ok" : "FAILED"}};
   if (row.dependent_launch) {
     json["dependent_launch"] = *row.dependent_launch;
     const auto put = [&](const char* name, double value) { json[name] = value > 0 ? Json(value) : Json(); };
@@ -181,6 +197,8 @@ BenchRow row_of_json(const Json& json) {
   row.read_gbps = number("read_gbps");
   row.rate_gflops = number("rate_gflops");
   row.vs_baseline = number("vs_baseline");
+  row.memory_saved = number("memory_saved");
+  row.act_order = json.contains("act_order") && json["act_order"].is_boolean() && json["act_order"].get<bool>();
   row.worst_error = number("worst_error");
   row.bound = number("bound");
   row.checked = json.contains("correct") && json["correct"].is_boolean();
@@ -208,6 +226,7 @@ BenchReport::BenchReport(const BenchOptions& options, std::string command)
     check(billfish_tools_cuda_name(options.device.index, name, sizeof name));
     device_ = name;
   }
+  look_at_the_machine();
   const fs::path earlier = fs::path(options.out) / "results.json";
   std::error_code error;
   if (options.out.empty() || !fs::is_regular_file(earlier, error)) return;
@@ -223,10 +242,16 @@ BenchReport::BenchReport(const BenchOptions& options, std::string command)
   }
   when_ = json.value("when", when_);
   for (const Json& row : json["rows"]) keep(row_of_json(row));
+  if (json.contains("warnings") && json["warnings"].is_array()) {
+    for (const Json& line : json["warnings"]) {
+      if (line.is_string()) warn(line.get<std::string>());
+    }
+  }
   note(fmt::format("going on with {}: {} rows are there already", earlier.string(), rows_.size()));
 }
 
 void BenchReport::note(const std::string& line) {
+  clear_bar();
   std::fflush(stdout);
   fmt::print(stderr, "{}\n", line);
 }
@@ -249,8 +274,68 @@ void BenchReport::add(BenchRow row) {
   if (billfish_tools_now() - saved_ > kSaveSeconds) save();
 }
 
+void BenchReport::skip(const std::string& reason, const std::string& key) {
+  if (skipped_keys_.insert(key.empty() ? reason : key).second) skipped_.push_back(reason);
+}
+
+void BenchReport::warn(const std::string& line) {
+  if (std::find(warnings_.begin(), warnings_.end(), line) == warnings_.end()) warnings_.push_back(line);
+}
+
+void BenchReport::advance(std::int64_t cells, const std::string& what) {
+  cells_done_ += cells;
+  cell_ = what;
+  draw_bar();
+}
+
+void BenchReport::draw_bar() {
+  if (isatty(STDERR_FILENO) == 0 || cells_ == 0 || cells_done_ >= cells_) return;
+  const double part = static_cast<double>(cells_done_) / static_cast<double>(cells_), elapsed = billfish_tools_now() - start_;
+  std::string line = fmt::format("[{}] {} of {} cells", bar(part, 24), cells_done_, cells_);
+  if (part > 0) {
+    const auto left = static_cast<std::int64_t>(elapsed * (1 - part) / part + 0.5);
+    line += fmt::format(", {}:{:02} left", left / 60, left % 60);
+  }
+  clear_bar();
+  std::fflush(stdout);
+  fmt::print(stderr, "{}  {}", line, cell_.substr(0, 40));
+  std::fflush(stderr);
+  bar_drawn_ = true;
+}
+
+void BenchReport::clear_bar() {
+  if (bar_drawn_) fmt::print(stderr, "\r\x1b[K");
+  bar_drawn_ = false;
+}
+
+// Before anything runs: is somebody else at work here?
+void BenchReport::look_at_the_machine() {
+  if (options_.device.kind == BILLFISH_CUDA) {
+    billfish_cuda_telemetry telemetry = BILLFISH_CUDA_TELEMETRY_INIT;
+    check(billfish_tools_cuda_telemetry(options_.device.index, &telemetry));
+    if (telemetry.known == 0) return;
+    conditions["busy_percent_before"] = telemetry.busy_percent;
+    if (telemetry.busy_percent > kBusyPercent) {
+      warn(fmt::format("the device was busy before the run began: {:.0f} % of the time", telemetry.busy_percent));
+    }
+    return;
+  }
+  double load = 0;
+  const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
+  if (std::FILE* file = std::fopen("/proc/loadavg", "r"); file != nullptr) {
+    const int read = std::fscanf(file, "%lf", &load);
+    std::fclose(file);
+    if (read != 1) return;
+    conditions["load_before"] = load;
+    if (load > kBusyLoad * cores) {
+      warn(fmt::format("the machine was busy before the run began: {:.1f} processes wanted to run on {} processors", load, cores));
+    }
+  }
+}
+
 void BenchReport::print_row(const BenchRow& row) {
   if (options_.json) return;
+  clear_bar();
   const bool cuda = options_.device.kind == BILLFISH_CUDA;
   if (!header_printed_) {
     fmt::print("{:8} {:>6} {:>6} {:>6} {:9} {:22} {:>10} {:>7} {:>9} {:>9} {:>6} {}\n", "kind", "m", "n", "k", "type", "implementation",
@@ -262,7 +347,7 @@ void BenchReport::print_row(const BenchRow& row) {
   if (!row.precision.empty() && !cuda) name += " " + row.precision;
   if (row.dependent_launch) name += *row.dependent_launch ? " dependent" : "";
   const std::string error =
-      row.checked ? fmt::format("{:.3f}{}", row.bound > 0 ? row.worst_error / row.bound : 0.0, row.correct ? "" : " WRONG") : "-";
+      row.checked ? fmt::format("{:.3f}{}", row.bound > 0 ? row.worst_error / row.bound : 0.0, row.correct ? "" : " FAILED") : "-";
   fmt::print("{:8} {:6} {:6} {:6} {:9} {:22} {:10.2f} {:6.1f}% {:9.1f} {:9.0f} {:>6} ", row.kind, row.m, row.n, row.k,
              row.type + (row.group > 0 ? "/" + std::to_string(row.group) : ""), name, row.us.median, spread, row.gbps(), row.gflops(),
              ratio_text(row.t_over_roofline()));
@@ -281,16 +366,11 @@ void BenchReport::save() {
   std::error_code error;
   fs::create_directories(options_.out, error);
   if (error) fail(kBadInput, "--out {}: cannot make this folder: {}", options_.out, error.message());
-  Json json = {{"schema", 1}, {"device", device_}, {"when", when_}, {"command", command_}, {"valid", valid}};
-  if (!invalid_because.empty()) json["invalid_because"] = invalid_because;
-  json["ceilings"] = ceilings;
-  if (!conditions.empty()) json["conditions"] = conditions;
-  json["rows"] = Json::array();
+  const Json json = json_of_run();
   std::string csv;
   for (const char* column : kColumns) csv += (csv.empty() ? "" : ",") + std::string(column);
   for (const BenchRow& row : rows_) {
     const Json one = to_json(row);
-    json["rows"].push_back(one);
     csv += "\n";
     for (const char* column : kColumns) {
       if (column != kColumns[0]) csv += ",";
@@ -301,13 +381,31 @@ void BenchReport::save() {
   write_text_file(fs::path(options_.out) / "performance_results.csv", csv + "\n");
 }
 
+Json BenchReport::json_of_run() const {
+  // "complete" is false until the run has ended by itself: what an interrupted one leaves says so.
+  Json json = {{"schema", 1}, {"device", device_}, {"when", when_}, {"command", command_}, {"valid", valid}, {"complete", complete_}};
+  if (!invalid_because.empty()) json["invalid_because"] = invalid_because;
+  json["ceilings"] = ceilings;
+  if (!conditions.empty()) json["conditions"] = conditions;
+  if (!warnings_.empty()) json["warnings"] = warnings_;
+  if (!skipped_.empty()) json["skipped"] = skipped_;
+  json["rows"] = Json::array();
+  for (const BenchRow& row : rows_) json["rows"].push_back(to_json(row));
+  return json;
+}
+
 void BenchReport::finish() {
+  clear_bar();
+  for (const BenchRow& row : rows_) {
+    for (const char* reason : {"thermal", "hardware slowdown", "power brake"}) {
+      if (row.throttle.find(reason) != std::string::npos) warn(std::string("the device was throttled during the run: ") + reason);
+    }
+  }
+  complete_ = !out_of_time();
   save();
+  if (!options_.out.empty()) write_text_file(fs::path(options_.out) / "summary.md", summary_of(json_of_run()));
   if (options_.json) {
-    Json json = {{"schema", 1}, {"device", device_}, {"when", when_}, {"command", command_}, {"valid", valid}, {"ceilings", ceilings}};
-    json["rows"] = Json::array();
-    for (const BenchRow& row : rows_) json["rows"].push_back(to_json(row));
-    print_json(json);
+    print_json(json_of_run());
     return;
   }
   struct Means {
@@ -315,7 +413,7 @@ void BenchReport::finish() {
   };
   std::map<std::pair<std::string, std::int64_t>, Means> means;  // by what runs and M
   for (const BenchRow& row : rows_) {
-    if (row.kind != "gemm") continue;
+    if (row.kind != "gemm" || !row.correct) continue;
     std::string name = row.implementation + " " + row.type + " " + row.precision;
     if (row.dependent_launch) name += *row.dependent_launch ? " dependent" : " isolated";
     Means& mean = means[{name, row.m}];
@@ -338,9 +436,12 @@ void BenchReport::finish() {
     }
     table.add(cells);
   }
+  if (options_.every_implementation) fmt::print("{}", tables_of(rows_));
   if (!means.empty()) fmt::print("\n{}", table.text());
+  for (const std::string& reason : skipped_) fmt::print("skipped: {}\n", reason);
+  for (const std::string& line : warnings_) fmt::print("warning: {}\n", line);
   for (const std::string& reason : invalid_because) fmt::print("not valid: {}\n", reason);
-  if (!options_.out.empty()) fmt::print("\nwritten: {}/results.json, performance_results.csv\n", options_.out);
+  if (!options_.out.empty()) fmt::print("\nwritten: {}/results.json, performance_results.csv, summary.md\n", options_.out);
 }
 
 }  // namespace billfish::cli

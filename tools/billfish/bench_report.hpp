@@ -25,7 +25,9 @@ struct BenchRow {
   double bytes = 0, operations = 0;             // that the problem needs
   double read_gbps = 0, rate_gflops = 0;        // the ceilings that this row is held against
   double vs_baseline = 0;                       // theirs / ours; 0: none
-  double worst_error = 0, bound = 0;            // of the element that comes closest to its bound
+  double memory_saved = 0;                      // bytes of the weights in 16 bits / what is read of them packed; 0: does not apply
+  bool act_order = false;
+  double worst_error = 0, bound = 0;  // of the element that comes closest to its bound
   bool checked = true, correct = true;
   // CUDA only
   std::optional<bool> dependent_launch;
@@ -36,6 +38,7 @@ struct BenchRow {
 
   double gbps() const { return us.median > 0 ? bytes / us.median * 1e-3 : 0; }
   double gflops() const { return us.median > 0 ? operations / us.median * 1e-3 : 0; }
+  double tokens_per_second() const { return us.median > 0 ? static_cast<double>(m) / us.median * 1e6 : 0; }
   double roofline_us() const;
   double t_over_roofline() const { return roofline_us() > 0 ? us.median / roofline_us() : 0; }
   std::string key() const;  // which measurement it is: rows of one run have different keys
@@ -50,28 +53,43 @@ class BenchReport {
   bool has(const BenchRow& row) const { return done_.contains(row.key()); }  // from an earlier, cut-short run into the same folder
   void add(BenchRow row);
   void note(const std::string& line);  // stderr, one line
+  // What was not measured and why, listed at the end; once for every `key` (the reason itself if it is empty).
+  void skip(const std::string& reason, const std::string& key = {});
+  void warn(const std::string& line);  // what makes the figures doubtful: kept with them, and said at the end
+  // For the bar on a terminal: how many cells there are, and that some are done.
+  void expect(std::int64_t cells) { cells_ = cells; }
+  void advance(std::int64_t cells, const std::string& what);
   void save();
   bool out_of_time() const;
 
   Json ceilings = Json::object();
-  Json conditions = Json::object();  // driver, libraries: what else decides speed
+  Json conditions = Json::object();                                 // driver, libraries: what else decides speed
+  billfish_cpu_ceilings cpu_ceilings = BILLFISH_CPU_CEILINGS_INIT;  // of this run, once measured
   bool valid = true;
   std::vector<std::string> invalid_because;
   std::vector<BenchRow>& rows() { return rows_; }
   const BenchOptions& options() const { return options_; }
 
-  // Geometric means by M of the rows of a kind; prints them and the verdict.
+  // Tables, geometric means by M, what was skipped and the verdict; and summary.md.
   void finish();
 
  private:
   void keep(BenchRow row);
   void print_row(const BenchRow& row);
-  const BenchOptions& options_;
+  void draw_bar();
+  void clear_bar();
+  void look_at_the_machine();
+  Json json_of_run() const;
+  const BenchOptions options_;
   std::string command_, device_, when_;
   double start_ = 0, saved_ = 0;
   std::vector<BenchRow> rows_;
   std::set<std::string> done_;
-  bool header_printed_ = false;
+  bool header_printed_ = false, complete_ = false, bar_drawn_ = false;
+  std::vector<std::string> skipped_, warnings_;
+  std::set<std::string> skipped_keys_;
+  std::int64_t cells_ = 0, cells_done_ = 0;
+  std::string cell_;
 };
 
 }  // namespace billfish::cli

@@ -2,6 +2,7 @@
 // Layer shapes from text files: one "K N label" a line, "#" begins a comment (bench/README.md).
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <sstream>
@@ -37,9 +38,7 @@ std::vector<BenchShape> parse_shapes(const std::string& path) {
   return shapes;
 }
 
-}  // namespace
-
-std::string find_bench_file(const std::string& name) {
+std::vector<fs::path> bench_folders() {
   std::vector<fs::path> folders;
   if (const char* folder = std::getenv("BILLFISH_BENCH"); folder != nullptr) folders.emplace_back(folder);
   folders.emplace_back("bench");
@@ -50,10 +49,118 @@ std::string find_bench_file(const std::string& name) {
     folders.push_back(prefix.parent_path() / "bench");  // <source>/build/bin/billfish
     folders.push_back(prefix / "share/billfish/bench");
   }
-  for (const fs::path& folder : folders) {
+  return folders;
+}
+
+// "K N n label": N is shared out among devices, k: K is. "tp 1 2 4" names the degrees at which whole heads remain.
+struct Model {
+  struct Layer {
+    BenchShape shape;
+    char split = 'n';
+  };
+  std::vector<std::int64_t> degrees;
+  std::vector<Layer> layers;
+};
+
+Model parse_model(const std::string& path) {
+  const std::vector<std::byte> bytes = read_file(path);
+  std::istringstream text(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+  Model model;
+  std::string line;
+  for (int number = 1; std::getline(text, line); ++number) {
+    std::istringstream words(line.substr(0, line.find('#')));
+    std::string first;
+    if (!(words >> first)) continue;
+    if (first == "tp") {
+      for (std::int64_t degree = 0; words >> degree;) model.degrees.push_back(degree);
+      continue;
+    }
+    Model::Layer layer;
+    std::istringstream again(line);
+    std::string split;
+    if (!(again >> layer.shape.k >> layer.shape.n >> split) || layer.shape.k < 1 || layer.shape.n < 1 || (split != "n" && split != "k")) {
+      fail(kBadInput, "{}:{}: '{}' is no layer: write \"K N n label\" or \"K N k label\"", path, number, line);
+    }
+    layer.split = split[0];
+    std::getline(again >> std::ws, layer.shape.label);
+    model.layers.push_back(layer);
+  }
+  if (model.degrees.empty() || model.layers.empty()) fail(kBadInput, "{}: no layers, or no line \"tp 1 2 ...\"", path);
+  return model;
+}
+
+std::string joined(const std::vector<std::int64_t>& numbers) {
+  std::string text;
+  for (const std::int64_t number : numbers) text += (text.empty() ? "TP" : ", TP") + std::to_string(number);
+  return text;
+}
+
+}  // namespace
+
+std::string find_bench_file(const std::string& name) {
+  std::error_code error;
+  for (const fs::path& folder : bench_folders()) {
     if (fs::is_regular_file(folder / name, error)) return (folder / name).string();
   }
   return {};
+}
+
+std::string find_bench_folder(const std::string& name) {
+  std::error_code error;
+  for (const fs::path& folder : bench_folders()) {
+    if (fs::is_directory(folder / name, error)) return (folder / name).string();
+  }
+  return {};
+}
+
+std::vector<BenchShape> read_models(const std::vector<std::string>& words) {
+  std::vector<BenchShape> shapes;
+  for (const std::string& word : words) {
+    std::string name = word;
+    std::int64_t degree = 1;
+    if (const std::size_t at = word.rfind("/TP"); at != std::string::npos) {
+      const std::string digits = word.substr(at + 3);
+      if (digits.empty() || digits.size() > 4 || digits.find_first_not_of("0123456789") != std::string::npos) {
+        fail(kUsage, "--models {}: after /TP comes a number", word);
+      }
+      name = word.substr(0, at);
+      degree = std::stoll(digits);
+    }
+    const std::string path = name.find("..") == std::string::npos ? find_bench_file("shapes/models/" + name + ".txt") : "";
+    if (path.empty()) fail(kBadInput, "--models {}: no such model: `billfish bench --models list` names those there are", word);
+    const Model model = parse_model(path);
+    if (std::find(model.degrees.begin(), model.degrees.end(), degree) == model.degrees.end()) {
+      fail(kBadInput, "--models {}: this model is shared out as {}", word, joined(model.degrees));
+    }
+    for (const Model::Layer& layer : model.layers) {
+      BenchShape shape = layer.shape;
+      std::int64_t& side = layer.split == 'n' ? shape.n : shape.k;
+      if (side % degree != 0) fail(kBadInput, "--models {}: {} is no multiple of {}", word, side, degree);
+      side /= degree;
+      shape.label = name.substr(name.rfind('/') + 1) + " " + shape.label;
+      shapes.push_back(shape);
+    }
+  }
+  return shapes;
+}
+
+std::string list_models() {
+  const std::string folder = find_bench_folder("shapes/models");
+  if (folder.empty()) fail(kBadInput, "--models: no folder bench/shapes/models (set BILLFISH_BENCH to the folder bench)");
+  std::vector<std::string> lines;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (entry.path().extension() != ".txt") continue;
+    const Model model = parse_model(entry.path().string());
+    const std::string name = fs::relative(entry.path(), folder).replace_extension().string();
+    std::string text = fmt::format("{:48} {}\n", name, joined(model.degrees));
+    for (const Model::Layer& layer : model.layers)
+      text += fmt::format("    {:>6} x {:<6} {}\n", layer.shape.k, layer.shape.n, layer.shape.label);
+    lines.push_back(text);
+  }
+  std::sort(lines.begin(), lines.end());
+  std::string text;
+  for (const std::string& line : lines) text += line;
+  return text;
 }
 
 std::vector<BenchShape> read_shapes(const std::vector<std::string>& words) {

@@ -17,6 +17,10 @@ std::span<const Command> commands() {
       {"explain", "say who would run a problem, who would not and why", add_explain},
       {"demo", "make, pack, verify and multiply a small checkpoint: the whole story", add_demo},
       {"bench", "time products, on shapes of real layers, against what the machine can do", add_bench},
+      {"compare", "hold one benchmark run against another", add_compare},
+      {"plot", "draw a benchmark run", add_plot},
+      {"gpu", "say what a GPU is, what it does now and what it can do at most", add_gpu},
+      {"show", "draw how the format and a plan work", add_show},
       {"implementations", "list the implementations and say which can run here", add_implementations},
       {"version", "print the versions of the tool and the library", add_version},
   };

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plan_problem.hpp"
+
+#include "errors.hpp"
+#include "types.hpp"
+
+namespace billfish::cli {
+
+void add_plan_options(CLI::App& app, PlanWords& words) {
+  app.add_option("--m", words.m, "Rows of activations")->type_name("M");
+  app.add_option("--n", words.n, "Columns of the weights")->type_name("N");
+  app.add_option("--k", words.k, "Rows of the weights")->type_name("K");
+  app.add_option("--type", words.type, "u4b8, u4, u8b128 or u8")->capture_default_str()->type_name("TYPE");
+  app.add_option("--group", words.group, "Codes along K that share a scale; -1: all of K")->capture_default_str()->type_name("G");
+  app.add_option("--act", words.act, "Type of activations: f16 or bf16")->capture_default_str()->type_name("TYPE");
+  app.add_option("--device", words.architecture, "sm_80, sm_90, ...; that of the device's facts if not given")->type_name("DEVICE");
+  app.add_option("--implementation", words.implementation, "Force one by name")->type_name("NAME");
+}
+
+billfish_problem problem_of(const PlanWords& words) {
+  if (words.m < 1 || words.n < 1 || words.k < 1) {
+    fail(kUsage, "--m {} --n {} --k {}: all three are needed, each 1 or more", words.m, words.n, words.k);
+  }
+  billfish_problem problem = BILLFISH_PROBLEM_INIT;
+  problem.m = words.m;
+  problem.n = words.n;
+  problem.k = words.k;
+  problem.group = words.group;
+  problem.type = parse_weight_type(words.type);
+  problem.a_type = problem.c_type = parse_element_type(words.act, "--act");
+  problem.scale_type = problem.a_type == BILLFISH_BF16 ? BILLFISH_BF16 : BILLFISH_F16;
+  problem.flags = BILLFISH_GEMM_DEPENDENT_LAUNCH;
+  return problem;
+}
+
+std::string device_of(const PlanWords& words, int major, int minor) {
+  return words.architecture.empty() ? fmt::format("sm_{}{}", major, minor) : words.architecture;
+}
+
+billfish_plan_details plan_of(const PlanWords& words, const std::string& device) {
+  const billfish_problem problem = problem_of(words);
+  billfish_plan_details details = BILLFISH_PLAN_DETAILS_INIT;
+  check(billfish_tools_plan(&problem, device.c_str(), words.implementation.empty() ? nullptr : words.implementation.c_str(), &details));
+  return details;
+}
+
+std::string text_of(const PlanWords& words) {
+  return fmt::format("m={} n={} k={} {} group {} {}", words.m, words.n, words.k, words.type, words.group, words.act);
+}
+
+}  // namespace billfish::cli
