@@ -144,7 +144,8 @@ class Packing final : public Rewrite {
       if (key != kPackedKey && !(first && is_packed_key(key))) file.metadata.emplace_back(key, value);
     }
     if (!layers.empty()) file.metadata.emplace_back(kPackedKey, write_packed_metadata(layers));
-    if (changed && (first || !shard.header.find_metadata(kSourceHeaderKey))) file.metadata.emplace_back(kSourceHeaderKey, header_text(shard));
+    if (changed && (first || !shard.header.find_metadata(kSourceHeaderKey)))
+      file.metadata.emplace_back(kSourceHeaderKey, header_text(shard));
     if (changed && first && !model_.index_name.empty() && !index_kept_) {
       file.metadata.emplace_back(kSourceIndexKey, model_.index_json);
       index_kept_ = true;

@@ -54,6 +54,10 @@ class Restoring final : public Rewrite {
 
   // What the remembered headers name is copied or made; the rest came into being when the model was packed.
   Status plan() {
+    for (const auto& [name, job] : jobs_) {
+      const Shard& shard = model_.shards[job.layer->part(Role::codes)->place.shard];
+      if (!shard.header.find_metadata(kSourceHeaderKey)) return not_remembered(name);
+    }
     for (const Shard& shard : model_.shards) {
       const Remembered was = remembered(shard);
       Result<Header> header = parse_header(was.where, was.json, -1);
@@ -62,11 +66,7 @@ class Restoring final : public Rewrite {
       headers_.push_back(std::move(*header));
     }
     for (const auto& [name, job] : jobs_) {
-      if (!job.has(Role::codes) || !job.has(Role::scales)) {
-        return bad_input(text(quote(model_.path), ": layer ", quote(name),
-                              " is packed, but its file does not remember its source's header (", kSourceHeaderKey,
-                              "): name a --format to make a new one"));
-      }
+      if (!job.has(Role::codes) || !job.has(Role::scales)) return not_remembered(name);
       for (const Part& part : job.layer->parts) {
         if (!copied_.contains(part.place.tensor)) take(part.place.tensor, job.layer);
       }
@@ -80,6 +80,11 @@ class Restoring final : public Rewrite {
   }
 
  private:
+  Status not_remembered(std::string_view layer) const {
+    return bad_input(text(quote(model_.path), ": layer ", quote(layer), " is packed, but its file does not remember its source's header (",
+                          kSourceHeaderKey, "): name a --format to make a new one"));
+  }
+
   struct Remembered {
     std::string where;
     std::string_view json;

@@ -107,8 +107,8 @@ void pack_avx2(int bits, const void* rows, std::int64_t row_bytes, std::uint32_t
 
 // And back: weave_bytes undone is a turn of bytes within each word's column, and a turn of words.
 inline void unweave_bytes(__m256i (&w)[4]) {
-  const __m256i by_byte = _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7,
-                                           11, 15);
+  const __m256i by_byte =
+      _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   for (__m256i& v : w) v = _mm256_shuffle_epi8(v, by_byte);
   transpose4(w);
 }
@@ -303,8 +303,8 @@ void transpose_back_avx2(const std::uint32_t* source, std::int64_t words, void* 
 
 }  // namespace
 
-const TileKernels avx2_tile_kernels = {"avx2",          pack_avx2,         unpack_avx2,      gather_gptq_avx2,
-                                       gather_awq_avx2, gather_bytes_loop, scatter_awq_avx2, scatter_bytes_loop,
+const TileKernels avx2_tile_kernels = {"avx2",          pack_avx2,          unpack_avx2,      gather_gptq_avx2,
+                                       gather_awq_avx2, gather_bytes_loop,  scatter_awq_avx2, scatter_bytes_loop,
                                        transpose_avx2,  transpose_back_avx2};
 #else
 const TileKernels avx2_tile_kernels = kPlainKernels;

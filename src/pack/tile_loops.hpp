@@ -204,9 +204,9 @@ bool gather_bytes_of(const std::uint8_t* strip, std::int64_t row_bytes, const st
   }
 }
 
-[[maybe_unused]] constexpr TileKernels kPlainKernels = {"scalar",          pack_loop,        unpack_loop,        gather_gptq_loop,
-                                                        gather_awq_loop,   gather_bytes_loop, scatter_awq_loop, scatter_bytes_loop,
-                                                        transpose_loop,    transpose_back_loop};
+[[maybe_unused]] constexpr TileKernels kPlainKernels = {"scalar",        pack_loop,          unpack_loop,      gather_gptq_loop,
+                                                        gather_awq_loop, gather_bytes_loop,  scatter_awq_loop, scatter_bytes_loop,
+                                                        transpose_loop,  transpose_back_loop};
 
 }  // namespace
 }  // namespace billfish::pack

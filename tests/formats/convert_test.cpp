@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "formats/cases.hpp"
 #include "formats/checkpoint.hpp"
 #include "formats/files.hpp"
 #include "formats/generated.hpp"
@@ -21,6 +22,7 @@ namespace billfish {
 namespace {
 
 namespace fs = std::filesystem;
+using test::expect_refused;
 using test::Plain;
 using test::TestTensor;
 
@@ -55,11 +57,6 @@ void expect_plain(const std::string& path, const Plain& plain) {
   EXPECT_EQ(wrong, 0);
   ASSERT_NE(matrix->bias, nullptr);
   EXPECT_EQ(std::memcmp(matrix->bias, test::random_f16("", {plain.n}, 2).bytes.data(), static_cast<std::size_t>(plain.n * 2)), 0);
-}
-
-void expect_refused(const Status& status, Code code, const std::string& words) {
-  EXPECT_EQ(status.code(), code) << status.message();
-  EXPECT_NE(status.message().find(words), std::string::npos) << status.message() << "\n  lacks: " << words;
 }
 
 TEST(Convert, FromEveryFormatToEveryOther) {

@@ -232,9 +232,7 @@ TEST_P(FixtureTest, MultipliesRightlyWithEveryCpuImplementation) {
 
 INSTANTIATE_TEST_SUITE_P(, FixtureTest, testing::ValuesIn(test::fixture_names()), [](const auto& name) { return name.param; });
 
-TEST(Fixtures, NoneIsMissing) {
-  EXPECT_EQ(test::fixture_names().size(), kRecognised.size());
-}
+TEST(Fixtures, NoneIsMissing) { EXPECT_EQ(test::fixture_names().size(), kRecognised.size()); }
 
 }  // namespace
 }  // namespace billfish

@@ -2,6 +2,7 @@
 // What checkpoints claim against what their tensors say: shapes decide, zeros decide, and contradictions are refused with their reason.
 #include <gtest/gtest.h>
 
+#include "formats/cases.hpp"
 #include "formats/checkpoint.hpp"
 #include "formats/files.hpp"
 #include "formats/generated.hpp"
@@ -10,52 +11,15 @@
 namespace billfish {
 namespace {
 
-using formats::Checkpoint;
-using formats::LayerInfo;
 using test::Plain;
 using test::TestTensor;
 
-struct Case {
-  test::Folder folder;
-  Result<std::unique_ptr<Checkpoint>> opened = Status(Code::internal, "not opened");
-  Case(const std::vector<TestTensor>& tensors, const std::string& quantisation, const std::string& metadata = "", int pad = 0) {
-    test::write_file(folder / "model.safetensors", test::safetensors_file(tensors, metadata, pad));
-    if (!quantisation.empty()) test::write_file(folder / "config.json", "{\"quantization_config\":" + quantisation + "}");
-    opened = formats::open_checkpoint(folder.path());
-  }
-  const LayerInfo& layer(std::size_t i = 0) {
-    static const LayerInfo none;
-    EXPECT_TRUE(opened.ok()) << opened.status().message();
-    if (!opened.ok()) return none;
-    EXPECT_GT((*opened)->layers().size(), i);
-    return (*opened)->layers().size() > i ? (*opened)->layers()[i] : none;
-  }
-};
-
-void expect_bad(const Case& made, const std::string& words) {
-  ASSERT_FALSE(made.opened.ok()) << words;
-  EXPECT_EQ(made.opened.status().code(), Code::bad_input);
-  EXPECT_NE(made.opened.status().message().find(words), std::string::npos) << made.opened.status().message() << "\n  lacks: " << words;
-}
-
-void expect_unsupported(Case& made, const std::string& words) {
-  const LayerInfo& layer = made.layer();
-  EXPECT_FALSE(layer.supported);
-  EXPECT_NE(layer.reason.find(words), std::string::npos) << layer.reason << "\n  lacks: " << words;
-  if (!made.opened.ok()) return;
-  EXPECT_EQ((*made.opened)->load(0).status().code(), Code::unsupported);
-}
-
-const std::string kGptq4 = R"({"quant_method":"gptq","bits":4,"group_size":32,"sym":true})";
-
-std::vector<TestTensor> gptq(const test::PlainOptions& options = {}, std::int64_t k = 128, std::int64_t n = 64, std::int64_t group = 32) {
-  return test::gptq_tensors(test::random_plain(k, n, group, options, 9), "m", true, true);
-}
-
-std::vector<TestTensor> without(std::vector<TestTensor> tensors, const std::string& name) {
-  std::erase_if(tensors, [&](const TestTensor& t) { return t.name == name; });
-  return tensors;
-}
+using test::Case;
+using test::expect_bad;
+using test::expect_unsupported;
+using test::gptq;
+using test::kGptq4;
+using test::without;
 
 TEST(Recognise, SymTrueWithOtherZerosIsNotSymmetric) {
   Case made(gptq({4, false, false, false, 1}), kGptq4);
