@@ -4,8 +4,8 @@
 //
 // One thread, n = 4096, k = 14336, group 128, GB/s of checkpoint bytes (codes, scales, zeros) on a Zen 3 core, 2026-11-21, AVX2 / scalar
 // kernels; memcpy of the same size: 9.4.
-//   gptq u4b8 8.3 / 2.7   gptq u4 6.5 / 2.5   gptq u8b128 9.3 / 3.7   gptq u4b8 in activation order 1.8 / 0.9   raw u4b8 2.9 / 2.1
-//   awq u4    3.4 / 0.7   compressed-tensors u4b8 3.9 / 1.5, u8b128 3.5 / 1.6, u4b8 in activation order 2.0 / 0.8   marlin (copy) 8.0
+//   gptq u4b8 8.7 / 2.7   gptq u4 6.2 / 2.4   gptq u8b128 9.3 / 3.2   gptq u4b8 in activation order 2.0 / 0.9   raw u4b8 2.7 / 2.1
+//   awq u4    4.6 / 0.7   compressed-tensors u4b8 3.2 / 1.4, u8b128 3.5 / 1.7, u4b8 in activation order 2.3 / 0.8   marlin (copy) 8.0
 #include "pack/codes.hpp"
 
 #include <atomic>

@@ -2,6 +2,11 @@
 // Marlin tiles back into checkpoint order. Whole tiles of plain GPTQ go straight to their place; every other tile is staged as word rows in
 // GPTQ order and written from there. Where rows are in an activation order, a whole strip of tiles is unpacked first, and its rows are
 // gathered in their original order.
+//
+// One thread, n = 4096, k = 16384, group 128, GB/s of packed bytes (codes, scales, zeros) on a Zen 3 core, 2026-11-21, AVX2 / scalar
+// kernels:
+//   gptq u4b8 9.1 / 2.5   gptq u4 5.1 / 2.1   gptq u8b128 10.4 / 3.6   gptq u4b8 in activation order 2.3 / 0.9   raw u4b8 4.7 / 2.6
+//   awq u4    3.8 / 0.8   compressed-tensors u4b8 2.8 / 1.6, u8b128 3.7 / 2.1, u4b8 in activation order 2.0 / 1.0
 #include <atomic>
 #include <cstring>
 #include <memory>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checkpoints written by other people's tools must be recognised, dequantise to what those tools say they do, survive packing, unpacking and
-// every other format, and multiply rightly with every CPU implementation: nothing of ours made these numbers.
+// Checkpoints written by other people's tools must be recognised, dequantise to what those tools say they do, survive packing, unpacking
+// and every other format, and multiply rightly with every CPU implementation: nothing of ours made these numbers.
 #include <gtest/gtest.h>
 
 #include <cmath>
