@@ -15,7 +15,7 @@ import symbols
 SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^ {0,3}```.*?^ {0,3}```", re.MULTILINE | re.DOTALL)
-TOP = r"(?:src|include|tests|tools|docs|cmake|bench|fuzz)"
+TOP = r"(?:src|include|tests|tools|docs|cmake|bench|fuzz|python|rust)"
 FOREIGN = ("std::", "cuda::", "cub::", "cute::", "cutlass::", "nvcuda::", "testing::", "nlohmann::", "thrust::")
 
 # Written by a run on a GPU, or present only while there was none.
@@ -77,7 +77,8 @@ def check_text(root, name, text, words, dev_commands):
 
 def code_words(root):
     words = set()
-    for path in rules.code_files(root):
+    callers = (path for path in rules.files(root, ["python", "rust"]) if path.suffix in {".py", ".rs", ".cpp", ".hpp", ".toml"})
+    for path in [*rules.code_files(root), *callers]:
         words.update(re.findall(r"[A-Za-z_]\w*", path.read_text(encoding="utf-8", errors="replace")))
     for path in [*root.rglob("CMakeLists.txt"), *(root / "cmake").glob("*")]:
         if path.is_file() and not path.relative_to(root).parts[0].startswith("build"):

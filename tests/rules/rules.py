@@ -7,7 +7,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CODE_SUFFIXES = {".h", ".hpp", ".cuh", ".c", ".cpp", ".cu"}
 CODE_FOLDERS = ("include", "src", "tools", "tests", "fuzz", "bench")
-SKIPPED = {"__pycache__", ".git"}
+SKIPPED = {"__pycache__", ".git", "target", ".mypy_cache"}
 
 
 def files(root, folders=None):

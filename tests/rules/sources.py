@@ -9,9 +9,9 @@ import rules
 
 MAX_LINES = 600
 MAX_COLUMNS = 140
-TEXT_SUFFIXES = rules.CODE_SUFFIXES | {".py", ".sh", ".cmake", ".md", ".txt", ".in"}
+TEXT_SUFFIXES = rules.CODE_SUFFIXES | {".py", ".pyi", ".rs", ".toml", ".sh", ".cmake", ".md", ".txt", ".in"}
 TEXT_NAMES = {"CMakeLists.txt", "dev", "run", ".clang-format", ".clang-tidy"}
-NEEDS_SPDX = rules.CODE_SUFFIXES | {".py", ".sh", ".cmake"}
+NEEDS_SPDX = rules.CODE_SUFFIXES | {".py", ".pyi", ".rs", ".toml", ".sh", ".cmake"}
 DATA_FOLDERS = ("tests/corpus", "bench/results", "bench/peers/results")
 # Written in two parts, so that this file does not find itself.
 LEFTOVERS = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b")
@@ -31,7 +31,7 @@ def check_file(name, data):
     base = name.rsplit("/", 1)[-1]
     if (suffix in NEEDS_SPDX or base in TEXT_NAMES) and not any("SPDX-License-Identifier: Apache-2.0" in line for line in lines[:3]):
         findings.append(f"{name}:1: no SPDX-License-Identifier: Apache-2.0 in the first lines")
-    if suffix in rules.CODE_SUFFIXES | {".py"}:
+    if suffix in rules.CODE_SUFFIXES | {".py", ".pyi", ".rs"}:
         if len(lines) > MAX_LINES + 1:
             findings.append(f"{name}: {len(lines) - 1} lines; at most {MAX_LINES}")
         long = [i for i, line in enumerate(lines, 1) if len(line) > MAX_COLUMNS]

@@ -332,7 +332,8 @@ def replace_linears(
                 raise KeyError(f"{layer.name} of the checkpoint is {what} of the model; it must be a torch.nn.Linear")
             if (linear.in_features, linear.out_features) != (layer.k, layer.n):
                 raise ValueError(
-                    f"{layer.name} is Linear({linear.in_features}, {linear.out_features}) in the model and [{layer.k}, {layer.n}] in the checkpoint"
+                    f"{layer.name} is Linear({linear.in_features}, {linear.out_features}) in the model "
+                    f"and [{layer.k}, {layer.n}] in the checkpoint"
                 )
         for layer in chosen:
             linear = modules[layer.name]

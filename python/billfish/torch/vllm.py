@@ -21,7 +21,10 @@ _repack = torch.ops.billfish.repack.default
 
 @dataclass(frozen=True)
 class ScalarType:
-    """A number format by its fields; `id` packs them, least significant first: exponent 8, mantissa 8, signed 1, bias 32, finite 1, nan 8."""
+    """A number format by its fields.
+
+    `id` packs them, least significant first: exponent 8 bits, mantissa 8, signed 1, bias 32, finite values only 1, kind of nan 8.
+    """
 
     exponent: int
     mantissa: int
@@ -89,11 +92,13 @@ def marlin_gemm(
 ) -> torch.Tensor:
     """a [size_m, size_k] times the packed weights: [size_m, size_n] in a's type, written into c if it is given.
 
-    b_scales lie in the order of marlin_permute_scales, b_zeros_or_none in that of marlin_zero_points, the bias in the per-column scale order.
+    b_scales lie in the order of marlin_permute_scales, b_zeros_or_none in that of marlin_zero_points, the bias in that of
+    marlin_permute_bias.
     """
     type_id = b_type_id if isinstance(b_type_id, int) else int(b_type_id.id)
     if type_id not in _SUPPORTED:
-        raise NotImplementedError(f"b_type_id is {type_id}; supported are {', '.join(f'{name} ({t})' for t, name in _SUPPORTED.items())}")
+        supported = ", ".join(f"{name} ({known})" for known, name in _SUPPORTED.items())
+        raise NotImplementedError(f"b_type_id is {type_id}; supported are {supported}")
     if _given(a_scales_or_none):
         raise NotImplementedError("a_scales_or_none is given; 8-bit activations are not supported")
     if _given(global_scale_or_none):
@@ -189,7 +194,7 @@ def marlin_permute_bias(s: torch.Tensor) -> torch.Tensor:
 
 
 def marlin_zero_points(zp: torch.Tensor, size_k: int, size_n: int, num_bits: int, is_a_8bit: bool = False) -> torch.Tensor:
-    """Zero points, one an element of [size_k, N] (size_k counts groups here), packed as the kernels read them: int32 [size_k, N * bits / 32]."""
+    """Zero points [size_k, N], one an element (size_k counts groups), packed as the kernels read them: int32 [size_k, N * bits / 32]."""
     if is_a_8bit:
         raise NotImplementedError("is_a_8bit is set; 8-bit activations are not supported")
     if num_bits not in (4, 8):

@@ -51,7 +51,7 @@ def make(k, n, group=-1, kind="u4b8", device="cpu", scale_dtype=np.float16, bias
 
 
 def assert_close(y, x, dense, bias=None):
-    """Within rounding of the weight, the activation product's output and f32 sums: 2^-8 of the sum of magnitudes for bfloat16, 2^-10 else."""
+    """Within two roundings (weight and output): 2^-8 of the sum of magnitudes each for bfloat16, 2^-10 else."""
     unit = 2.0**-8 if y.dtype == torch.bfloat16 else 2.0**-10
     x64, y64 = x.detach().cpu().double(), y.detach().cpu().double()
     reference = x64 @ dense
