@@ -5,7 +5,7 @@
 usage: peer_ratio.py RESULTS.json [--peer marlin] [--most-m 16] [--implementation sm80] [--costs OTHER/results.json ...] [--check]
 
 A line for every M, geometric means over the layers that both have: time / cuBLAS of ours with dependent launches and without, and of the
-peer. --costs adds what the same cells took in other runs (--no-workspace, --batch-invariant), as a ratio to this run, dependent launches.
+peer. --costs adds what all cells took in other runs (--no-workspace, --batch-invariant), as a ratio to this run, dependent launches.
 With --check the exit code is 1 if ours is above the peer's on average over all M, with dependent launches, or a run is not valid.
 """
 
@@ -25,11 +25,12 @@ def geomean(values):
 
 
 def rows_of(run, implementation, most_m):
-    """(M, K, N, dependent) -> row of 4-bit products."""
+    """(M, K, N, dependent) -> row, of the products that the peers' figures are of."""
+    wanted = {"kind": "gemm", "type": "u4b8", "group": 128, "act": "f16", "implementation": implementation}
     return {
         (row["m"], row["k"], row["n"], bool(row["dependent_launch"])): row
         for row in run["rows"]
-        if row["kind"] == "gemm" and row["type"] == "u4b8" and row["implementation"] == implementation and row["m"] <= most_m
+        if row["m"] <= most_m and all(row[name] == value for name, value in wanted.items())
     }
 
 
@@ -67,8 +68,8 @@ def main():
         line.append(f"{geomean(ratios):.3f}")
         for _, other in others:
             rows = rows_of(other, options.implementation, options.most_m)
-            pairs = [(rows.get((m, *cell, True)), ours.get((m, *cell, True))) for cell in cells]
-            line.append(f"{geomean([a['us_median'] / b['us_median'] for a, b in pairs if a and b]):.3f}")
+            both = [key for key in rows if key in ours and key[0] == m and key[3]]
+            line.append(f"{geomean([rows[key]['us_median'] / ours[key]['us_median'] for key in both]):.3f}")
         print("| " + " | ".join(line) + " |")
     mean = {kind: geomean(values) for kind, values in every.items()}
     print(

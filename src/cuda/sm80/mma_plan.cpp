@@ -45,8 +45,8 @@ struct Candidate {
   }
 };
 
-// How long things take, in clocks of an H200 (2026-11-21, fitted to 2,200 timed plans of nine layers at M = 1 to 64; the plan that the
-// model likes best is on average 2 to 3 % slower than the best of them). By policy.
+// How long things take, in clocks of an H200 (2026-11-21, fitted to 3,400 timed plans of nine layers at M = 1 to 64, isolated launches; the
+// plan that the model likes best is on average 2 to 3 % slower than the best of them). By policy.
 struct Costs {
   double step;                // of a multiprocessor, for 64 columns x 16 k x the tokens of a warp, with enough warps to hide latency
   double lone_step;           // of a warp that is alone on its multiprocessor
@@ -55,7 +55,7 @@ struct Costs {
   double second;              // launch, for the sum over splits
 };
 constexpr Costs kCosts[kPolicies] = {
-    {34, 401, 7, 5200, 200, 140, 2700}, {45, 479, 5, 4000, 1700, 590, 2700}, {58, 477, 9, 2500, 1200, 320, 5000}};
+    {32, 649, 12.4, 540, 3816, 0, 6448}, {45, 479, 5, 4000, 1700, 590, 2700}, {58, 477, 9, 2500, 1200, 320, 5000}};
 constexpr double kBytesPerClock = 18;    // of a multiprocessor's share of memory
 constexpr double kSumClocks = 0.06 / 8;  // of an f32 partial sum through shared memory
 
