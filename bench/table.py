@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turns a results.json of `billfish bench` into the tables of the README: what each regime promises, and what was measured.
 
-usage: table.py RESULTS.json [--type u4b8] [--group 128] [--act f16] [--implementation NAME] [--check]
+usage: table.py RESULTS.json [--peers PEERS.json] [--type u4b8] [--group 128] [--act f16] [--implementation NAME] [--check]
 
 A run on CUDA gives the table of regimes (time over roofline) and every cell that breaks its own rule; a run on a CPU gives per cent of
-the ceiling by M. With --check the exit code is 1 if a floor or a rule is missed, or the run is not valid.
+the ceiling by M, and with --peers (a results.json of bench/peers/cpu.py) how much longer the peers took. With --check the exit code is 1 if a floor or a rule is missed, or the run is not valid.
 """
 import argparse
 import json
@@ -101,7 +101,34 @@ def cuda_tables(run, options):
     return "\n".join(out), missed
 
 
+def cpu_peers(path):
+    """By precision and M: a cell of the table, and sentences on products that the unquantised ones beat by more than the spread."""
+    with open(path) as file:
+        rows = json.load(file)["rows"]
+    by = {(r["implementation"], r["m"], r["k"], r["n"]): r for r in rows}
+    shapes = sorted({(r["k"], r["n"]) for r in rows})
+    names = sorted({r["implementation"] for r in rows if not r["implementation"].startswith("billfish")})
+    cells, slower = {}, []
+    for precision in CPU_GOALS:
+        for m in sorted({r["m"] for r in rows}):
+            ours = [by.get((f"billfish {precision}", m, k, n)) for k, n in shapes]
+            if None in ours:
+                continue
+            found = []
+            for name in names:
+                theirs = [by.get((name, m, k, n)) for k, n in shapes]
+                if None in theirs or (theirs[0]["act"] == "int8") != (precision == "int8"):
+                    continue
+                found.append((geomean([t["us_median"] / o["us_median"] for t, o in zip(theirs, ours)]), name))
+                if name == {"bf16": "torch dense bf16", "full": "torch dense f32"}.get(precision) and (precision == "bf16" or m >= 8):
+                    slower += [f"{precision} M {m}, {o['k']} x {o['n']}: {o['us_median']:.0f} us, {name} {t['us_median']:.0f} us"
+                               for t, o in zip(theirs, ours) if o["us_p10"] > t["us_p90"]]
+            cells[precision, m] = ", ".join(f"{ratio:.2f} {name}" for ratio, name in sorted(found)[:2])
+    return cells, slower
+
+
 def cpu_tables(run, options):
+    cells, slower = cpu_peers(options.peers) if options.peers else ({}, [])
     rows = [r for r in run["rows"] if wanted(r, options)]
     missed, table = [], []
     for precision, goals in CPU_GOALS.items():
@@ -113,8 +140,11 @@ def cpu_tables(run, options):
             if verdict == "MISSED":
                 missed.append(f"{precision} M {m}: {share:.0f} % of the ceiling, floor {floor} %")
             table.append([precision, m, len(here), f"{share:.0f} %", text(floor, 0), text(goal, 0), verdict,
-                          text(geomean([r.get("vs_baseline") for r in here])), text(geomean([r["us_median"] for r in here]), 0)])
-    out = [markdown(["precision", "M", "shapes", "of ceiling", "floor", "goal", "reached", "x dense", "us (geomean)"], table)]
+                          text(geomean([r.get("vs_baseline") for r in here])), text(geomean([r["us_median"] for r in here]), 0)] +
+                         ([cells.get((precision, m), "-")] if options.peers else []))
+    out = [markdown(["precision", "M", "shapes", "of ceiling", "floor", "goal", "reached", "x dense", "us (geomean)"] +
+                    (["x best two peers"] if options.peers else []), table)]
+    missed += slower
     packs = [r for r in run["rows"] if r["kind"] == "pack"]
     if packs:
         out.append(f"\nPacking: {text(geomean([r['gbps'] for r in packs]))} GB/s of checkpoint bytes, {packs[0]['threads']} threads.")
@@ -127,6 +157,7 @@ def cpu_tables(run, options):
 def main():
     parser = argparse.ArgumentParser(description="Tables of a benchmark run.")
     parser.add_argument("results")
+    parser.add_argument("--peers", default="", help="CPU: results.json of bench/peers/cpu.py")
     parser.add_argument("--type", default="u4b8")
     parser.add_argument("--group", type=int, default=128)
     parser.add_argument("--act", default="f16")

@@ -3,6 +3,9 @@
 """Times billfish and its CPU peers (torch, ONNX Runtime, OpenVINO) interleaved in one run, so that every ratio is reproducible.
 
 usage: cpu.py --out DIR [--library build/lib/libbillfish.so] [--shapes FILE] [--m 1,2,4,...] [--threads T] [--rounds 3] [--only WORD,...]
+              [--shapes-a-call N]
+
+The same command goes on with the next shape where the last one stopped (--shapes-a-call bounds how many shapes one call takes).
 
 The first call makes an environment (.venv-peers beside the repository's other files) with the pinned wheels of requirements-cpu.txt.
 Every peer is a process of its own (cpu_worker.py) that holds enough distinct copies of the weights to defeat the caches; this program
@@ -153,6 +156,7 @@ def main():
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="words; a peer is timed if its name holds one of them")
+    parser.add_argument("--shapes-a-call", type=int, default=1000)
     options = parser.parse_args()
     if not os.path.exists(options.shared_library):
         print(f"cpu.py: {options.shared_library} is not there: build first (./dev build) or give --library", file=sys.stderr)
@@ -160,12 +164,21 @@ def main():
     python = make_environment()
     os.makedirs(options.out, exist_ok=True)
     words = [w for w in options.only.split(",") if w]
+    results = os.path.join(options.out, "results.json")
     run = {"schema": 1, "device": cpu_name(), "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-           "command": "bench/peers/cpu.py " + " ".join(sys.argv[1:]), "valid": True, "versions": {}, "failures": [], "rows": []}
-    log = open(os.path.join(options.out, "workers.log"), "w")
+           "command": "bench/peers/cpu.py " + " ".join(sys.argv[1:]), "valid": True, "versions": {}, "failures": [], "rows": [], "shapes": []}
+    if os.path.exists(results):
+        with open(results) as file:
+            before = json.load(file)
+        if before["command"] != run["command"] or before["device"] != run["device"]:
+            print(f"cpu.py: {results} is of another command ({before['command']}): name another --out", file=sys.stderr)
+            return 2
+        run = before
+    shapes = [shape for shape in read_shapes(options.shapes) if list(shape) not in run["shapes"]][:options.shapes_a_call]
+    log = open(os.path.join(options.out, "workers.log"), "a")
     workers = [Worker(name, activations, arguments, python, options.shared_library, log) for name, activations, arguments in PEERS
                if not words or any(w in name for w in words)]
-    for k, n in read_shapes(options.shapes):
+    for k, n in shapes:
         copies = math.ceil(TOUCH / (k * n / 2))
         loaded = []
         for worker in workers:
@@ -202,7 +215,8 @@ def main():
             print(f"{k} x {n} M={m}: " + ", ".join(f"{r['implementation']} {r['us_median']:.0f}" for r in here), flush=True)
         for worker, _ in loaded:
             worker.ask(do="unload")
-        with open(os.path.join(options.out, "results.json"), "w") as file:
+        run["shapes"].append([k, n])
+        with open(results, "w") as file:
             json.dump(run, file, indent=1)
             file.write("\n")
     for worker in workers:

@@ -243,6 +243,8 @@ typedef struct billfish_plan_details {
   int persistent;    /* blocks go on to further tiles */
   int dependent_launch;
   int multiprocessors;
+  int reduction; /* 0: none; 1: within a cluster; 2: a second kernel; 3: the last block of a tile, through the workspace */
+  int reserved;
   int64_t tiles_m, tiles_n, blocks;
   int64_t shared_bytes;                                                               /* of a block, in all: */
   int64_t stage_weights, stage_activations, stage_scales, stage_zeros, stage_padding; /* of one stage */
@@ -250,7 +252,7 @@ typedef struct billfish_plan_details {
   int64_t bytes_in_flight;                                                            /* of weights, that a block asks for ahead of use */
 } billfish_plan_details;
 #define BILLFISH_PLAN_DETAILS_INIT \
-  { sizeof(billfish_plan_details), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+  { sizeof(billfish_plan_details), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 BILLFISH_API billfish_status billfish_tools_plan(const billfish_problem* problem, const char* device, const char* implementation,
                                                  billfish_plan_details* out);
 

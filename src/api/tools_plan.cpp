@@ -3,6 +3,7 @@
 // The walk over tiles is the kernels' (sm90::work_of in cuda/sm90/wgmma_block.cuh, the head of mma_gemm in cuda/sm80/mma_gemm.cuh).
 #include <algorithm>
 #include <string>
+#include <string_view>
 
 #include "api/problem_arguments.hpp"
 #include "billfish/billfish_tools.h"
@@ -46,6 +47,65 @@ void describe_sm90(Planned& planned) {
   d.staging = map.staging;
   d.barriers = map.barriers;
   d.bytes_in_flight = std::int64_t{map.stages} * (map.weights + map.scales + map.zeros);
+}
+
+// The sm90 family's other kernel, for few tokens: blocks share out items, 128 columns x a stage of K, whatever tiles they belong to.
+bool is_stream(const gemm::Plan& plan) {
+  return plan.implementation == &cuda::sm90 &&
+         (plan.policy >= sm90::kPolicies || std::string_view(plan.policy_name) != sm90::kPolicyNames[plan.policy]);
+}
+
+void describe_stream(Planned& planned) {
+  const gemm::Problem& p = planned.problem;
+  const gemm::Plan& plan = planned.plan;
+  billfish_plan_details& d = planned.details;
+  d.blocks_per_sm = 2;
+  d.registers = registers_for(std::int64_t{plan.threads} * 2);
+  d.persistent = 1;
+  d.stage_weights = std::int64_t{plan.tile_n} * plan.tile_k * bits_of(p.weight) / 8;
+  d.stage_activations = std::int64_t{plan.tile_m} * plan.tile_k * 2;
+  // Rows of scales that a stage may touch.
+  const std::int64_t group = std::max<std::int64_t>(1, p.group / 16), steps = plan.tile_k / 16;
+  const std::int64_t rows = p.group >= p.k       ? 0
+                            : group % steps == 0 ? 1
+                            : steps % group == 0 ? steps / group
+                                                 : (steps + group - 2) / group + 1;
+  d.stage_scales = rows * plan.tile_n * 2;
+  d.stage_zeros = has_zeros(p.weight) ? rows * plan.tile_n / 2 : 0;
+  d.stage_padding = round_up(d.stage_scales + d.stage_zeros, std::int64_t{128}) - d.stage_scales - d.stage_zeros;
+  d.barriers = 256;
+  d.bytes_in_flight = plan.stages * (d.stage_weights + d.stage_scales + d.stage_zeros);
+  d.reduction = plan.workspace_bytes > 0 ? 3 : 0;
+}
+
+// A block's items, numbered tile by tile with K innermost; it works from its last tile to its first.
+bool locate_stream(const Planned& planned, std::int64_t block, std::int64_t index, billfish_plan_work& work) {
+  const billfish_plan_details& d = planned.details;
+  const std::int64_t tiles = d.tiles_n, items = ceil_div(planned.problem.k, d.tile_k), all = tiles * items;
+  std::int64_t begin = 0, end = 0, first_block_of_tile = 0;
+  if (planned.plan.detail[1] != 0) {  // dealt: every tile has blocks of its own
+    const std::int64_t parts = d.blocks / tiles, longer = d.blocks % tiles, edge = longer * (parts + 1);
+    const std::int64_t mine = block < edge ? parts + 1 : parts, at = block < edge ? block : block - edge;
+    const std::int64_t tile = at / mine + (block < edge ? 0 : longer), part = at % mine;
+    begin = tile * items + part * items / mine;
+    end = tile * items + (part + 1) * items / mine;
+    first_block_of_tile = block - part;
+  } else {
+    begin = block * all / d.blocks;
+    end = (block + 1) * all / d.blocks;
+  }
+  if (end <= begin) return false;
+  const std::int64_t tile = (end - 1) / items - index;
+  if (tile < begin / items) return false;
+  if (planned.plan.detail[1] == 0) first_block_of_tile = ((tile * items + 1) * d.blocks - 1) / all;
+  work.split = static_cast<int>(block - first_block_of_tile);
+  work.m1 = planned.problem.m;
+  work.n0 = tile * d.tile_n;
+  work.n1 = std::min(planned.problem.n, work.n0 + d.tile_n);
+  work.k0 = std::max<std::int64_t>(0, begin - tile * items) * d.tile_k;
+  work.k1 = std::min(planned.problem.k, std::min(items, end - tile * items) * d.tile_k);
+  work.found = 1;
+  return true;
 }
 
 void describe_sm80(Planned& planned) {
@@ -95,12 +155,18 @@ Status plan_of(const billfish_problem* given, const char* device, const char* im
   d.tiles_n = ceil_div(out.problem.n, plan.tile_n);
   d.blocks = plan.blocks;
   d.shared_bytes = plan.shared_bytes;
-  is_sm90 ? describe_sm90(out) : describe_sm80(out);
+  d.reduction = plan.splits == 1 ? 0 : plan.cluster > 1 ? 1 : 2;
+  if (is_stream(plan)) {
+    describe_stream(out);
+  } else {
+    is_sm90 ? describe_sm90(out) : describe_sm80(out);
+  }
   return {};
 }
 
 // The tile and the part of K of item `index` of `block`; false if it has none.
 bool locate(const Planned& planned, std::int64_t block, std::int64_t index, billfish_plan_work& work) {
+  if (is_stream(planned.plan)) return locate_stream(planned, block, index, work);
   const billfish_plan_details& d = planned.details;
   const std::int64_t tiles = d.tiles_m * d.tiles_n, k = planned.problem.k;
   std::int64_t tile = 0, column = 0, row = 0;

@@ -19,29 +19,30 @@ namespace {
 using billfish::cuda::DeviceGuard;
 using billfish::cuda::status_of;
 
-constexpr std::int64_t kBytes = std::int64_t{2} << 30;    // far beyond any L2
-constexpr std::int64_t kL2Bytes = std::int64_t{8} << 20;  // within any one partition of the L2 of 8.0 and later
+constexpr std::int64_t kBytes = std::int64_t{2} << 30;  // far beyond any L2
+constexpr std::int64_t kMostL2Bytes = std::int64_t{16} << 20;
 constexpr int kL2Passes = 64;
 constexpr int kRounds = 9;
 constexpr int kChain = 1000;  // launches
 
 __global__ void nothing() {}
 
-// All blocks read the whole buffer, past the L1, kL2Passes times.
+// All threads together read the buffer kL2Passes times, past the L1.
 __global__ void read_l2(const uint4* data, int count, unsigned* sink) {
-  constexpr int kInFlight = 8;
+  constexpr int kInFlight = 4;
   unsigned sum = 0;
   const int stride = gridDim.x * blockDim.x;
   for (int pass = 0; pass < kL2Passes; ++pass) {
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += kInFlight * stride) {
-      uint4 value[kInFlight];
+      uint4 value[kInFlight] = {};
 #pragma unroll
       for (int j = 0; j < kInFlight; ++j) {
-        const uint4* source = data + (i + j * stride < count ? i + j * stride : i);
         // volatile: every pass loads again
-        asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(value[j].x), "=r"(value[j].y), "=r"(value[j].z), "=r"(value[j].w)
-                     : "l"(source));
+        if (i + j * stride < count) {
+          asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
+                       : "=r"(value[j].x), "=r"(value[j].y), "=r"(value[j].z), "=r"(value[j].w)
+                       : "l"(data + i + j * stride));
+        }
       }
 #pragma unroll
       for (int j = 0; j < kInFlight; ++j) sum ^= value[j].x ^ value[j].y ^ value[j].z ^ value[j].w;
@@ -115,6 +116,7 @@ __global__ void __launch_bounds__(kMmaThreads) multiply(float* sink) {
 struct Job {
   int device, multiprocessors;
   unsigned char* memory;  // kBytes
+  std::int64_t l2_bytes;  // a part of the L2 that one of its partitions holds
 };
 
 // Median seconds of `calls` of them in a replayed graph.
@@ -142,7 +144,7 @@ Status enqueue_copy(void* user, std::int64_t, void* stream) {
 Status enqueue_l2(void* user, std::int64_t, void* stream) {
   const Job& job = job_of(user);
   read_l2<<<2 * job.multiprocessors, 1024, 0, static_cast<cudaStream_t>(stream)>>>(
-      reinterpret_cast<const uint4*>(job.memory), static_cast<int>(kL2Bytes / 16), reinterpret_cast<unsigned*>(job.memory));
+      reinterpret_cast<const uint4*>(job.memory), static_cast<int>(job.l2_bytes / 16), reinterpret_cast<unsigned*>(job.memory));
   return launched("reading the L2");
 }
 Status enqueue_shared(void* user, std::int64_t, void* stream) {
@@ -224,7 +226,7 @@ Status measure_all(const Job& job, Figures& figures) {
   const double sms = job.multiprocessors;
   BILLFISH_RETURN_IF_ERROR(fill_bits(job.device, job.memory, kBytes, 1, nullptr));
   BILLFISH_RETURN_IF_ERROR(put(seconds_of(job, 1, enqueue_copy), static_cast<double>(kBytes) * 1e-9, figures.copy_gbps));
-  BILLFISH_RETURN_IF_ERROR(put(seconds_of(job, 1, enqueue_l2), static_cast<double>(kL2Bytes) * kL2Passes * 1e-9, figures.l2_gbps));
+  BILLFISH_RETURN_IF_ERROR(put(seconds_of(job, 1, enqueue_l2), static_cast<double>(job.l2_bytes) * kL2Passes * 1e-9, figures.l2_gbps));
   BILLFISH_RETURN_IF_ERROR(put(seconds_of(job, 1, enqueue_shared), 2 * sms * kSharedThreads * kSharedLoads * 16e-9, figures.shared_gbps));
   constexpr double kMmaOperations = 2.0 * 16 * 8 * 16;
   BILLFISH_RETURN_IF_ERROR(put(seconds_of(job, 1, enqueue_multiply),
@@ -260,7 +262,11 @@ Result<Figures> figures(int device) {
   }
   const auto memory = billfish::cuda::allocate(device, static_cast<std::size_t>(kBytes));
   if (!memory.ok()) return memory.status();
-  const Job job = {device, facts->multiprocessors, static_cast<unsigned char*>(*memory)};
+  int l2_bytes = 0;
+  if (cudaDeviceGetAttribute(&l2_bytes, cudaDevAttrL2CacheSize, device) != cudaSuccess) l2_bytes = 4 << 20;
+  // Partitions may each hold a copy of what their multiprocessors read: a quarter fits into every half.
+  const Job job = {device, facts->multiprocessors, static_cast<unsigned char*>(*memory),
+                   std::min<std::int64_t>(kMostL2Bytes, l2_bytes / 4)};
   const Status status = measure_all(job, figures);
   billfish::cuda::free_memory(device, *memory);
   if (!status.ok()) return status;

@@ -52,6 +52,8 @@ def main():
     name = folder_name(
         here["device"] if device == "cuda" else processor(), datetime.date.today().isoformat(), [options.what] if options.what else rest
     )
+    if not any(word.split("=")[0] in ("--shapes", "--models", "--model-dim", "--n", "--cliff", "--random") for word in rest):
+        rest += ["--shapes", "h200" if device == "cuda" else "cpu"]  # the layers that figures are reported for
     command = [options.billfish, "bench", "--device", device, *rest]
     if options.minutes:
         command += ["--minutes", options.minutes]

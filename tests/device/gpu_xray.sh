@@ -20,7 +20,7 @@ step() {
   name=$1
   limit=$2
   shift 2
-  printf '$ billfish %s\n' "$*" >"$out/$name.txt"
+  printf '$ billfish %s\n' "$*" | sed 's/ \([^ ]*;[^ ]*\)/ "\1"/' >"$out/$name.txt"
   timeout "$limit" "$billfish" "$@" >>"$out/$name.txt" 2>"$out/$name.err"
   code=$?
   cat "$out/$name.err" >>"$out/$name.txt"
@@ -42,6 +42,7 @@ step monitor 30 gpu monitor 6 --interval 100 --out "$out/monitor.csv"
 wait "$beside" || failed=$((failed + 1))
 # From here on with what was just measured.
 facts="$out/snapshot/snapshot.json"
+[ -f "$facts" ] || facts=$(dirname "$0")/../../bench/devices/h200.json
 step kernel-config 20 gpu kernel-config "128,4,1;256,1,1" --smem 49152 --regs 96 --device-facts "$facts" --svg "$out/kernel-config.svg"
 step kernel-config-m1 20 gpu kernel-config --m 1 --n 4096 --k 4096 --device-facts "$facts" --svg "$out/kernel-config-m1.svg"
 step kernel-config-m1024 20 gpu kernel-config --m 1024 --n 14336 --k 4096 --device-facts "$facts"

@@ -116,14 +116,21 @@ billfish_gemm_args CudaLayer::args(std::int64_t m, bool dependent, const std::st
   args.c = c_.data();
   args.ldc = shape_.n;
   args.a_type = args.c_type = options_.act;
-  args.flags = (dependent ? BILLFISH_GEMM_DEPENDENT_LAUNCH : 0u) | (options_.batch_invariant ? BILLFISH_GEMM_BATCH_INVARIANT : 0u);
+  const bool zeroed = implementation_ != "sm80";  // sm80 has no use for zeros
+  args.flags = (dependent ? BILLFISH_GEMM_DEPENDENT_LAUNCH : 0u) | (options_.batch_invariant ? BILLFISH_GEMM_BATCH_INVARIANT : 0u) |
+               (zeroed ? BILLFISH_GEMM_ZEROED_WORKSPACE : 0u);
   args.implementation = implementation_.empty() ? nullptr : implementation_.c_str();
   if (options_.no_workspace) return args;
   std::size_t bytes = 0;
   check(billfish_gemm_workspace(&weights_[0], &args, &bytes), shape_.label);
-  if (static_cast<std::int64_t>(bytes) > workspace_.bytes()) workspace_ = DeviceBuffer(options_.device, static_cast<std::int64_t>(bytes));
-  args.workspace = workspace_.data();
-  args.workspace_bytes = static_cast<std::size_t>(workspace_.bytes());
+  DeviceBuffer& workspace = zeroed ? zeroed_workspace_ : workspace_;
+  if (static_cast<std::int64_t>(bytes) > workspace.bytes()) {
+    workspace = DeviceBuffer(options_.device, static_cast<std::int64_t>(bytes));
+    const std::vector<char> zeros(bytes);
+    workspace.upload(zeros.data(), workspace.bytes());
+  }
+  args.workspace = workspace.data();
+  args.workspace_bytes = static_cast<std::size_t>(workspace.bytes());
   return args;
 }
 

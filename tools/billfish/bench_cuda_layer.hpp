@@ -43,7 +43,7 @@ class CudaLayer {
   std::int64_t most_m_;
   std::vector<billfish_weights> weights_;
   std::vector<void*> dense_;
-  DeviceBuffer codes_, scales_, zeros_, perm_, dense_memory_, a_, c_, workspace_;
+  DeviceBuffer codes_, scales_, zeros_, perm_, dense_memory_, a_, c_, workspace_, zeroed_workspace_;
   std::string implementation_;  // that the last args() named
   DeviceBuffer exact_;          // f32 [n,k] of copy 0
   std::vector<double> y_, magnitude_, bound_;

@@ -227,9 +227,15 @@ BenchReport::BenchReport(const BenchOptions& options, std::string command)
     device_ = name;
   }
   look_at_the_machine();
-  const fs::path earlier = fs::path(options.out) / "results.json";
+  if (options.out.empty()) return;
+  read_earlier(fs::path(options.out) / "results.json");
+  save();  // a place that cannot be written is better known now
+}
+
+// Rows of a run into the same folder that was cut short.
+void BenchReport::read_earlier(const fs::path& earlier) {
   std::error_code error;
-  if (options.out.empty() || !fs::is_regular_file(earlier, error)) return;
+  if (!fs::is_regular_file(earlier, error)) return;
   const std::vector<std::byte> bytes = read_file(earlier.string());
   const char* text = reinterpret_cast<const char*>(bytes.data());
   const Json json = Json::parse(text, text + bytes.size(), nullptr, false);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <set>
 #include <string>
@@ -75,6 +76,7 @@ class BenchReport {
 
  private:
   void keep(BenchRow row);
+  void read_earlier(const std::filesystem::path& earlier);
   void print_row(const BenchRow& row);
   void draw_bar();
   void clear_bar();

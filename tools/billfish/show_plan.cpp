@@ -91,7 +91,10 @@ std::vector<Part> shared_parts(const billfish_plan_details& d) {
 }
 
 std::string reduction_text(const billfish_plan_details& d) {
-  if (d.splits == 1) return "none: a block has the whole sum of its tile and stores it";
+  if (d.reduction == 0) return "none: a block has the whole sum of its tile and stores it";
+  if (d.reduction == 3) {
+    return "blocks that share a tile leave f32 partial sums in the workspace; the one with the end of K adds them in order and stores";
+  }
   if (d.cluster > 1) {
     return fmt::format(
         "the {} blocks of a cluster share out the tile's columns; each sends its partial sums of a column to the owner, "
@@ -126,8 +129,7 @@ void print(const Plan& plan, const PlanWords& words) {
     const Piece& p = plan.pieces[i];
     table.add({std::to_string(p.block), std::to_string(p.index), fmt::format("{}..{}", p.work.m0, p.work.m1 - 1),
                fmt::format("{}..{}", p.work.n0, p.work.n1 - 1),
-               p.work.k1 > p.work.k0 ? fmt::format("{}..{}", p.work.k0, p.work.k1 - 1) : "none",
-               fmt::format("{} of {}", p.work.split + 1, d.splits)});
+               p.work.k1 > p.work.k0 ? fmt::format("{}..{}", p.work.k0, p.work.k1 - 1) : "none", fmt::format("{}", p.work.split + 1)});
   }
   fmt::print("{}", table.text());
   if (plan.pieces.size() > kListed || !plan.whole) fmt::print("... and so on for {} blocks\n", d.blocks);
@@ -194,7 +196,7 @@ double draw_splits(Svg& svg, const Plan& plan, const PlanWords& words, double to
     if (w > 60) svg.text(x + w / 2, top + 31, fmt::format("block {}", part->block), 11, "middle", true);
   }
   double y = top + 10 + kHeight + 6;
-  if (d.splits > 1) {
+  if (d.reduction == 1 || d.reduction == 2) {
     constexpr double kDrop = 46;
     const double box = kWidth / d.splits;
     for (int owner = 0; owner < d.splits; ++owner) {
