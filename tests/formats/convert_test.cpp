@@ -325,24 +325,48 @@ TEST(Output, AbandonedOutputsAreRemoved) {
   EXPECT_EQ(folder.names().size(), 1u);
 }
 
+// Killed at every step that is told of, packing and unpacking: the target is whole or not there, the input is untouched, and the next
+// conversion removes what was left.
 TEST(Output, WhatAKilledConversionLeftIsRemovedByTheNext) {
-  test::Folder folder;
-  const std::string in = gptq_folder(folder, test::random_plain(64, 64, 32, {}, 1));
-  const pid_t child = ::fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) {
-    formats::ConvertOptions options = test::options();
-    options.progress = [](void*, const char*, std::int64_t, std::int64_t) { return ::raise(SIGKILL); };
-    formats::pack_checkpoint(in, folder / "out", options).ok();
-    ::_exit(0);
+  using Convert = Status (*)(const std::string& in, const std::string& out, const formats::ConvertOptions&);
+  const Convert pack = formats::pack_checkpoint;
+  const Convert unpack = [](const std::string& in, const std::string& out, const formats::ConvertOptions& options) {
+    return formats::unpack_checkpoint(in, out, "", options);
+  };
+  test::Folder inputs;
+  const std::string plain = gptq_folder(inputs, test::random_plain(64, 64, 32, {}, 1)), packed = inputs / "packed";
+  ASSERT_TRUE(pack(plain, packed, test::options()).ok());
+  for (const auto& [convert, in] : {std::pair(pack, plain), std::pair(unpack, packed)}) {
+    const std::string before = test::read_file(in + "/model.safetensors");
+    int killed = 0;
+    for (bool done = false; !done;) {
+      test::Folder folder;
+      const pid_t child = ::fork();
+      ASSERT_GE(child, 0);
+      if (child == 0) {
+        int left = killed;
+        formats::ConvertOptions options = test::options();
+        options.user = &left;
+        options.progress = [](void* user, const char*, std::int64_t, std::int64_t) {
+          return (*static_cast<int*>(user))-- == 0 ? ::raise(SIGKILL) : 0;
+        };
+        ::_exit(convert(in, folder / "out", options).ok() ? 0 : 1);
+      }
+      int result = 0;
+      ::waitpid(child, &result, 0);
+      done = WIFEXITED(result);
+      ASSERT_EQ(done ? WEXITSTATUS(result) : 0, 0);
+      EXPECT_EQ(fs::exists(folder / "out"), done) << killed;
+      EXPECT_EQ(folder.names().size(), 1u) << "the leftover under its own name, or the output";
+      if (!done) {
+        ++killed;
+        ASSERT_TRUE(convert(in, folder / "out", test::options()).ok());
+        EXPECT_EQ(folder.names().size(), 1u) << "the leftover is gone";
+      }
+    }
+    EXPECT_GE(killed, 2);
+    EXPECT_TRUE(test::read_file(in + "/model.safetensors") == before);
   }
-  int result = 0;
-  ::waitpid(child, &result, 0);
-  ASSERT_TRUE(WIFSIGNALED(result));
-  EXPECT_FALSE(fs::exists(folder / "out"));
-  EXPECT_EQ(folder.names().size(), 2u) << "the leftover under its own name";
-  ASSERT_TRUE(formats::pack_checkpoint(in, folder / "out", test::options()).ok());
-  EXPECT_EQ(folder.names().size(), 2u) << "in and out";
 }
 
 // Peak of this process's resident memory, in bytes.
