@@ -32,7 +32,8 @@ class Models(CliTest):
 
     def test_a_model_is_shared_out_among_devices(self):
         """Llama 2 7B on 8 devices: only the layer that --limit-k and --limit-n leave."""
-        self.run_tool(*QUICK, "--models", "meta-llama/Llama-2-7b-hf/TP8", "--batch-sizes", "1", "--limit-k", "512", "--limit-n", "4096", "--act",
+        self.run_tool(*QUICK, "--models", "meta-llama/Llama-2-7b-hf/TP8", "--batch-sizes", "1", "--limit-k", "512", "--limit-n",
+                "4096", "--act",
                       "f16", "--out", self.path("run"))
         shapes = {(row["k"], row["n"]) for row in self.results()["rows"]}
         self.assertEqual(shapes, {(512, 4096)})
@@ -60,7 +61,8 @@ class Models(CliTest):
             self.assertIn(words, summary)
 
     def test_what_cannot_exist_is_skipped_with_its_reason(self):
-        done = self.run_tool(*QUICK, "--model-dim", "256", "--batch-sizes", "1", "--act", "f16", "--limit-num-bits", "3", "4", "--limit-k-full",
+        done = self.run_tool(*QUICK, "--model-dim", "256", "--batch-sizes", "1", "--act", "f16", "--limit-num-bits", "3", "4",
+                "--limit-k-full",
                              "0", "1", "--limit-act-order", "0", "1", "--limit-group-size", "-1", "64", "--out", self.path("run"))
         for words in ("3-bit weights: 4 and 8 bits", "k_full = 0", "act order with one group"):
             self.assertIn("skipped: " + words, done.stdout)
@@ -86,7 +88,8 @@ class Models(CliTest):
             (USAGE, "/TP", ["--models", "meta-llama/Llama-2-7b-hf/TPx"]), (USAGE, "--limit-k", ["--limit-k", "7"]),
             (USAGE, "--hot", ["--cold", "--hot"]), (USAGE, "choose one", ["--models", "ideal", "--shapes", "cpu"]),
             (USAGE, "--limit-group-size", ["--limit-group-size", "0"]), (USAGE, "--limit-act-order", ["--limit-act-order", "2"]),
-            (USAGE, "--min-time", ["--min-time", "-1"]), (USAGE, "--act", ["--act", "f8"]), (BAD_INPUT, "../", ["--models", "../../README"])):
+            (USAGE, "--min-time", ["--min-time", "-1"]), (USAGE, "--act", ["--act", "f8"]), (BAD_INPUT, "../", ["--models",
+                    "../../README"])):
             self.fails(expect, words, "bench", "--device", "cpu", *arguments)
 
     def test_an_unwritable_folder_is_said_before_anything_is_measured(self):
@@ -99,7 +102,8 @@ class Models(CliTest):
     def test_an_interrupted_run_keeps_its_rows_and_says_so(self):
         out = self.path("run")
         command = [BIN, *QUICK[:-1], "0.2", "--model-dim", "2048", "--act", "f16", "--out", out]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ, CUDA_VISIBLE_DEVICES="")) as run:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ,
+                CUDA_VISIBLE_DEVICES="")) as run:
             deadline = time.monotonic() + 120
             while time.monotonic() < deadline:
                 try:
@@ -114,7 +118,8 @@ class Models(CliTest):
         self.assertFalse(before["complete"])
         self.assertGreaterEqual(len(before["rows"]), 3)
         shorter = ["--batch-sizes", str(max(row["m"] for row in before["rows"]))]
-        after = self.run_tool(*QUICK, "--model-dim", "2048", *shorter, "--act", "f16", "--implementation", "best", "--out", out, expect=None)
+        after = self.run_tool(*QUICK, "--model-dim", "2048", *shorter, "--act", "f16", "--implementation", "best", "--out", out,
+                expect=None)
         self.assertEqual(after.returncode, OK)
         self.assertTrue(self.results()["complete"])
         self.assertEqual(self.results()["rows"][:len(before["rows"])], before["rows"])
@@ -130,7 +135,8 @@ class Models(CliTest):
 def row(m, us, spread=0.01, **other):
     return {"kind": "gemm", "m": m, "n": 4096, "k": 4096, "type": "u4b8", "group": 128, "act": "f16", "precision": "full",
             "implementation": "sm90", "threads": 0, "us_median": us, "us_min": us * (1 - spread), "us_max": us * (1 + spread),
-            "us_p10": us * (1 - spread), "us_p90": us * (1 + spread), "samples": 9, "bytes": 8667136 + 16384 * m, "operations": 2.0 * m * 4096**2,
+            "us_p10": us * (1 - spread), "us_p90": us * (1 + spread), "samples": 9, "bytes": 8667136 + 16384 * m,
+                    "operations": 2.0 * m * 4096**2,
             "read_gbps": 4700, "rate_gflops": 650000, "correct": True, "vs_baseline": 2.0, "worst_error": 0.1, "bound": 1.0,
             "dependent_launch": False, **other}
 
@@ -151,7 +157,8 @@ class Compare(Files):
     old = [row(1, 10.0), row(16, 20.0), row(64, 40.0)]
 
     def compare(self, new, *arguments, expect=OK, **other):
-        return self.run_tool("compare", self.write("old", run_of(self.old)), self.write("new", run_of(new, **other)), *arguments, expect=expect)
+        return self.run_tool("compare", self.write("old", run_of(self.old)), self.write("new", run_of(new, **other)), *arguments,
+                expect=expect)
 
     def test_the_same_run_has_not_moved(self):
         self.assertIn("3 cells, 0 moved", self.compare(self.old).stdout)
@@ -231,7 +238,8 @@ class Plot(Files):
 
     def test_refusals(self):
         run = self.write("run", run_of(self.rows()))
-        done = self.fails(UNSUPPORTED, "gnuplot-nox", "plot", run, "--out", self.path("p"), environment={"BILLFISH_GNUPLOT": "no-such-program"})
+        done = self.fails(UNSUPPORTED, "gnuplot-nox", "plot", run, "--out", self.path("p"),
+                environment={"BILLFISH_GNUPLOT": "no-such-program"})
         self.assertEqual(done.stdout, "")
         self.fails(BAD_INPUT, "no timed products", "plot", run, "--act", "bf16", "--out", self.path("p"))
         self.fails(BAD_INPUT, self.path("none"), "plot", self.path("none"), "--out", self.path("p"))

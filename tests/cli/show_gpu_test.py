@@ -54,7 +54,8 @@ class ShowAndGpu(CliTest):
         for name, types in (("gptq", "u4b8 u4 u8b128 u8"), ("gptq_v2", "u4b8 u4"), ("awq", "u4b8 u4"),
                             ("compressed-tensors", "u4b8 u4 u8b128 u8"), ("raw", "u4b8 u4 u8b128 u8")):
             for weight in types.split():
-                text = self.run_tool("show", "packing", "--n", 72, "--k", 48, "--group", 16, "--format", name, "--type", weight, "--lines", 1,
+                text = self.run_tool("show", "packing", "--n", 72, "--k", 48, "--group", 16, "--format", name, "--type", weight,
+                        "--lines", 1,
                                      "--verify").stdout
                 self.assertIn("packed    3456 codes are where the picture says", text, (name, weight))
                 self.assertIn("unpacked  the same bytes", text, (name, weight))
@@ -77,7 +78,8 @@ class ShowAndGpu(CliTest):
                     self.run_tool("show", "dequant", "--word", word, "--type", weight, "--act", act, "--lane", 31)
 
     def test_plan_names_tiles_stages_and_the_reduction(self):
-        for arguments in (["--m", 16, "--n", 4096, "--k", 4096], ["--m", 2000, "--n", 11008, "--k", 4096], ["--m", 1, "--n", 200, "--k", 1000],
+        for arguments in (["--m", 16, "--n", 4096, "--k", 4096], ["--m", 2000, "--n", 11008, "--k", 4096], ["--m", 1, "--n", 200,
+                "--k", 1000],
                           ["--m", 8, "--n", 4096, "--k", 4096, "--device", "sm_80"], ["--m", 3, "--n", 640, "--k", 512, "--type", "u4"]):
             text = self.run_tool("show", "plan", *arguments, "--svg", self.path("plan.svg")).stdout
             for words in ("tiles of", "blocks ", "reduction ", "shared memory "):
@@ -121,7 +123,8 @@ class ShowAndGpu(CliTest):
         self.assertEqual(first, second)
 
     def test_kernel_config_as_text(self):
-        self.snapshot("kernel-config", "gpu", "kernel-config", "128,4,1;256,1,1", "--smem", 49152, "--regs", 96, "--device-facts", self.device)
+        self.snapshot("kernel-config", "gpu", "kernel-config", "128,4,1;256,1,1", "--smem", 49152, "--regs", 96, "--device-facts",
+                self.device)
 
     def test_occupancy_by_hand(self):
         """Blocks a multiprocessor by each limit, and what is left for the last wave."""
@@ -141,7 +144,8 @@ class ShowAndGpu(CliTest):
             self.assertAlmostEqual(found["bytes_needed"], 600 * 4690)
 
     def test_kernel_config_of_a_plan_and_its_picture(self):
-        found = self.json_of("gpu", "kernel-config", "--m", 16, "--n", 4096, "--k", 4096, "--device-facts", self.device, "--svg", self.path("k.svg"))
+        found = self.json_of("gpu", "kernel-config", "--m", 16, "--n", 4096, "--k", 4096, "--device-facts", self.device, "--svg",
+                self.path("k.svg"))
         self.assertGreater(found["bytes_in_flight"], 0)
         root, words = self.picture("k.svg")
         self.assertIn("132 multiprocessors", words)
@@ -159,7 +163,8 @@ class ShowAndGpu(CliTest):
             self.assertEqual(done.stdout, "")
 
     def test_gpu_refuses(self):
-        for words, arguments in ((["GRID;BLOCK"], ["128"]), (["GRID;BLOCK"], ["1;2;3"]), (["GRID;BLOCK"], ["1,2,3,4;1"]), (["GRID;BLOCK"], ["0;1"]),
+        for words, arguments in ((["GRID;BLOCK"], ["128"]), (["GRID;BLOCK"], ["1;2;3"]), (["GRID;BLOCK"], ["1,2,3,4;1"]),
+                (["GRID;BLOCK"], ["0;1"]),
                                  (["1024"], ["1;1025"]), (["232448"], ["1;32", "--smem", 232449]), (["--regs"], ["1;32", "--regs", 256]),
                                  (["65536"], ["1;1024", "--regs", 255]), (["not both"], ["1;32", "--m", 1, "--n", 1, "--k", 1]),
                                  (["all three"], [])):

@@ -109,7 +109,8 @@ std::string head(const std::string& title, const Data& data) {
 
 std::string style(std::size_t index, double size = 1.1) {
   static constexpr int kPoints[] = {7, 5, 9, 11, 13, 4, 6, 8};
-  return fmt::format("lc rgb '{}' lw 2.5 pt {} ps {}", index == 0 ? "#555555" : kColours[(index - 1) % kColourCount], kPoints[index % 8], size);
+  return fmt::format("lc rgb '{}' lw 2.5 pt {} ps {}", index == 0 ? "#555555" : kColours[(index - 1) % kColourCount], kPoints[index % 8],
+                     size);
 }
 
 // Bars and points: a contender keeps its colour in every picture; the baseline, which is first, is grey.
@@ -260,7 +261,8 @@ std::string roofline(const Data& data) {
     plot += fmt::format("roof(x) with lines lc rgb 'black' lw 2.5 title {}, ", gnuplot_text(name));
   }
   for (std::size_t i = 0; i < data.contenders.size(); ++i) {
-    plot += fmt::format("{}$d{} using 1:2 with points {} title {}", i == 0 ? "" : ", ", i, style(i, 0.75), gnuplot_text(data.contenders[i]));
+    plot +=
+        fmt::format("{}$d{} using 1:2 with points {} title {}", i == 0 ? "" : ", ", i, style(i, 0.75), gnuplot_text(data.contenders[i]));
   }
   return script + plot + "\n";
 }
