@@ -2,7 +2,7 @@
 // The shared pieces of common.hpp.
 #include "common.hpp"
 
-#include <unistd.h>
+#include <pthread.h>
 
 #include <cstdlib>
 #include <mutex>
@@ -129,11 +129,17 @@ namespace {
 struct SharedPool {
   std::mutex mutex;
   billfish_pool* pool = nullptr;
-  pid_t owner = 0;
   int wanted = 0;
 };
 SharedPool& shared_pool() {
-  static SharedPool* pool = new SharedPool;  // never destroyed: other threads may still multiply while Python exits
+  static SharedPool* pool = [] {
+    pthread_atfork([] { shared_pool().mutex.lock(); }, [] { shared_pool().mutex.unlock(); },
+                   [] {
+                     shared_pool().pool = nullptr;
+                     shared_pool().mutex.unlock();
+                   });
+    return new SharedPool;  // never destroyed: other threads may still multiply while Python exits
+  }();
   return *pool;
 }
 
@@ -144,11 +150,7 @@ const billfish_parallel* shared_parallel() {
   static thread_local billfish_parallel parallel = BILLFISH_PARALLEL_INIT;
   SharedPool& shared = shared_pool();
   const std::lock_guard lock(shared.mutex);
-  if (shared.pool == nullptr || shared.owner != getpid()) {
-    shared.pool = nullptr;
-    check(billfish_pool_create(shared.wanted, &shared.pool));
-    shared.owner = getpid();
-  }
+  if (shared.pool == nullptr) check(billfish_pool_create(shared.wanted, &shared.pool));
   parallel.pool = shared.pool;
   return &parallel;
 }

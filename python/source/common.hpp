@@ -72,5 +72,6 @@ void bind_weights(nb::module_& module);
 void bind_checkpoint(nb::module_& module);
 void bind_functions(nb::module_& module);
 void bind_torch(nb::module_& module);
+void bind_torch_eager(nb::module_& module);
 
 }  // namespace billfish_python

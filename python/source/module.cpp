@@ -35,4 +35,5 @@ NB_MODULE(_core, module) {
   billfish_python::bind_checkpoint(module);
   billfish_python::bind_functions(module);
   billfish_python::bind_torch(module);
+  billfish_python::bind_torch_eager(module);
 }

@@ -69,8 +69,8 @@ void multiply(const billfish_weights& weights, const Tensor& a, const Rows& rows
   args.precision = static_cast<billfish_precision>(precision);
   args.flags = static_cast<std::uint32_t>(flags);
   if (args.m == 0) return;
-  torch_check(billfish_gemm_workspace(&weights, &args, &args.workspace_bytes));
   if (a.is_cuda()) {
+    torch_check(billfish_gemm_workspace(&weights, &args, &args.workspace_bytes));
     void* stream = nullptr;
     if (torch_api.get_current_cuda_stream == nullptr || torch_api.get_current_cuda_stream(a.device_index, &stream) != 0) {
       throw std::runtime_error("billfish: this torch did not tell its current CUDA stream");
@@ -85,20 +85,7 @@ void multiply(const billfish_weights& weights, const Tensor& a, const Rows& rows
     torch_check(billfish_gemm(&weights, &args, stream));
     return;
   }
-  struct Scratch {
-    Memory memory;
-    std::size_t bytes = 0;
-  };
-  static thread_local Scratch scratch;  // grows to the largest call of the thread
-  if (scratch.bytes < args.workspace_bytes) {
-    scratch.bytes = 0;
-    scratch.memory = allocate(args.workspace_bytes);
-    scratch.bytes = args.workspace_bytes;
-  }
-  args.workspace = scratch.memory.get();
-  args.workspace_bytes = scratch.bytes;
-  args.parallel = shared_parallel();
-  torch_check(billfish_gemm(&weights, &args, nullptr));
+  multiply_on_cpu(weights, args);
 }
 
 struct Parts {
@@ -323,6 +310,29 @@ void repack(StableIValue* stack, std::uint64_t, std::uint64_t) {
 }
 
 }  // namespace
+
+void multiply_on_cpu(const billfish_weights& weights, billfish_gemm_args& args) {
+  struct Scratch {
+    Memory memory;
+    std::size_t bytes = 0;
+  };
+  static thread_local Scratch scratch;  // grows to the largest call of the thread
+  args.parallel = shared_parallel();
+  args.workspace = scratch.memory.get();
+  args.workspace_bytes = scratch.bytes;
+  billfish_status status = billfish_gemm(&weights, &args, nullptr);
+  // Asked only when refused: a question between products makes the library plan each of them anew.
+  if (status == BILLFISH_WORKSPACE_TOO_SMALL) {
+    args.workspace = nullptr;
+    torch_check(billfish_gemm_workspace(&weights, &args, &args.workspace_bytes));
+    scratch.bytes = 0;
+    scratch.memory = allocate(args.workspace_bytes);
+    scratch.bytes = args.workspace_bytes;
+    args.workspace = scratch.memory.get();
+    status = billfish_gemm(&weights, &args, nullptr);
+  }
+  torch_check(status);
+}
 
 void bind_torch(nb::module_& module) {
   module.def(

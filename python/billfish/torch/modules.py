@@ -9,15 +9,21 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch.compiler import is_compiling
 
 from .. import _core
-from .._names import FORMATS, WEIGHT_TYPES, Precision, WeightType, number
+from .._names import FORMATS, PRECISIONS, WEIGHT_TYPES, Precision, WeightType, number
 from ..checkpoint import Checkpoint, Layer
 from ..checkpoint import open as open_checkpoint
 from ..weights import Weights
 from .operators import encode_config, gemm
 
 Format = Literal["gptq", "gptq_v2", "awq", "compressed-tensors"]
+# What the short way of an eager call needs (python/source/torch_eager.cpp); None where this torch has it not.
+_exchange = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
+_wrap = getattr(getattr(torch._C, "_aoti", None), "alloc_tensor_by_stealing_from_void_ptr", None)
+_dispatch_modes: Callable[[], int] = torch._C._len_torch_dispatch_stack
+_tracing: Callable[[], object] = torch._C._get_tracing_state
 _PARTS = ("codes", "scales", "zeros", "g_idx", "perm", "bias")
 
 
@@ -69,6 +75,7 @@ class QuantLinear(torch.nn.Module):
         self.weight_dtype = dtype
         self.packed = False
         self._arguments: tuple[Any, ...] = ()
+        self._eager: _core.EagerWeights | None = None
         for part in _PARTS:
             self.register_buffer(f"packed_{part}", None, persistent=False)
         for name, (shape, kind) in self._format_buffers().items():
@@ -170,6 +177,34 @@ class QuantLinear(torch.nn.Module):
             self.in_features, self.out_features, self._packed_group, self.weight_type, self.precision, weight_flags=self._flags
         )
         self._arguments = (codes, scales, zeros, g_idx, perm, bias, config)
+        self._eager = self._make_eager(parts)
+
+    def _make_eager(self, parts: tuple[torch.Tensor | None, ...]) -> _core.EagerWeights | None:
+        """The short way of an eager call, if this torch has what it takes and the parts have memory."""
+        if (
+            _exchange is None
+            or _wrap is None
+            or any(part is not None and (part.is_meta or type(part) is not torch.Tensor) for part in parts)
+        ):
+            return None
+        codes, scales, zeros, g_idx, perm, bias = parts
+        assert codes is not None and scales is not None
+        if codes.device.type not in ("cpu", "cuda"):
+            return None
+        types = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+        fields = {name: 0 if part is None else part.data_ptr() for name, part in zip(_PARTS, parts)}
+        fields |= {
+            "k": self.in_features,
+            "n": self.out_features,
+            "group": self._packed_group,
+            "type": WEIGHT_TYPES[self.weight_type],
+            "scale_type": types[scales.dtype],
+            "bias_type": 0 if bias is None else types[bias.dtype],
+            "flags": self._flags,
+            "precision": number(PRECISIONS, self.precision, "precision"),
+            "device": -1 if codes.device.type == "cpu" else codes.get_device(),
+        }
+        return _core.EagerWeights(torch.Tensor, _wrap, _exchange, fields)
 
     @classmethod
     def from_weights(
@@ -205,6 +240,11 @@ class QuantLinear(torch.nn.Module):
         """x [..., in_features] -> [..., out_features] in x's type."""
         if not self.packed:
             raise RuntimeError("QuantLinear is not packed: load a state dict, or fill the buffers and call pack()")
+        eager = self._eager
+        if eager is not None and not is_compiling() and not _dispatch_modes() and not _tracing():
+            y: torch.Tensor | None = eager(x)
+            if y is not None:
+                return y
         if x.dim() > 2 and not x.is_contiguous():
             x = x.contiguous()
         out: torch.Tensor = gemm(x, *self._arguments)
@@ -245,6 +285,15 @@ class QuantLinear(torch.nn.Module):
         if self.packed:
             self._refresh()
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Pointers do not travel: they are taken anew from the buffers of the copy.
+        return {**self.__dict__, "_eager": None, "_arguments": ()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        if self.packed:
+            self._refresh()
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)

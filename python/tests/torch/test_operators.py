@@ -250,6 +250,7 @@ def test_host_cost_of_a_call_is_no_more_than_matmuls(device):
         calls = {
             "torch.matmul": lambda: torch.matmul(x, dense),
             "operator": lambda: bt.gemm(x, *operator_arguments),
+            "QuantLinear.forward": lambda: case.module.forward(x),
             "QuantLinear": lambda: case.module(x),
             "torch.nn.Linear": lambda: linear(x),
         }
@@ -267,11 +268,46 @@ def test_host_cost_of_a_call_is_no_more_than_matmuls(device):
     if where:
         with open(where, "a", encoding="ascii") as file:
             file.write(json.dumps(line) + "\n")
-    # The measured figures are in bench/results; here a bound that a busy machine does not break but a lost fast path does.
-    assert seconds["operator"] < 4 * seconds["torch.matmul"]
+    # A tenth for the noise of a shared machine. On a CPU torch.matmul of 64 x 64 has almost no host work at all: there the module is
+    # compared, whose short way is what a layer pays.
+    if device == "cuda":
+        assert seconds["QuantLinear.forward"] < 1.1 * seconds["torch.matmul"], line
+    assert seconds["QuantLinear"] < 1.5 * seconds["torch.nn.Linear"], line
 
 
 def test_devices_are_said(capsys):
     with capsys.disabled():
         print(f" devices: {', '.join(DEVICES)}", end="")
     assert DEVICES[0] == "cpu"
+
+
+def test_the_short_way_and_the_operator_agree_and_unusual_inputs_take_the_operator(device):
+    case = make(128, 64, 32, "u4b8", device, bias=True)
+    module = case.module
+    assert module._eager is not None, "this torch has DLPack's exchange functions"
+    for dtype in dtypes(device):
+        wide = torch.randn(6, 300, device=device, dtype=dtype)
+        for x in (wide[:, :128], wide[:, :128].contiguous(), wide[:1, :128], wide[0, :128], wide[:, :128].contiguous().view(2, 3, 128)):
+            eager = module._eager(x)
+            assert eager is not None and torch.equal(eager, bt.gemm(x, *arguments(case)))
+            assert eager.dtype == dtype and eager.device == x.device and eager.is_contiguous()
+            assert torch.equal(module(x), eager)
+    x = torch.randn(4, 128, device=device, dtype=torch.float16)
+    assert module._eager(x[:0]) is None and module(x[:0]).shape == (0, 64)
+    assert module._eager(x.t().contiguous().t()) is None
+    assert module._eager(torch.nn.Parameter(x)) is None, "subclasses take the operator"
+    assert module._eager(x.double()) is None and module._eager(x[:, :5]) is None and module._eager("x") is None
+    with pytest.raises((ValueError, RuntimeError), match="its last dimension must be 128"):
+        module(x[:, :5])
+
+
+def test_tracing_sees_the_operator(device):
+    case = make(128, 64, 32, "u4b8", device)
+    x = torch.randn(4, 128, device=device, dtype=torch.float16)
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    graph = make_fx(case.module)(x)
+    assert any(node.target is torch.ops.billfish.gemm.default for node in graph.graph.nodes)
+    exported = torch.export.export(case.module, (x,))
+    assert any(node.target is torch.ops.billfish.gemm.default for node in exported.graph.nodes)
+    torch.testing.assert_close(exported.module()(x), case.module(x))

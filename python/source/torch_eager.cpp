@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+// The short way of an eager call: a QuantLinear's weights described once, then x in and y out without the dispatcher, whose argument
+// conversions cost more than the launch. x comes through the C functions of DLPack's exchange protocol (torch 2.10 and later; torch.Tensor
+// has them as __dlpack_c_exchange_api__), y is torch's own allocation, handed over as torch's ahead-of-time runtime does.
+//
+// Whatever is unusual (another type than torch.Tensor, another device, gaps, a wrong width) gives None, and the caller
+// (billfish/torch/modules.py) goes through the operator, which knows every case and words every refusal.
+#include "common.hpp"
+#include "torch_tensor.hpp"
+
+namespace billfish_python {
+namespace {
+
+using DlTensor = nb::dlpack::dltensor;
+
+// The table that torch.Tensor carries. Only what we call is typed; the order is the protocol's.
+struct ExchangeApi {
+  std::uint32_t major, minor;
+  ExchangeApi* previous;
+  void* allocate;
+  void* managed_from_object;
+  void* managed_to_object;
+  int (*tensor_from_object)(void* object, DlTensor* out);  // borrowed: valid while the object is
+  int (*current_stream)(std::int32_t device_type, std::int32_t device_index, void** out);
+};
+constexpr std::uint32_t kExchangeMajor = 1;
+
+class EagerWeights {
+ public:
+  // Pointers and sizes of tensors that the caller keeps alive and has checked by one call of the operator.
+  EagerWeights(const nb::object& tensor_type, const nb::object& wrap, const nb::object& exchange, const nb::dict& fields)
+      : tensor_type_(tensor_type), wrap_(wrap) {
+    api_ = static_cast<const ExchangeApi*>(PyCapsule_GetPointer(exchange.ptr(), "dlpack_exchange_api"));
+    if (api_ == nullptr) throw nb::python_error();
+    if (api_->major != kExchangeMajor || api_->tensor_from_object == nullptr || api_->current_stream == nullptr) {
+      throw std::runtime_error("this torch speaks another version of DLPack's exchange protocol");
+    }
+    const auto number = [&fields](const char* name) { return nb::cast<std::int64_t>(fields[name]); };
+    const auto pointer = [&fields](const char* name) { return reinterpret_cast<void*>(nb::cast<std::uintptr_t>(fields[name])); };
+    weights_.type = static_cast<billfish_weight_type>(number("type"));
+    weights_.scale_type = static_cast<billfish_element_type>(number("scale_type"));
+    weights_.bias_type = static_cast<billfish_element_type>(number("bias_type"));
+    weights_.n = number("n");
+    weights_.k = number("k");
+    weights_.group = number("group");
+    weights_.flags = static_cast<std::uint32_t>(number("flags"));
+    weights_.codes = pointer("codes");
+    weights_.scales = pointer("scales");
+    weights_.zeros = pointer("zeros");
+    weights_.g_idx = static_cast<std::int32_t*>(pointer("g_idx"));
+    weights_.perm = static_cast<std::int32_t*>(pointer("perm"));
+    weights_.bias = pointer("bias");
+    precision_ = static_cast<billfish_precision>(number("precision"));
+    const std::int64_t device = number("device");  // -1: the cpu
+    weights_.device_kind = device < 0 ? BILLFISH_CPU : BILLFISH_CUDA;
+    weights_.device_index = device < 0 ? 0 : static_cast<int>(device);
+  }
+
+  // y, or None for the operator's way.
+  nb::object call(nb::handle x) const {
+    if (reinterpret_cast<PyObject*>(Py_TYPE(x.ptr())) != tensor_type_.ptr()) return nb::none();
+    DlTensor a{};
+    if (api_->tensor_from_object(x.ptr(), &a) != 0) {
+      PyErr_Clear();
+      return nb::none();
+    }
+    const bool cuda = weights_.device_kind == BILLFISH_CUDA;
+    if (a.device.device_type != (cuda ? nb::device::cuda::value : nb::device::cpu::value) ||
+        (cuda && a.device.device_id != weights_.device_index) || a.ndim < 1 || a.ndim > kMaxRank || a.shape[a.ndim - 1] != weights_.k) {
+      return nb::none();
+    }
+    billfish_gemm_args args = BILLFISH_GEMM_ARGS_INIT;
+    std::int32_t dtype = 0;
+    if (a.dtype == nb::dlpack::dtype{2, 16, 1}) {
+      args.a_type = BILLFISH_F16, dtype = torch_api.f16;
+    } else if (a.dtype == nb::dlpack::dtype{4, 16, 1}) {
+      args.a_type = BILLFISH_BF16, dtype = torch_api.bf16;
+    } else if (a.dtype == nb::dlpack::dtype{2, 32, 1}) {
+      args.a_type = BILLFISH_F32, dtype = torch_api.f32;
+    } else {
+      return nb::none();
+    }
+    // Contiguous, or two dimensions with rows at any stride.
+    std::int64_t sizes[kMaxRank], strides[kMaxRank], expected = 1;
+    args.m = 1;
+    args.lda = weights_.k;
+    for (std::int32_t i = a.ndim; i-- > 0;) {
+      const bool free_stride = i == 0 && a.ndim == 2 && a.strides != nullptr && a.strides[0] >= weights_.k;
+      if (a.strides != nullptr && a.shape[i] != 1 && a.strides[i] != expected && !free_stride) return nb::none();
+      if (i == 0 && a.ndim == 2 && a.strides != nullptr && a.shape[0] > 1) args.lda = a.strides[0];
+      expected *= a.shape[i];
+      if (i + 1 < a.ndim) args.m *= a.shape[i];
+    }
+    std::int64_t stride = 1;
+    for (std::int32_t i = a.ndim; i-- > 0;) {
+      sizes[i] = i + 1 < a.ndim ? a.shape[i] : weights_.n;
+      strides[i] = stride;
+      stride *= sizes[i] > 0 ? sizes[i] : 1;
+    }
+    if (args.m == 0) return nb::none();
+    args.a = static_cast<const char*>(a.data) + a.byte_offset;
+    args.ldc = weights_.n;
+    args.c_type = args.a_type;
+    args.precision = precision_;
+
+    const std::int32_t device_type = cuda ? torch_api.cuda : torch_api.cpu;
+    TensorHandle out = nullptr;
+    if (torch_api.empty_strided(a.ndim, sizes, strides, dtype, device_type, weights_.device_index, &out) != 0) return nb::none();
+    const OwnedTensor owned{out};
+    torch_api.get_data_ptr(out, &args.c);
+    if (cuda) {
+      if (args.m != asked_m_ || args.a_type != asked_type_) {  // as long as m stays, the answer does
+        torch_check(billfish_gemm_workspace(&weights_, &args, &asked_bytes_));
+        asked_m_ = args.m;
+        asked_type_ = args.a_type;
+      }
+      args.workspace_bytes = asked_bytes_;
+      void* stream = nullptr;
+      if (api_->current_stream(nb::device::cuda::value, weights_.device_index, &stream) != 0) {
+        PyErr_Clear();
+        return nb::none();
+      }
+      OwnedTensor workspace{nullptr};
+      if (args.workspace_bytes > 0) {
+        const auto bytes = static_cast<std::int64_t>(args.workspace_bytes);
+        const std::int64_t one = 1;
+        if (torch_api.empty_strided(1, &bytes, &one, torch_api.u8, device_type, weights_.device_index, &workspace.handle) != 0) {
+          return nb::none();
+        }
+        torch_api.get_data_ptr(workspace.handle, &args.workspace);
+      }
+      torch_check(billfish_gemm(&weights_, &args, stream));
+    } else {
+      const nb::gil_scoped_release released;
+      multiply_on_cpu(weights_, args);
+    }
+    return owned.to_object(wrap_);
+  }
+
+ private:
+  static constexpr std::int32_t kMaxRank = 8;
+
+  // Deletes the handle unless Python took it over.
+  struct OwnedTensor {
+    TensorHandle handle;
+    mutable bool taken = false;
+    ~OwnedTensor() {
+      if (handle != nullptr && !taken) torch_api.delete_tensor(handle);
+    }
+    nb::object to_object(const nb::object& wrap) const {
+      const nb::object capsule = nb::steal(PyCapsule_New(handle, nullptr, nullptr));
+      nb::object tensor = nb::steal(PyObject_CallFunctionObjArgs(wrap.ptr(), capsule.ptr(), nullptr));
+      if (!tensor.is_valid()) throw nb::python_error();
+      taken = true;
+      return tensor;
+    }
+  };
+
+  nb::object tensor_type_, wrap_;
+  const ExchangeApi* api_ = nullptr;
+  billfish_weights weights_ = BILLFISH_WEIGHTS_INIT;
+  billfish_precision precision_ = BILLFISH_PRECISION_FULL;
+  // The last answer of billfish_gemm_workspace; the GIL guards it.
+  mutable std::int64_t asked_m_ = -1;
+  mutable billfish_element_type asked_type_ = BILLFISH_F32;
+  mutable std::size_t asked_bytes_ = 0;
+};
+
+}  // namespace
+
+void bind_torch_eager(nb::module_& module) {
+  nb::class_<EagerWeights>(module, "EagerWeights")
+      .def(nb::init<const nb::object&, const nb::object&, const nb::object&, const nb::dict&>())
+      .def("__call__", &EagerWeights::call);
+}
+
+}  // namespace billfish_python
