@@ -53,7 +53,8 @@ void expect_exact_cover(const Case& c, const char* device) {
       ASSERT_LE(work.m1 - work.m0, details.tile_m) << where;
       ASSERT_LE(work.n1 - work.n0, details.tile_n) << where;
       if (work.k0 == work.k1) continue;  // a part beyond the end of K
-      ASSERT_TRUE(parts[{work.m0, work.n0}].emplace(work.k0, work.k1).second) << where << ": two blocks begin at k = " << work.k0;
+      const bool fresh = parts[std::pair(work.m0, work.n0)].emplace(work.k0, work.k1).second;
+      ASSERT_TRUE(fresh) << where << ": two blocks begin at k = " << work.k0;
       if (tiles.emplace(work.m0, work.n0).second) area += (work.m1 - work.m0) * (work.n1 - work.n0);
     }
   }
