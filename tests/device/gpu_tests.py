@@ -3,7 +3,8 @@
 """Runs the built GPU tests and writes tests/cuda/record.json: every test with its result, the device, and the digest of the sources.
 
 Some run a second time on code that the driver compiles from PTX, which is what a device newer than this library gets: their names in the
-record begin with "from PTX: ". Needs python3, the built programs and a GPU; nothing else. Called by `./dev gpu tests`.
+record begin with "from PTX: ". Those of billfish.torch ("torch: ") run where python3 has torch and the extension was carried along
+(python/tests/gpu.py). Needs python3, the built programs and a GPU; nothing else. Called by `./dev gpu tests`.
 """
 
 import argparse
@@ -15,7 +16,9 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "python/tests"))
 import digest
+import gpu as torch_tests
 import machine
 
 
@@ -73,6 +76,8 @@ def main():
             again = [f"--gtest_filter={FROM_PTX}"]
             from_ptx = run_program(program, again, max(1.0, deadline - time.monotonic()), folder, {"CUDA_FORCE_PTX_JIT": "1"})
             cases += [(f"from PTX: {name}", result, ms) for name, result, ms in from_ptx]
+        if not options.filter:
+            cases += torch_tests.cases(options.build, max(1.0, deadline - time.monotonic()), folder) or []
     passed = sum(result == "passed" for _, result, _ in cases)
     for name, result, _ in cases:
         if result != "passed":

@@ -11,10 +11,19 @@ import billfish
 import billfish.torch as bt
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() and billfish._core.cuda_devices() > 0 else ["cpu"]
-needs_cuda = pytest.mark.skipif("cuda" not in DEVICES, reason="no CUDA device, or a library without the CUDA backend")
 
 
-@pytest.fixture(params=DEVICES)
+def pytest_configure(config):
+    config.addinivalue_line("markers", "cuda: runs on a GPU; `./dev gpu tests` runs these alone")
+
+
+def needs_cuda(function):
+    """Marks a test of CUDA alone; left out of collection's passes where there is none."""
+    skip = pytest.mark.skipif("cuda" not in DEVICES, reason="no CUDA device, or a library without the CUDA backend")
+    return pytest.mark.cuda(skip(function))
+
+
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.cuda] if name == "cuda" else []) for name in DEVICES])
 def device(request):
     return request.param
 
