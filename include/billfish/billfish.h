@@ -258,8 +258,10 @@ BILLFISH_API billfish_status billfish_repack_scales_to_marlin(const uint16_t* so
 enum {
   BILLFISH_GEMM_NO_BIAS = 1,         /* leave the weights' bias out */
   BILLFISH_GEMM_BATCH_INVARIANT = 2, /* a row's bits depend neither on m nor on its neighbours */
-  BILLFISH_GEMM_DEPENDENT_LAUNCH = 4 /* CUDA sm_90: may start before the previous kernel of the stream ends; the weights must not be
-                                        written by it (they do not change while a graph runs) */
+  BILLFISH_GEMM_DEPENDENT_LAUNCH = 4, /* CUDA sm_90: may start before the previous kernel of the stream ends; the weights must not be
+                                         written by it (they do not change while a graph runs) */
+  BILLFISH_GEMM_ZEROED_WORKSPACE = 8  /* CUDA: the workspace was set to zeros once and only calls with this flag have written to it
+                                         since: they find it all zeros and leave it so. On sm_90 faster up to m = 16 */
 };
 
 typedef struct billfish_gemm_args {
@@ -273,7 +275,7 @@ typedef struct billfish_gemm_args {
   billfish_element_type c_type;
   billfish_precision precision;
   uint32_t flags;                    /* BILLFISH_GEMM_* */
-  void* workspace;                   /* on the weights' device; no zeroing needed; not shared by calls that run at once */
+  void* workspace;                   /* on the weights' device; no zeroing needed without the flag; not shared by calls that run at once */
   size_t workspace_bytes;            /* billfish_gemm_workspace gives the best size; less may do, slower: on CUDA 0 always does */
   const char* implementation;        /* NULL: the best one; else its name, forced ("cpu_avx2", "sm80"); see BILLFISH_FORCE */
   const billfish_parallel* parallel; /* CPU only; NULL: the calling thread */

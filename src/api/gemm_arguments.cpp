@@ -138,10 +138,11 @@ Status read_gemm(const billfish_weights* weights, const billfish_gemm_args* give
   BILLFISH_RETURN_IF_ERROR(read_enum("args->a_type", args.a_type, 3, kElementTypes, problem.a));
   BILLFISH_RETURN_IF_ERROR(read_enum("args->c_type", args.c_type, 3, kElementTypes, problem.c));
   BILLFISH_RETURN_IF_ERROR(read_enum("args->precision", args.precision, 3, kPrecisions, problem.precision));
-  constexpr std::uint32_t kFlags = BILLFISH_GEMM_NO_BIAS | BILLFISH_GEMM_BATCH_INVARIANT | BILLFISH_GEMM_DEPENDENT_LAUNCH;
+  constexpr std::uint32_t kFlags =
+      BILLFISH_GEMM_NO_BIAS | BILLFISH_GEMM_BATCH_INVARIANT | BILLFISH_GEMM_DEPENDENT_LAUNCH | BILLFISH_GEMM_ZEROED_WORKSPACE;
   if ((args.flags & ~kFlags) != 0) {
     return invalid_argument("args->flags is " + std::to_string(args.flags) +
-                            "; known are 1 (no bias), 2 (batch invariant) and 4 (dependent launch)");
+                            "; known are 1 (no bias), 2 (batch invariant), 4 (dependent launch) and 8 (zeroed workspace)");
   }
   if (args.m < 0) return invalid_argument("args->m is " + std::to_string(args.m) + "; it must be 0 or more");
   std::int64_t a_bytes = 0, c_bytes = 0;
@@ -174,6 +175,7 @@ Status read_gemm(const billfish_weights* weights, const billfish_gemm_args* give
   problem.wide_scales = w.wide_scales;
   problem.batch_invariant = (args.flags & BILLFISH_GEMM_BATCH_INVARIANT) != 0;
   problem.dependent_launch = (args.flags & BILLFISH_GEMM_DEPENDENT_LAUNCH) != 0;
+  problem.zeroed_workspace = w.device.kind == DeviceKind::cuda && (args.flags & BILLFISH_GEMM_ZEROED_WORKSPACE) != 0;
   problem.aligned_a = allows_vectors(args.a, args.lda, args.m, problem.a);
   problem.aligned_c = allows_vectors(args.c, args.ldc, args.m, problem.c);
   problem.threads = out.call.parallel.threads();

@@ -97,10 +97,11 @@ Status read_problem(const billfish_problem* given, gemm::Problem& out) {
   BILLFISH_RETURN_IF_ERROR(read_enum("problem->c_type", p.c_type, 3, kElementTypes, out.c));
   BILLFISH_RETURN_IF_ERROR(read_enum("problem->scale_type", p.scale_type, 3, kElementTypes, out.scale));
   BILLFISH_RETURN_IF_ERROR(read_enum("problem->precision", p.precision, 3, "0 (full), 1 (bf16), 2 (int8)", out.precision));
-  constexpr std::uint32_t kFlags = BILLFISH_GEMM_NO_BIAS | BILLFISH_GEMM_BATCH_INVARIANT | BILLFISH_GEMM_DEPENDENT_LAUNCH;
+  constexpr std::uint32_t kFlags =
+      BILLFISH_GEMM_NO_BIAS | BILLFISH_GEMM_BATCH_INVARIANT | BILLFISH_GEMM_DEPENDENT_LAUNCH | BILLFISH_GEMM_ZEROED_WORKSPACE;
   if ((p.flags & ~kFlags) != 0) {
     return invalid_argument("problem->flags is " + std::to_string(p.flags) +
-                            "; known are 1 (no bias), 2 (batch invariant) and 4 (dependent launch)");
+                            "; known are 1 (no bias), 2 (batch invariant), 4 (dependent launch) and 8 (zeroed workspace)");
   }
   out.m = p.m;
   out.n = p.n;
@@ -111,6 +112,7 @@ Status read_problem(const billfish_problem* given, gemm::Problem& out) {
   out.wide_scales = p.wide_scales != 0;
   out.batch_invariant = (p.flags & BILLFISH_GEMM_BATCH_INVARIANT) != 0;
   out.dependent_launch = (p.flags & BILLFISH_GEMM_DEPENDENT_LAUNCH) != 0;
+  out.zeroed_workspace = (p.flags & BILLFISH_GEMM_ZEROED_WORKSPACE) != 0;
   // As for dense arrays whose base allows vectors.
   out.aligned_a = p.k * bytes_of(out.a) % 16 == 0 || p.m <= 1;
   out.aligned_c = p.n * bytes_of(out.c) % 16 == 0 || p.m <= 1;

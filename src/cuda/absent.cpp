@@ -3,6 +3,7 @@
 #include "cuda/cuda.hpp"
 #include "cuda/families.hpp"
 #include "cuda/memory.hpp"
+#include "cuda/sm90/stream_plan.hpp"
 
 namespace billfish::cuda {
 namespace {
@@ -26,5 +27,7 @@ Status mma::run(const gemm::Plan&, const gemm::Problem&, const gemm::Call&) { re
 Status mma::prepare(int) { return absent(); }
 Status wgmma::run(const gemm::Plan&, const gemm::Problem&, const gemm::Call&) { return absent(); }
 Status wgmma::prepare(int) { return absent(); }
+Status stream::run(const gemm::Plan&, const gemm::Problem&, const gemm::Call&) { return absent(); }
+Status stream::prepare(int) { return absent(); }
 
 }  // namespace billfish::cuda

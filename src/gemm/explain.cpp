@@ -115,6 +115,7 @@ void write_problem(JsonText& json, const Problem& problem) {
   json.member("wide_scales", problem.wide_scales);
   json.member("batch_invariant", problem.batch_invariant);
   json.member("dependent_launch", problem.dependent_launch);
+  json.member("zeroed_workspace", problem.zeroed_workspace);
   json.member("aligned_a", problem.aligned_a);
   json.member("aligned_c", problem.aligned_c);
   json.member("threads", problem.threads);

@@ -72,6 +72,7 @@ std::string describe(const Problem& problem) {
   if (problem.wide_scales) text += ", wide scales";
   if (problem.batch_invariant) text += ", batch invariant";
   if (problem.dependent_launch) text += ", dependent launch";
+  if (problem.zeroed_workspace) text += ", zeroed workspace";
   if (!problem.aligned_a) text += ", a not aligned to 16 bytes";
   if (!problem.aligned_c) text += ", c not aligned to 16 bytes";
   if (problem.workspace_bytes >= 0) text += ", workspace " + std::to_string(problem.workspace_bytes) + " bytes";

@@ -21,12 +21,20 @@ class Family : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
     // Which family a machine has is not this test's to judge: the grid insists that one of them runs.
-    here_ = runs_here(GetParam());
-    if (!here_) EXPECT_STREQ(GetParam(), "sm90") << "sm80 runs on every supported device";
+    ProductOptions product;
+    take_family(product);
+    here_ = runs_here(product.implementation);
+    if (!here_) EXPECT_STREQ(product.implementation, "sm90") << "sm80 runs on every supported device";
+  }
+  // sm90_zeroed: as callers that bring a workspace of zeros, which the streaming kernel needs.
+  void take_family(ProductOptions& product) const {
+    product.zeroed_workspace = std::strcmp(GetParam(), "sm90_zeroed") == 0;
+    product.implementation = product.zeroed_workspace ? "sm90" : GetParam();
   }
   bool here_ = false;
 };
-INSTANTIATE_TEST_SUITE_P(Cuda, Family, testing::Values("sm80", "sm90"), [](const auto& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(Cuda, Family, testing::Values("sm80", "sm90", "sm90_zeroed"),
+                         [](const auto& info) { return std::string(info.param); });
 
 class Stream {
  public:
@@ -68,7 +76,7 @@ TEST_P(Family, AThousandReplaysBesideABusyStreamGiveTheSameBits) {
   other_options.n = 11008, other_options.k = 2048, other_options.seed = 9;
   const Matrix other_matrix = make_matrix(other_options);
   ProductOptions product;
-  product.implementation = GetParam();
+  take_family(product);
   for (const std::int64_t m : {1, 16, 100}) {
     product.m = m;
     Product p = make_product(matrix, product), other = make_product(other_matrix, product);
@@ -99,7 +107,7 @@ TEST_P(Family, TwoStreamsWithTwoWorkspacesDoNotMeet) {
   options.n = 1024, options.k = 14336;  // few tiles, long K: splits where the family has them
   const Matrix matrix = make_matrix(options);
   ProductOptions product;
-  product.implementation = GetParam(), product.m = 5;
+  take_family(product), product.m = 5;
   Product one = make_product(matrix, product);
   product.seed = 77;
   Product two = make_product(matrix, product);
@@ -130,7 +138,7 @@ TEST_P(Family, ChainedLayersReadWhatTheLayerBeforeWrote) {
     std::vector<unsigned char> want;
     for (const bool dependent : {false, true}) {
       ProductOptions product;
-      product.implementation = GetParam(), product.m = m, product.dependent_launch = dependent;
+      take_family(product), product.m = m, product.dependent_launch = dependent;
       Product first = make_product(w1, product), second = make_product(w2, product);
       ASSERT_EQ(first.refusal + second.refusal, "");
       EXPECT_TRUE(dependent || !first.plan.dependent_launch);
@@ -177,7 +185,7 @@ TEST_P(Family, BatchInvariantRowsHaveTheBitsTheyHaveAlone) {
   options.n = 832, options.k = 2752, options.group = 32;
   const Matrix matrix = make_matrix(options);
   ProductOptions product;
-  product.implementation = GetParam(), product.batch_invariant = true, product.m = 150;
+  take_family(product), product.batch_invariant = true, product.m = 150;
   Product whole = make_product(matrix, product);
   if (!whole.refusal.empty()) {
     EXPECT_NE(whole.refusal.find("batch"), std::string::npos) << whole.refusal;
@@ -210,7 +218,7 @@ TEST_P(Family, ExactProductsMatchTheReferenceToTheBit) {
         options.type = type, options.group = group, options.n = 320, options.k = 1024, options.exact = true, options.bias = true;
         const Matrix matrix = make_matrix(options);
         ProductOptions product;
-        product.implementation = GetParam(), product.m = m, product.c = ElementType::f32, product.exact = true;
+        take_family(product), product.m = m, product.c = ElementType::f32, product.exact = true;
         Product p = make_product(matrix, product);
         ASSERT_EQ(p.refusal, "");
         ASSERT_TRUE(run(p).ok());
@@ -236,7 +244,7 @@ TEST_P(Family, InfinitiesAndNaNsReachTheirRowsAndColumnsOnly) {
   matrix.scales.upload(matrix.host_scales.data());
   for (const std::int64_t m : {3, 40}) {
     ProductOptions product;
-    product.implementation = GetParam(), product.m = m;
+    take_family(product), product.m = m;
     Product p = make_product(matrix, product);
     p.host_a[static_cast<std::size_t>(1 * p.call.lda + 17)] = 0x7e00;   // row 1: NaN
     p.host_a[static_cast<std::size_t>(2 * p.call.lda + 300)] = 0xfc00;  // row 2: -infinity

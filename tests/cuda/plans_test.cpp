@@ -38,6 +38,7 @@ gemm::Problem random_problem(std::mt19937_64& random) {
   p.wide_scales = random() % 8 == 0;
   p.batch_invariant = random() % 4 == 0;
   p.dependent_launch = random() % 2 == 0;
+  p.zeroed_workspace = random() % 2 == 0;
   p.aligned_a = random() % 4 != 0;
   p.aligned_c = random() % 4 != 0;
   p.workspace_bytes = random() % 2 == 0 ? -1 : static_cast<std::int64_t>(random() % (1 << (random() % 28)));

@@ -100,7 +100,7 @@ struct ProductOptions {
   std::int64_t extra_lda = 0, extra_ldc = 0;  // strides beyond k and n
   std::size_t shift_a = 0, shift_c = 0;       // bytes off alignment
   bool batch_invariant = false, dependent_launch = false;
-  bool no_workspace = false;
+  bool no_workspace = false, zeroed_workspace = false;
   bool exact = false;  // activations are small integers
   std::uint64_t seed = 2;
 };

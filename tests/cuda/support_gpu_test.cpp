@@ -176,6 +176,7 @@ Product make_product(const Matrix& matrix, const ProductOptions& options) {
   problem.wide_scales = weights.wide_scales;
   problem.batch_invariant = options.batch_invariant;
   problem.dependent_launch = options.dependent_launch;
+  problem.zeroed_workspace = options.zeroed_workspace;
   problem.aligned_a = options.shift_a % 16 == 0 && lda % 8 == 0;
   problem.aligned_c = options.shift_c % 16 == 0 && ldc * bytes_of(options.c) % 16 == 0;
   if (options.no_workspace) problem.workspace_bytes = 0;
@@ -198,6 +199,9 @@ Product make_product(const Matrix& matrix, const ProductOptions& options) {
   product.c =
       Buffer(static_cast<std::size_t>(options.m == 0 ? 0 : (options.m - 1) * ldc + weights.n) * bytes_of(options.c), options.shift_c);
   product.workspace = Buffer(static_cast<std::size_t>(product.plan.workspace_bytes));
+  if (problem.zeroed_workspace && product.plan.workspace_bytes > 0) {
+    require(cudaMemset(product.workspace.data(), 0, product.workspace.bytes()), "clearing the workspace");
+  }
   gemm::Call& call = product.call;
   call.weights = &matrix.on_device;
   call.m = options.m;
@@ -233,7 +237,12 @@ std::vector<unsigned char> output_of(const Product& product) {
 double expect_right(Product& product, const char* what) {
   const gemm::Problem& problem = product.problem;
   product.c.poison();
-  product.workspace.poison();
+  if (problem.zeroed_workspace) {
+    if (product.plan.workspace_bytes > 0)
+      require(cudaMemset(product.workspace.data(), 0, product.workspace.bytes()), "clearing the workspace");
+  } else {
+    product.workspace.poison();
+  }
   const Status status = run(product);
   EXPECT_TRUE(status.ok()) << what << ": " << status.message();
   require(cudaDeviceSynchronize(), what);
@@ -279,6 +288,9 @@ double expect_right(Product& product, const char* what) {
   }
   EXPECT_TRUE(product.a.guards_intact()) << what << ": memory around A";
   EXPECT_TRUE(product.c.guards_intact()) << what << ": memory around C";
+  if (problem.zeroed_workspace) {
+    for (const unsigned char byte : product.workspace.download<unsigned char>()) EXPECT_EQ(byte, 0) << what << ": left in the workspace";
+  }
   EXPECT_TRUE(product.workspace.guards_intact()) << what << ": memory around the workspace";
   EXPECT_TRUE(product.matrix->guards_intact()) << what << ": memory around the weights";
   return result.reference > 0 ? result.difference / result.reference : 0;

@@ -20,6 +20,11 @@ inline __device__ void tensor_copy(std::uint32_t target, const CUtensorMap* map,
                "l"(map), "r"(x), "r"(y), "r"(barrier)
                : "memory");
 }
+inline __device__ void tensor_copy(std::uint32_t target, const CUtensorMap* map, int x, int y, int z, std::uint32_t barrier) {
+  asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], [%5];" ::"r"(target),
+               "l"(map), "r"(x), "r"(y), "r"(z), "r"(barrier)
+               : "memory");
+}
 inline __device__ void prefetch_tensor_map(const CUtensorMap* map) { asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory"); }
 
 }  // namespace billfish::ptx

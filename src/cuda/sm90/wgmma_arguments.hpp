@@ -22,7 +22,6 @@ struct WgmmaArguments {
   int group_steps;          // k16 steps in a group; per column: larger than `steps`
   unsigned group_magic;     // step / group_steps = umulhi(step, magic) + step * identity
   unsigned group_identity;  // 1 if group_steps == 1
-  int groups;
   int per_column;
   int scale_bf16, bias_type, c_type;  // ElementType values; scale_bf16: scales are bf16
   int bias_permuted;

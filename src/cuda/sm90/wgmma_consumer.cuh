@@ -6,27 +6,12 @@
 #include <cuda_fp16.h>
 
 #include "cuda/decode.cuh"
+#include "cuda/ptx/load_shared.cuh"
 #include "cuda/ptx/wgmma.cuh"
 #include "cuda/sm90/wgmma_block.cuh"
 #include "layout/marlin_scales.hpp"
 
 namespace billfish::sm90 {
-
-template <int kWords>
-__device__ void load_shared(std::uint32_t (&words)[kWords], std::uint32_t address) {
-  if constexpr (kWords == 1) {
-    asm volatile("ld.shared.b32 %0, [%1];" : "=r"(words[0]) : "r"(address));
-  } else if constexpr (kWords == 2) {
-    asm volatile("ld.shared.v2.b32 {%0, %1}, [%2];" : "=r"(words[0]), "=r"(words[1]) : "r"(address));
-  } else {
-#pragma unroll
-    for (int i = 0; i < kWords; i += 4) {
-      asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
-                   : "=r"(words[i]), "=r"(words[i + 1]), "=r"(words[i + 2]), "=r"(words[i + 3])
-                   : "r"(address + i * 4));
-    }
-  }
-}
 
 template <class V>
 struct Consumer {
@@ -109,12 +94,12 @@ struct Consumer {
   // Row `row` of the stage: 64-column block b of a row has lane / 4's eight scales side by side, {t, h} in order.
   __device__ void load_scales(Scales& scales, int slot, int row) const {
     const int sub = sub_block();
-    load_shared(scales.pair, shared.scales(slot) + row * V::kColumns * 2 + (sub / 4 * 64 + lane / 4 * 8 + sub % 4 * 2) * 2);
+    ptx::load_shared(scales.pair, shared.scales(slot) + row * V::kColumns * 2 + (sub / 4 * 64 + lane / 4 * 8 + sub % 4 * 2) * 2);
     convert(scales);
     scales.spread();
     if constexpr (Codec::kZeros) {
       std::uint32_t word[1];
-      load_shared(word, shared.zeros(slot) + row * V::kColumns / 2 + (sub / 4 * 8 + lane / 4) * 4);
+      ptx::load_shared(word, shared.zeros(slot) + row * V::kColumns / 2 + (sub / 4 * 8 + lane / 4) * 4);
 #pragma unroll
       for (int t = 0; t < kTiles; ++t) make_addends(scales.addend[t], (word[0] >> (4 * (sub % 4 + t))) & 0x000f000fu);
     }
@@ -145,7 +130,7 @@ struct Consumer {
   __device__ void load_words(Words& words, int slot, int batch) const {
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
-      load_shared(words[i], shared.weights(slot) + word_offset() + (batch * kBatch + i) * V::kConfig.groups_k * V::kPartBytes);
+      ptx::load_shared(words[i], shared.weights(slot) + word_offset() + (batch * kBatch + i) * V::kConfig.groups_k * V::kPartBytes);
     }
   }
 

@@ -4,35 +4,12 @@
 // block has the whole sum; it goes through shared memory so that rows of C are written 16 bytes at a time.
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
-#include "core/types.hpp"
 #include "cuda/ptx/cluster.cuh"
 #include "cuda/ptx/store_matrix.cuh"
+#include "cuda/sm90/output.cuh"
 #include "cuda/sm90/wgmma_consumer.cuh"
 
 namespace billfish::sm90 {
-
-constexpr int kF32 = static_cast<int>(ElementType::f32), kF16 = static_cast<int>(ElementType::f16);
-
-inline __device__ void store_element(void* base, int type, std::int64_t index, float value) {
-  if (type == kF32) {
-    static_cast<float*>(base)[index] = value;
-  } else if (type == kF16) {
-    static_cast<__half*>(base)[index] = __float2half_rn(value);
-  } else {
-    static_cast<__nv_bfloat16*>(base)[index] = __float2bfloat16_rn(value);
-  }
-}
-
-inline __device__ float bias_of(const WgmmaArguments& args, int n) {
-  if (args.bias == nullptr) return 0.0f;
-  const std::int64_t at = args.bias_permuted ? layout::marlin_column_scale(n) : n;
-  if (args.bias_type == kF32) return static_cast<const float*>(args.bias)[at];
-  if (args.bias_type == kF16) return __half2float(static_cast<const __half*>(args.bias)[at]);
-  return __bfloat162float(static_cast<const __nv_bfloat16*>(args.bias)[at]);
-}
 
 template <class V>
 struct Epilogue {
@@ -160,16 +137,6 @@ struct Epilogue {
   }
 
  private:
-  __device__ std::uint32_t pack(float low, float high) const {
-    std::uint32_t packed;
-    if (args.c_type == kF16) {
-      asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
-    } else {
-      asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
-    }
-    return packed;
-  }
-
   // Row = token, eight 16-byte chunks of 8 columns, chunk c at c ^ (token % 8) against bank conflicts.
   __device__ void stage_part(const float (&sums)[V::kAccumulators], int part, const float (&bias)[2], int group_n, int warp,
                              int lane) const {
@@ -180,7 +147,7 @@ struct Epilogue {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int at = (part * 16 + j + i / 2) * 4 + i % 2 * 2;
-        matrices[i] = pack(sums[at] + bias[i % 2], sums[at + 1] + bias[i % 2]);
+        matrices[i] = pack_pair(args.c_type, sums[at] + bias[i % 2], sums[at + 1] + bias[i % 2]);
       }
       const int token = (j + lane / 16) * 8 + lane % 8;
       const int chunk = warp * 2 + lane / 8 % 2;

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Host half of the sm90 kernel: a plan and its pointers become a tensor map, plain arguments and one launch. No allocation, no
 // synchronisation. Called by gemm/ (run) and cuda::prepare.
-#include <cuda.h>
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
-#include <atomic>
-#include <string>
 
 #include "cuda/families.hpp"
 #include "cuda/host.hpp"
+#include "cuda/sm90/tensor_map.hpp"
 #include "cuda/sm90/wgmma_arguments.hpp"
 #include "cuda/sm90/wgmma_instances.hpp"
 #include "cuda/sm90/wgmma_policy.hpp"
@@ -17,24 +15,6 @@
 namespace billfish::cuda::wgmma {
 
 namespace {
-
-using EncodeTiled = decltype(&cuTensorMapEncodeTiled);
-
-// The driver's function by way of the runtime, so that nothing links the driver library.
-EncodeTiled encode_tiled() {
-  static std::atomic<EncodeTiled> cached{nullptr};
-  EncodeTiled function = cached.load(std::memory_order_acquire);
-  if (function == nullptr) {
-    void* entry = nullptr;
-    cudaDriverEntryPointQueryResult found;
-    if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000, cudaEnableDefault, &found) == cudaSuccess &&
-        found == cudaDriverEntryPointSuccess) {
-      function = reinterpret_cast<EncodeTiled>(entry);
-      cached.store(function, std::memory_order_release);
-    }
-  }
-  return function;
-}
 
 const void* kernel_of(WeightType weight, ElementType a, int policy, bool fine) {
   const bool bf16 = a == ElementType::bf16;
@@ -55,33 +35,22 @@ PreparedKernels& prepared_of(WeightType weight, ElementType a) {
   return tables[static_cast<int>(weight)][a == ElementType::bf16];
 }
 
-// A row-major matrix as boxes of `box` = {columns, rows}; what lies outside of it is read as zeros.
-Status encode(CUtensorMap& map, CUtensorMapDataType type, const void* base, std::int64_t columns, std::int64_t rows, std::int64_t row_bytes,
-              const cuuint32_t (&box)[2], CUtensorMapSwizzle swizzle, const char* what) {
-  EncodeTiled function = encode_tiled();
-  if (function == nullptr) return device_error("this driver has no cuTensorMapEncodeTiled: CUDA 12 or later is needed");
-  const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
-  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(row_bytes)};
-  const cuuint32_t steps[2] = {1, 1};
-  const CUresult result = function(&map, type, 2, const_cast<void*>(base), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-                                   swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (result != CUDA_SUCCESS)
-    return device_error(std::string("the driver refused a tensor map of ") + what + " (error " + std::to_string(result) + ")");
-  return {};
-}
-
 Status encode_activations(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& call, CUtensorMap& map) {
-  const cuuint32_t box[2] = {64, static_cast<cuuint32_t>(plan.tile_m)};
-  return encode(map, p.a == ElementType::bf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, call.a, p.k, p.m,
-                p.m == 1 ? round_up(p.k * 2, 16) : call.lda * 2, box, CU_TENSOR_MAP_SWIZZLE_128B, "A");
+  return encode_tensor_map(map, {.type = p.a == ElementType::bf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+                                 .base = call.a,
+                                 .sizes = {p.k, p.m},
+                                 .strides = {p.m == 1 ? round_up(p.k * 2, 16) : call.lda * 2},
+                                 .box = {64, plan.tile_m},
+                                 .swizzle = CU_TENSOR_MAP_SWIZZLE_128B});
 }
 
 Status encode_codes(const gemm::Plan& plan, const PackedMatrix& w, CUtensorMap& map) {
   const std::int64_t row_bytes = w.padded_n() * bits_of(w.type) * 2;
-  const cuuint32_t box[2] = {static_cast<cuuint32_t>(std::min(plan.tile_n * bits_of(w.type) / 4, 256)),
-                             static_cast<cuuint32_t>(plan.tile_k / 16)};
-  return encode(map, CU_TENSOR_MAP_DATA_TYPE_INT64, w.codes, row_bytes / 8, w.padded_k() / 16, row_bytes, box, CU_TENSOR_MAP_SWIZZLE_NONE,
-                "the weights");
+  return encode_tensor_map(map, {.type = CU_TENSOR_MAP_DATA_TYPE_INT64,
+                                 .base = w.codes,
+                                 .sizes = {row_bytes / 8, w.padded_k() / 16},
+                                 .strides = {row_bytes},
+                                 .box = {std::min(plan.tile_n * bits_of(w.type) / 4, 256), plan.tile_k / 16}});
 }
 
 sm90::WgmmaArguments arguments_of(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& call) {
@@ -102,7 +71,6 @@ sm90::WgmmaArguments arguments_of(const gemm::Plan& plan, const gemm::Problem& p
   args.tiles_m = static_cast<int>(ceil_div(p.m, plan.tile_m));
   args.tiles_n = static_cast<int>(ceil_div(p.n, plan.tile_n));
   args.per_column = w.per_column();
-  args.groups = static_cast<int>(w.groups());
   args.group_steps = args.per_column ? args.steps : static_cast<int>(w.group / 16);
   args.group_identity = args.group_steps == 1;
   args.group_magic =
@@ -159,7 +127,6 @@ Status prepare(int device) {
   BILLFISH_RETURN_IF_ERROR(
       status_of(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "reading the architecture"));
   if (major != 9 || minor != 0) return {};
-  (void)encode_tiled();
   for (WeightType weight : {WeightType::u4b8, WeightType::u4, WeightType::u8b128}) {
     for (ElementType a : {ElementType::f16, ElementType::bf16}) {
       for (int policy = 0; policy < sm90::kPolicies; ++policy) {

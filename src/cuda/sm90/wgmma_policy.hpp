@@ -32,8 +32,8 @@ struct WgmmaConfig {
 
 // policy = index into this list; a variant exists only if it won somewhere.
 constexpr WgmmaConfig kConfigs[] = {
-    {8, 2, 2, 1, 128, 4, 1, 2, false, true},  {16, 2, 2, 1, 128, 4, 1, 2, false, true},  {32, 2, 2, 1, 128, 2, 2, 2, false, false},
-    {32, 2, 2, 1, 128, 4, 1, 1, false, true}, {64, 2, 2, 1, 128, 2, 2, 1, false, false}, {128, 2, 2, 1, 64, 2, 2, 1, true, false},
+    {8, 2, 2, 1, 128, 4, 1, 2, false, true},  {16, 2, 2, 1, 128, 4, 1, 2, false, true},  {32, 1, 2, 1, 128, 4, 1, 2, false, true},
+    {64, 1, 2, 1, 128, 2, 1, 2, true, true},  {64, 2, 2, 1, 128, 2, 2, 1, false, false}, {128, 2, 2, 1, 64, 2, 2, 1, true, false},
     {256, 1, 2, 1, 64, 2, 2, 1, true, false},
 };
 constexpr int kPolicies = sizeof(kConfigs) / sizeof(kConfigs[0]);
@@ -43,7 +43,7 @@ constexpr WgmmaConfig config_of(int policy, int bits) {
   if (bits == 8 && config.stage_k == 128) config.stage_k = 64;
   return config;
 }
-constexpr const char* kPolicyNames[kPolicies] = {"256x8", "256x16", "256x32", "256x32-alone", "256x64", "256x128", "128x256"};
+constexpr const char* kPolicyNames[kPolicies] = {"256x8", "256x16", "128x32", "128x64", "256x64", "256x128", "128x256"};
 
 // The shared memory of a block, in bytes from a 1024-byte boundary. `fine`: more than one scale row a stage.
 struct SharedMap {

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sm90 kernel for few tokens: weights stream through a ring of shared memory, eight warps decode them, mma.sync multiplies. One block a
+// multiprocessor with an equal share of all items; a second block's worth of room is left for the next launch of the stream, which fills
+// its ring while this one ends. docs/kernels/sm90-stream.md tells it with numbers. Launched by stream_launch.cu.
+#pragma once
+
+#include "cuda/sm90/stream_copies.cuh"
+#include "cuda/sm90/stream_loop.cuh"
+#include "cuda/sm90/stream_sums.cuh"
+
+namespace billfish::sm90 {
+
+template <class V>
+__global__ void __launch_bounds__(V::kConfig.threads(), 2)
+    stream_gemm(const __grid_constant__ CUtensorMap codes_map, const __grid_constant__ CUtensorMap scales_map,
+                const __grid_constant__ CUtensorMap zeros_map, const __grid_constant__ CUtensorMap a_map,
+                const __grid_constant__ StreamArguments args) {
+  extern __shared__ unsigned char memory[];
+  const StreamShared shared{(ptx::shared_address(memory) + 1023u) & ~1023u, args};
+  const int thread = static_cast<int>(threadIdx.x);
+  const int warp = __shfl_sync(0xffffffffu, thread / 32, 0);
+  const int lane = thread % 32;
+  constexpr int kTeams = V::kConfig.teams;
+  const Range range = range_of(args, blockIdx.x);
+
+  if (thread == 0) {
+#pragma unroll 1
+    for (int slot = 0; slot < args.slots; ++slot) {
+      ptx::mbarrier_init(shared.full(slot), 1);
+      ptx::mbarrier_init(shared.empty(slot), 4);
+    }
+    ptx::fence_mbarrier_init();
+  }
+  __syncthreads();
+  ptx::allow_dependents();
+  if (warp == V::kConfig.consumers() / 32) {
+    if (lane == 0) StreamProducer<V>{{&codes_map, &scales_map, &zeros_map, &a_map}, args, shared}.run(range);
+    return;
+  }
+
+  const int team = warp / 4;
+  const StreamLoop<V> loop{args, shared, static_cast<unsigned>(warp) % 4, static_cast<unsigned>(lane)};
+  const StreamSums<V> output{args, shared};
+  int q = team, slot = team, parity = 0, done = 0;
+  for (int tile = range.last_tile; tile >= range.first_tile; --tile) {
+    const int tile_begin = tile * args.items;
+    const int begin = max(range.begin, tile_begin), end = min(range.end, tile_begin + args.items);
+    const int first_q = done;
+    done += end - begin;
+    typename StreamLoop<V>::Sums sums;
+    typename StreamLoop<V>::Columns columns;
+    StreamLoop<V>::clear(sums);
+    if (args.per_column) loop.load_only_row(columns, tile * kStreamColumns);
+    for (; q < done; q += kTeams) {
+      ptx::mbarrier_wait(shared.full(slot), parity);
+      if constexpr (V::kFine) {
+        loop.multiply_fine(sums, slot, (begin - tile_begin + q - first_q) * V::kSteps);
+        __syncwarp();  // the warp has read the slot
+        ptx::mbarrier_arrive_if(shared.empty(slot), lane == 0);
+      } else {
+        typename StreamLoop<V>::Sums part;
+        if (!args.per_column) loop.load_row(columns, slot, 0);
+        loop.multiply(part, columns, slot);
+        __syncwarp();
+        ptx::mbarrier_arrive_if(shared.empty(slot), lane == 0);
+        loop.fold(sums, part, columns);
+      }
+      slot += kTeams;
+      if (slot >= args.slots) {
+        slot = team;
+        parity ^= 1;
+      }
+    }
+    output.meet(sums, team, warp % 4, lane);
+    if (end < tile_begin + args.items) {
+      output.leave(blockIdx.x, thread);
+    } else {
+      const int block = static_cast<int>(blockIdx.x);
+      output.collect(tile, begin > tile_begin ? block - range.helpers : block, block, thread);
+    }
+    if (tile > range.first_tile) ptx::named_barrier(1, V::kConfig.consumers());  // sums are read
+  }
+}
+
+}  // namespace billfish::sm90
