@@ -79,8 +79,11 @@ double product_seconds(const PackedLayer& layer, const ProductOptions& options, 
   args = gemm_arguments(options, m, host.n, host.k);
   args.a = rotation.a.data();
   args.c = rotation.c.data();
+  if (options.device.kind == BILLFISH_CUDA) args.flags |= BILLFISH_GEMM_ZEROED_WORKSPACE;
   check(billfish_gemm_workspace(&rotation.weights[0].weights(), &args, &args.workspace_bytes));
   rotation.workspace = DeviceBuffer(options.device, static_cast<std::int64_t>(args.workspace_bytes));
+  const std::vector<char> zeros(args.workspace_bytes);
+  rotation.workspace.upload(zeros.data(), rotation.workspace.bytes());
   args.workspace = rotation.workspace.data();
   if (options.device.kind == BILLFISH_CUDA) {
     check(billfish_prepare(BILLFISH_CUDA, options.device.index));
