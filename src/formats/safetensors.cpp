@@ -106,7 +106,7 @@ class HeaderEvents : public nlohmann::json_sax<Json> {
       // The parser's own words after its "[json.exception...] " prefix.
       std::string_view words = reason.what();
       if (const std::size_t end = words.find("] "); end != std::string_view::npos) words.remove_prefix(end + 2);
-      error = text(where_, ": the header is not valid JSON at byte ", position, ": ", words.substr(0, 160));
+      error = text(where_, ": the header is not valid JSON at byte ", position, ": ", printable(words, 160));
     }
     return false;
   }

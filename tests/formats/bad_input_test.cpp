@@ -7,6 +7,7 @@
 #include "formats/convert.hpp"
 #include "formats/packer.hpp"
 #include "formats/raw.hpp"
+#include "formats/text.hpp"
 #include "reference/reference.hpp"
 
 namespace billfish {
@@ -102,6 +103,20 @@ TEST(BadInput, LayersThatDoNotExist) {
   ASSERT_TRUE(made.opened.ok());
   for (const std::int64_t layer : {std::int64_t{-1}, std::int64_t{1}, std::int64_t{1} << 40})
     expect_refused((*made.opened)->load(layer).status(), Code::invalid_argument, "there are 1 layers");
+}
+
+// Names come from files: a message stays one line of UTF-8 whatever they are.
+TEST(BadInput, NamesThatDoNotFitAMessage) {
+  EXPECT_EQ(formats::quote("a\nb\x7f\x1b["), "'a?b??['");
+  EXPECT_EQ(formats::quote("\xc3\xa9 \xe2\x82\xac \xf0\x9f\x90\x9f"), "'\xc3\xa9 \xe2\x82\xac \xf0\x9f\x90\x9f'");
+  EXPECT_EQ(formats::quote("\xc3( \xa0 \xff \xe2\x82"), "'?( ? ? ??'");
+  for (std::size_t cut = 0; cut < 3; ++cut) {  // the limit may fall within a character
+    std::string name(cut, 'x');
+    for (int i = 0; i < 100; ++i) name += "\xe2\x82\xac";
+    const std::string quoted = formats::quote(name);
+    EXPECT_LE(quoted.size(), 205u);
+    EXPECT_EQ(quoted.substr(quoted.size() - 7), "\xe2\x82\xac...'") << cut;
+  }
 }
 
 TEST(BadInput, ShardsWithoutAnIndexAreReadTogether) {

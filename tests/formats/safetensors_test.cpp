@@ -119,6 +119,7 @@ TEST(Safetensors, JsonThatIsNoHeader) {
   expect_refused(test::safetensors_file("{\"a\":", ""), "not valid JSON at byte");
   expect_refused(test::safetensors_file("{} trailing", ""), "not valid JSON at byte");
   expect_refused(test::safetensors_file("{\"a\":\"\xff\"}", ""), "not valid JSON at byte");
+  expect_refused(test::safetensors_file("{\"ab\xa0", ""), "last read: '\"ab?'");  // what is not UTF-8 stays out of the message
   expect_refused(test::safetensors_file(R"({"a":7})", ""), "the entry of 'a' is a number, not an object");
   expect_refused(test::safetensors_file(R"({"a":[7]})", ""), "the entry of 'a' is an array, not an object");
   expect_refused(test::safetensors_file(R"({"a":{"dtype":7}})", ""), "tensor 'a': dtype holds a number");
