@@ -83,6 +83,25 @@ Bytes bytes_of_format(const QuantizedMatrix& matrix) {
   return {matrix.packed_code_words() * 4, matrix.packed_zero_words() * 4, matrix.packed_scales() * element};
 }
 
+// What the two forms of a matrix have in common, as their structs of the ABI show it.
+template <class Matrix, class Shown>
+void write_parts(const Matrix& matrix, Shown& out) {
+  out.type = static_cast<billfish_weight_type>(matrix.type);
+  out.scale_type = static_cast<billfish_element_type>(matrix.scale_type);
+  out.bias_type = static_cast<billfish_element_type>(matrix.bias_type);
+  out.n = matrix.n;
+  out.k = matrix.k;
+  out.group = matrix.per_column() ? -1 : matrix.group;
+  out.codes = matrix.codes;
+  out.zeros = matrix.zeros;
+  out.scales = matrix.scales;
+  out.g_idx = matrix.g_idx;
+  out.perm = matrix.perm;
+  out.bias = matrix.bias;
+  out.device_kind = static_cast<billfish_device_kind>(matrix.device.kind);
+  out.device_index = matrix.device.index;
+}
+
 }  // namespace
 
 Status read_parallel(const billfish_parallel* given, Parallel& out) {
@@ -162,24 +181,11 @@ Status read_matrix(const billfish_matrix* given, const char* name, Pointers poin
 void write_matrix(const QuantizedMatrix& matrix, billfish_matrix& out) {
   const Bytes bytes = bytes_of_format(matrix);
   out = BILLFISH_MATRIX_INIT;
+  write_parts(matrix, out);
   out.format = static_cast<billfish_format>(matrix.format);
-  out.type = static_cast<billfish_weight_type>(matrix.type);
-  out.n = matrix.n;
-  out.k = matrix.k;
-  out.group = matrix.per_column() ? -1 : matrix.group;
-  out.codes = matrix.codes;
-  out.zeros = matrix.zeros;
-  out.scales = matrix.scales;
-  out.g_idx = matrix.g_idx;
-  out.perm = matrix.perm;
-  out.bias = matrix.bias;
-  out.scale_type = static_cast<billfish_element_type>(matrix.scale_type);
-  out.bias_type = static_cast<billfish_element_type>(matrix.bias_type);
   out.codes_bytes = bytes.codes;
   out.zeros_bytes = matrix.zeros != nullptr ? bytes.zeros : 0;
   out.scales_bytes = bytes.scales;
-  out.device_kind = static_cast<billfish_device_kind>(matrix.device.kind);
-  out.device_index = matrix.device.index;
 }
 
 Status read_weights(const billfish_weights* given, Pointers pointers, PackedMatrix& out) {
@@ -228,22 +234,9 @@ Status read_weights(const billfish_weights* given, Pointers pointers, PackedMatr
 
 void write_weights(const PackedMatrix& matrix, billfish_weights& out) {
   out = BILLFISH_WEIGHTS_INIT;
-  out.type = static_cast<billfish_weight_type>(matrix.type);
-  out.scale_type = static_cast<billfish_element_type>(matrix.scale_type);
-  out.n = matrix.n;
-  out.k = matrix.k;
-  out.group = matrix.per_column() ? -1 : matrix.group;
-  out.codes = matrix.codes;
-  out.scales = matrix.scales;
-  out.zeros = matrix.zeros;
-  out.perm = matrix.perm;
-  out.g_idx = matrix.g_idx;
-  out.bias = matrix.bias;
-  out.bias_type = static_cast<billfish_element_type>(matrix.bias_type);
+  write_parts(matrix, out);
   if (matrix.wide_scales) out.flags |= BILLFISH_WEIGHTS_WIDE_SCALES;
   if (matrix.bias_permuted) out.flags |= BILLFISH_WEIGHTS_BIAS_PERMUTED;
-  out.device_kind = static_cast<billfish_device_kind>(matrix.device.kind);
-  out.device_index = matrix.device.index;
 }
 
 }  // namespace billfish::api

@@ -24,7 +24,9 @@ formats::PackFunctions pack_functions() {
   return functions;
 }
 
-Status read_options(const billfish_convert_options* given, formats::ConvertOptions& out) {
+Status read_conversion(const char* in, const char* target, const billfish_convert_options* given, formats::ConvertOptions& out) {
+  if (in == nullptr) return null_argument("in");
+  if (target == nullptr) return null_argument("out");
   out.functions = pack_functions();
   if (given == nullptr) return {};
   billfish_convert_options options;
@@ -63,10 +65,8 @@ extern "C" {
 billfish_status billfish_tools_pack_checkpoint(const char* in, const char* out, const billfish_convert_options* options) {
   using namespace billfish;
   return api::guarded([&]() -> Status {
-    if (in == nullptr) return api::null_argument("in");
-    if (out == nullptr) return api::null_argument("out");
     formats::ConvertOptions converted;
-    BILLFISH_RETURN_IF_ERROR(api::read_options(options, converted));
+    BILLFISH_RETURN_IF_ERROR(api::read_conversion(in, out, options, converted));
     return formats::pack_checkpoint(in, out, converted);
   });
 }
@@ -75,10 +75,8 @@ billfish_status billfish_tools_unpack_checkpoint(const char* in, const char* out
                                                  const billfish_convert_options* options) {
   using namespace billfish;
   return api::guarded([&]() -> Status {
-    if (in == nullptr) return api::null_argument("in");
-    if (out == nullptr) return api::null_argument("out");
     formats::ConvertOptions converted;
-    BILLFISH_RETURN_IF_ERROR(api::read_options(options, converted));
+    BILLFISH_RETURN_IF_ERROR(api::read_conversion(in, out, options, converted));
     return formats::unpack_checkpoint(in, out, format != nullptr ? format : "", converted);
   });
 }
