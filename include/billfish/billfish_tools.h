@@ -21,6 +21,11 @@ extern "C" {
  * `bound_device` says which kind. */
 BILLFISH_API billfish_status billfish_tools_oracle(const billfish_weights* weights, const billfish_gemm_args* args, int64_t n0, int64_t n1,
                                                    billfish_device_kind bound_device, double* y, double* bound);
+/* The same, and `probable` (or NULL): what a right implementation exceeds with probability below 1e-12 an element, if the activations'
+ * signs were drawn at random and independently of the weights. docs/tolerance.md derives it. */
+BILLFISH_API billfish_status billfish_tools_oracle_bounds(const billfish_weights* weights, const billfish_gemm_args* args, int64_t n0,
+                                                          int64_t n1, billfish_device_kind bound_device, double* y, double* bound,
+                                                          double* probable);
 
 /* Element by element comparison of two matrices in any two forms (checkpoint order or packed), in original row order.
  * Writes the number of differing codes, zeros and scales, and one line about the first of them. CPU memory. */
@@ -111,7 +116,8 @@ typedef struct billfish_summary {
   { sizeof(billfish_summary), 0, 0, 0, 0, 0, 0 }
 BILLFISH_API void billfish_tools_summarize(double* values, int64_t count, billfish_summary* out);
 
-/* The bound of billfish_tools_oracle for elements whose sum and sum of magnitudes are already known. */
+/* The bound of billfish_tools_oracle for elements whose sum and sum of magnitudes are already known. That is enough where codes minus
+ * zeros are summed, as on CUDA devices; BILLFISH_UNSUPPORTED where the implementation may round otherwise. */
 BILLFISH_API billfish_status billfish_tools_bound(const billfish_weights* weights, const billfish_gemm_args* args,
                                                   billfish_device_kind bound_device, const double* y, const double* magnitude,
                                                   int64_t count, double* bound);

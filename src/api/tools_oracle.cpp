@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// billfish_tools_oracle and billfish_tools_bound: what the product should be, and how far an implementation may be from it.
+// billfish_tools_oracle, billfish_tools_oracle_bounds and billfish_tools_bound: what the product should be, and how far an implementation may be from it.
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -19,7 +19,7 @@ Status read_bound_device(const billfish_device_kind& kind, DeviceKind& out) {
 }
 
 // How whoever runs this may round. The length of its sums is the plan's to say; workspace and alignment, which the oracle is not told,
-// may change the plan, so the longest of those possible counts.
+// may change the plan, so the worst of those possible counts.
 reference::Rounding rounding_for(const GemmCall& call, DeviceKind kind) {
   reference::Rounding rounding = reference::rounding_of(call.problem, kind);
   const Result<gemm::DeviceFacts> facts = facts_of({kind, 0});
@@ -34,17 +34,20 @@ reference::Rounding rounding_for(const GemmCall& call, DeviceKind kind) {
       if (!plan.ok()) continue;
       const reference::Rounding planned = reference::rounding_of(problem, *plan);
       if (planned.chain == 0) return rounding;  // not said: the worst
+      const bool splits = longest > 0 && rounding.activations_split, after = longest > 0 && rounding.zeros_after_sum;
       if (planned.chain > longest) {
         longest = planned.chain;
         rounding = planned;
       }
+      rounding.activations_split = splits || planned.activations_split;
+      rounding.zeros_after_sum = after || planned.zeros_after_sum;
     }
   }
   return rounding;
 }
 
 Status oracle(const billfish_weights* weights, const billfish_gemm_args* args, std::int64_t n0, std::int64_t n1,
-              const billfish_device_kind& bound_device, double* y, double* bound) {
+              const billfish_device_kind& bound_device, double* y, double* bound, double* probable) {
   GemmCall call;
   BILLFISH_RETURN_IF_ERROR(read_gemm(weights, args, Uses::inputs_only, call));
   BILLFISH_RETURN_IF_ERROR(require_cpu("weights->device_kind", call.weights.device));
@@ -70,6 +73,7 @@ Status oracle(const billfish_weights* weights, const billfish_gemm_args* args, s
         const std::int64_t at = row * width + begin - n0 + column;
         y[at] = element.y;
         if (bound != nullptr) bound[at] = reference::bound(rounding, problem.k, element);
+        if (probable != nullptr) probable[at] = reference::probable_bound(rounding, problem.k, element);
       }
     }
   }
@@ -88,11 +92,15 @@ Status bounds(const billfish_weights* weights, const billfish_gemm_args* args, c
   if (magnitude == nullptr) return null_argument("magnitude");
   if (bound == nullptr) return null_argument("bound");
   const reference::Rounding rounding = rounding_for(call, kind);
+  if (rounding.zeros_after_sum || rounding.precision == Precision::int8) {
+    return unsupported(
+        "y and magnitude do not tell how such an implementation rounds: it subtracts zeros after the sum, or rounds activations to int8; "
+        "use billfish_tools_oracle");
+  }
   for (std::int64_t i = 0; i < count; ++i) {
     reference::Sums sums;
     sums.y = y[i];
-    // The finer sums are not known here; the sum of magnitudes stands in, which is at most too strict.
-    sums.magnitude = sums.unzeroed = sums.peak = magnitude[i];
+    sums.magnitude = sums.unzeroed = sums.peak = magnitude[i];  // the latter two only for the question whether f32 may overflow
     bound[i] = reference::bound(rounding, call.problem.k, sums);
   }
   return {};
@@ -105,7 +113,12 @@ extern "C" {
 
 billfish_status billfish_tools_oracle(const billfish_weights* weights, const billfish_gemm_args* args, int64_t n0, int64_t n1,
                                       billfish_device_kind bound_device, double* y, double* bound) {
-  return billfish::api::guarded([&] { return billfish::api::oracle(weights, args, n0, n1, bound_device, y, bound); });
+  return billfish::api::guarded([&] { return billfish::api::oracle(weights, args, n0, n1, bound_device, y, bound, nullptr); });
+}
+
+billfish_status billfish_tools_oracle_bounds(const billfish_weights* weights, const billfish_gemm_args* args, int64_t n0, int64_t n1,
+                                             billfish_device_kind bound_device, double* y, double* bound, double* probable) {
+  return billfish::api::guarded([&] { return billfish::api::oracle(weights, args, n0, n1, bound_device, y, bound, probable); });
 }
 
 billfish_status billfish_tools_bound(const billfish_weights* weights, const billfish_gemm_args* args, billfish_device_kind bound_device,

@@ -66,7 +66,10 @@ gemm::Plan plan(const gemm::Problem& p, const gemm::DeviceFacts& facts) {
   result.blocks = ceil_div(ceil_div(p.n, kBlockColumns), w.stream_blocks) * w.row_parts;
   result.workspace_bytes = w.bytes;
   // One accumulator takes a chunk; one of C takes all chunks, and the stream kernels add up to four partial sums.
-  result.chain = std::max(kernels.chain_a_step, arithmetic.tile.chain_a_step) * kChunkSteps + w.chunks + 4;
+  const int chain_a_step = std::max(kernels.chain_a_step, arithmetic.tile.chain_a_step);
+  result.chain = chain_a_step * kChunkSteps + w.chunks + 4;
+  result.splits_activations = chain_a_step > kStepRows;
+  result.zeros_after_sum = kernels.sums_rows || arithmetic.tile.sums_rows;
   result.detail[0] = w.stream ? 1 : 0;
   result.detail[1] = w.rows;
   result.detail[2] = w.slots;

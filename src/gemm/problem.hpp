@@ -62,9 +62,11 @@ struct Plan {
   std::int64_t shared_bytes = 0;
   std::int64_t workspace_bytes = 0;
   bool dependent_launch = false;
-  std::int64_t chain = 0;       // most products and partial sums that one f32 accumulator takes in, one after the other, counting
-                                // both halves of a split activation; 0: not said, the error bound assumes the worst
-  std::int64_t detail[4] = {};  // the implementation's own; named by its print function
+  std::int64_t chain = 0;           // most products and partial sums that one f32 accumulator takes in, one after the other, counting
+                                    // both halves of a split activation; 0: not said, the error bound assumes the worst
+  bool splits_activations = false;  // f32 activations enter as a sum of two bf16
+  bool zeros_after_sum = false;     // zeros may be subtracted after the sum, times the sum of activations
+  std::int64_t detail[4] = {};      // the implementation's own; named by its print function
   bool operator==(const Plan&) const = default;
 };
 

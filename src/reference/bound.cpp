@@ -17,7 +17,12 @@ constexpr double kCutPerProduct = 3;      // units lost per product where a tens
 constexpr double kCutPerLoneProduct = 6;  // where all others of its step are 0
 constexpr double kExtraRoundings = 8;     // scale, zero * sum, their difference, bias and conversions, beyond the chain
 constexpr double kFlushed = 0x1p-101;     // per term: subnormals taken as zero
-constexpr double kLambda = 7.5;           // 2 exp(-kLambda^2 / 2) < 1.3e-12
+
+// Of probable_bound; failure probabilities as docs/tolerance.md derives them.
+constexpr double kLambda = 8;        // a sum of independent signs: 2 exp(-kLambda^2 / 2) < 3e-14
+constexpr double kTau = 36;          // rounding errors of a random walk: < 6.4e-13
+constexpr double kFarthest = 8.5;    // root mean square, over the chains, of how far each strays: < 1e-13
+constexpr double kBiasShare = 1.01;  // a bias has no random sign
 
 double unit_of(ElementType type) { return type == ElementType::f32 ? kUnit : type == ElementType::f16 ? 0x1p-11 : 0x1p-8; }
 double smallest_of(ElementType type) {  // half the distance of subnormals
@@ -62,6 +67,10 @@ double with_output_rounding(const Rounding& r, double y, double error) {
   return error + unit_of(r.c) * (std::fabs(y) + error) + smallest_of(r.c);
 }
 
+double oracle_error(std::int64_t k, const Rounding& r, const Sums& sums) {
+  return (static_cast<double>(k) + 8) * kDouble * summed(r, sums);
+}
+
 // The bound without regard to overflow.
 double finite_bound(const Rounding& r, std::int64_t k, const Sums& sums) {
   const double of_a = relative_activation_error(r);
@@ -72,9 +81,9 @@ double finite_bound(const Rounding& r, std::int64_t k, const Sums& sums) {
   const double gamma = n_units / (1 - n_units);
   const double int8 = int8_error(r) * (1 + of_w);
   const double terms = of_terms * sums.magnitude + int8 * sums.peak;
-  const double oracle = (static_cast<double>(k) + 8) * kDouble * summed(r, sums);
   const double flushed = static_cast<double>(k) * kFlushed;
-  return with_output_rounding(r, sums.y, terms + gamma * (summed(r, sums) * (1 + of_terms) + int8 * sums.peak) + oracle + flushed);
+  return with_output_rounding(r, sums.y,
+                              terms + gamma * (summed(r, sums) * (1 + of_terms) + int8 * sums.peak) + oracle_error(k, r, sums) + flushed);
 }
 
 // May a partial sum leave f32?
@@ -92,12 +101,15 @@ Rounding rounding_of(const gemm::Problem& problem, DeviceKind device) {
   r.weights_rounded = cuda && !problem.wide_scales;
   r.scales_rounded = r.weights_rounded && problem.scale != problem.a;
   r.tensor_cores = cuda;
+  r.zeros_after_sum = !cuda;  // decoded weights are code - zero there
   return r;
 }
 
 Rounding rounding_of(const gemm::Problem& problem, const gemm::Plan& plan) {
   Rounding r = rounding_of(problem, plan.implementation->device);
   r.chain = plan.chain;
+  r.activations_split = plan.splits_activations;
+  r.zeros_after_sum = plan.zeros_after_sum;
   if (plan.implementation == &implementation) {  // sums in double, one rounding at the end
     r.precision = Precision::full;
     r.activations_split = false;
@@ -113,17 +125,22 @@ double bound(const Rounding& r, std::int64_t k, const Sums& sums) {
   return std::fabs(sums.y) + error >= overflow_of(r.c) ? kInfinity : error;
 }
 
-double probable_error(const Rounding& r, std::int64_t k, const Sums& sums) {
-  if (!finite(sums) || k == 0) return bound(r, k, sums);
+double probable_bound(const Rounding& r, std::int64_t k, const Sums& sums) {
+  const double certain = bound(r, k, sums);
+  if (!std::isfinite(certain) || k == 0) return certain;
+  const double of_a = relative_activation_error(r), of_w = relative_weight_error(r);
+  const double of_terms = of_a + of_w + of_a * of_w;
+  const double int8 = int8_error(r) * std::sqrt(sums.peak_squares) * (1 + of_w);
+  const double terms = kLambda * (of_terms * std::sqrt(sums.squares) + int8);
+  // One standard deviation of where the partial sums walk.
+  const double walk =
+      kBiasShare * (std::sqrt(r.zeros_after_sum ? std::max(sums.unzeroed_squares, sums.squares) : sums.squares) * (1 + of_terms) + int8);
   const double n = roundings(r, k, sums);
-  const double walk = kLambda * std::sqrt(sums.squares);  // how far a partial sum strays
-  const double of_terms = relative_activation_error(r) + relative_weight_error(r);
-  const double spread = sums.magnitude > 0 ? summed(r, sums) / sums.magnitude : 1;
-  // Rounding errors wander too; what a tensor core cuts off always pulls towards zero.
-  const double accumulated = kUnit * spread * walk * (r.tensor_cores ? n : kLambda * std::sqrt(n));
-  const double int8 = kLambda * int8_error(r) * std::sqrt(sums.peak_squares);
-  const double error = of_terms * walk + accumulated + int8 + static_cast<double>(k) * kFlushed;
-  return std::min(with_output_rounding(r, sums.y, error), bound(r, k, sums));
+  const double chains = r.chain > 0 ? std::max(1.0, static_cast<double>(k) / static_cast<double>(r.chain)) : 1.0;
+  // Rounding errors of a walk walk themselves; what a tensor core cuts off always pulls towards zero.
+  const double summed_up = kUnit * walk * (r.tensor_cores ? kFarthest * n * std::sqrt(chains) : kTau * std::sqrt(n));
+  const double error = terms + summed_up + oracle_error(k, r, sums) + static_cast<double>(k) * kFlushed;
+  return std::min(with_output_rounding(r, sums.y, error), certain);
 }
 
 bool acceptable(const Rounding& r, std::int64_t k, const Sums& sums, double c) {

@@ -83,7 +83,7 @@ void decode(const PackedMatrix& m, std::int64_t k0, std::int64_t k1, std::int64_
 
 // The sums of one row of a block, column by column.
 struct Row {
-  double y[kColumns] = {}, magnitude[kColumns] = {}, unzeroed[kColumns] = {}, squares[kColumns] = {};
+  double y[kColumns] = {}, magnitude[kColumns] = {}, unzeroed[kColumns] = {}, squares[kColumns] = {}, unzeroed_squares[kColumns] = {};
   double peak[kColumns] = {}, peak_squares[kColumns] = {};
   double largest = 0;  // |a| in the group that runs
   std::int64_t terms = 0;
@@ -93,11 +93,12 @@ struct Row {
     largest = std::max(largest, size);
     terms += x != 0;
     for (int c = 0; c < kColumns; ++c) {
-      const double product = x * w[c];
+      const double product = x * w[c], raw = size * w_unzeroed[c];
       y[c] += product;
       magnitude[c] += std::fabs(product);
-      unzeroed[c] += size * w_unzeroed[c];
+      unzeroed[c] += raw;
       squares[c] += product * product;
+      unzeroed_squares[c] += raw * raw;
     }
   }
 };
@@ -171,6 +172,7 @@ void multiply(const PackedMatrix& m, const void* a, ElementType a_type, std::int
                                      .magnitude = row.magnitude[c] + std::fabs(b),
                                      .unzeroed = row.unzeroed[c] + std::fabs(b),
                                      .squares = row.squares[c] + b * b,
+                                     .unzeroed_squares = row.unzeroed_squares[c] + b * b,
                                      .peak = row.peak[c],
                                      .peak_squares = row.peak_squares[c],
                                      .terms = row.terms};

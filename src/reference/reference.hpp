@@ -47,12 +47,13 @@ void dequantize(const PackedMatrix&, float* out, std::int64_t ld, const Parallel
 // One element of y = A W + bias in double, and what error bounds are made of.
 struct Sums {
   double y = 0;
-  double magnitude = 0;     // sum |a| |w| + |bias|
-  double unzeroed = 0;      // sum |a| |scale| (code + zero) + |bias|: what a kernel adds up that subtracts zeros after the sum
-  double squares = 0;       // sum (a w)^2 + bias^2
-  double peak = 0;          // sum over groups of max |a| * sum |w|: what one int8 scale per row and group costs
-  double peak_squares = 0;  // sum over groups of max |a|^2 * sum w^2
-  std::int64_t terms = -1;  // activations that are not 0 (adding nothing rounds nothing); -1: not counted, as many as k
+  double magnitude = 0;         // sum |a| |w| + |bias|
+  double unzeroed = 0;          // sum |a| |scale| (code + zero) + |bias|: what a kernel adds up that subtracts zeros after the sum
+  double squares = 0;           // sum (a w)^2 + bias^2
+  double unzeroed_squares = 0;  // sum (a scale (code + zero))^2 + bias^2
+  double peak = 0;              // sum over groups of max |a| * sum |w|: what one int8 scale per row and group costs
+  double peak_squares = 0;      // sum over groups of max |a|^2 * sum w^2
+  std::int64_t terms = -1;      // activations that are not 0 (adding nothing rounds nothing); -1: not counted, as many as k
 };
 
 // Columns [n0, n1) of all m rows; out is [m, n1 - n0].
@@ -75,10 +76,11 @@ struct Rounding {
 Rounding rounding_of(const gemm::Problem&, DeviceKind);
 Rounding rounding_of(const gemm::Problem&, const gemm::Plan&);
 
-// The largest error that an element of c may have; infinity where y is not finite or c may overflow. Pass or fail is by this.
+// The largest error that an element of c may have, whatever the data; infinity where y is not finite or c may overflow.
 double bound(const Rounding&, std::int64_t k, const Sums&);
-// The error that is exceeded with probability below 1e-12 when rounding errors are independent: printed, never judged by.
-double probable_error(const Rounding&, std::int64_t k, const Sums&);
+// For activations drawn with random signs, as `verify` draws them: what a right kernel exceeds with probability below 1e-12 an element,
+// rounding errors of sums taken as independent of the data. At most `bound`, usually a hundredth of it.
+double probable_bound(const Rounding&, std::int64_t k, const Sums&);
 // Is `c` a legal answer? |c - y| <= bound; not finite where y is not finite; infinity of y's sign where c's type may overflow.
 bool acceptable(const Rounding&, std::int64_t k, const Sums&, double c);
 

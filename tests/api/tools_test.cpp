@@ -30,6 +30,39 @@ class ScratchFolder {
   std::filesystem::path path_;
 };
 
+// Types with stored zeros too: what a CUDA kernel sums are codes minus zeros, so y and magnitude say all.
+TEST(Bounds, FromMagnitudesAreTheOraclesOnDevicesThatSumDifferences) {
+  for (int type = 0; type < 4; ++type) {
+    const Sample sample({static_cast<billfish_weight_type>(type)});
+    const PackedSample packed(sample);
+    Product product(packed.weights, 3, BILLFISH_F16, BILLFISH_F16);
+    const std::int64_t n = packed.weights.n, k = packed.weights.k, count = 3 * n;
+    std::vector<double> y(static_cast<std::size_t>(count)), bound(y.size()), probable(y.size()), magnitude(y.size()), again(y.size());
+    ASSERT_EQ(billfish_tools_oracle_bounds(&packed.weights, &product.args, 0, n, BILLFISH_CUDA, y.data(), bound.data(), probable.data()),
+              BILLFISH_OK)
+        << billfish_last_error();
+    std::vector<float> weights(static_cast<std::size_t>(k * n)), a(static_cast<std::size_t>(3 * k));
+    ASSERT_EQ(billfish_dequantize(&packed.weights, weights.data(), n, nullptr), BILLFISH_OK) << billfish_last_error();
+    billfish_tools_to_f32(product.a.data(), BILLFISH_F16, a.data(), 3 * k);
+    for (std::int64_t i = 0; i < count; ++i) {
+      for (std::int64_t row = 0; row < k; ++row) {
+        magnitude[i] += std::abs(static_cast<double>(a[i / n * k + row]) * static_cast<double>(weights[row * n + i % n]));
+      }
+    }
+    ASSERT_EQ(billfish_tools_bound(&packed.weights, &product.args, BILLFISH_CUDA, y.data(), magnitude.data(), count, again.data()),
+              BILLFISH_OK)
+        << billfish_last_error();
+    for (std::int64_t i = 0; i < count; ++i) {
+      ASSERT_NEAR(again[i], bound[i], 1e-6 * bound[i]) << "type " << type << ", element " << i;
+      ASSERT_GT(probable[i], 0);
+      ASSERT_LE(probable[i], bound[i]);
+    }
+    product.args.precision = BILLFISH_PRECISION_INT8;
+    EXPECT_EQ(billfish_tools_bound(&packed.weights, &product.args, BILLFISH_CPU, y.data(), magnitude.data(), count, again.data()),
+              BILLFISH_UNSUPPORTED);
+  }
+}
+
 TEST(Quantize, EveryWeightIsWithinHalfAStep) {
   constexpr std::int64_t k = 96, n = 24, group = 32;
   std::vector<float> weights = random_floats(k * n, -0.7f, 0.5f, 3);

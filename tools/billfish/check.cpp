@@ -127,8 +127,8 @@ void print_text(const Options& options, const Raw& raw, const Shown& shown, cons
   fmt::print("first words of codes:{}\nfirst weights (k = 0):{}\nfirst scales:{}\n", words, joined(shown.weights), joined(shown.scales));
   fmt::print("first {} outputs:{}\n", shown.outputs.size(), joined(shown.outputs));
   fmt::print("largest absolute output: {:.6g}\n", result.largest);
-  fmt::print("worst element: row {} column {}: {:.9g}, oracle {:.9g}, error {:.3g}, bound {:.3g}\n", result.row, result.column,
-             result.value, result.expected, result.error, result.bound);
+  fmt::print("worst element: row {} column {}: {:.9g}, oracle {:.9g}, error {:.3g}, bound {:.3g} (whatever the data: {:.3g})\n", result.row,
+             result.column, result.value, result.expected, result.error, result.bound, result.certain_bound);
   fmt::print("relative error: {:.3g}\n{}\n", result.relative_error, result.passed ? "PASSED" : "FAILED");
 }
 

@@ -21,7 +21,8 @@ Json to_json(const Comparison& comparison) {
             {"value", comparison.value},
             {"expected", comparison.expected},
             {"error", comparison.error},
-            {"bound", comparison.bound}}},
+            {"bound", comparison.bound},
+            {"certain_bound", comparison.certain_bound}}},
           {"relative_error", comparison.relative_error},
           {"largest", comparison.largest}};
 }

@@ -80,9 +80,10 @@ Comparison compare_with_oracle(const PackedLayer& layer, const ProductOptions& o
   const std::int64_t block = std::max<std::int64_t>(64, kOracleElements / std::max<std::int64_t>(1, m));
   for (std::int64_t low = n0; low < n1; low += block) {
     const std::int64_t width = std::min(block, n1 - low);
-    std::vector<double> expected(static_cast<std::size_t>(m * width)), bound(expected.size());
+    std::vector<double> expected(static_cast<std::size_t>(m * width)), certain(expected.size()), bound(expected.size());
     std::vector<float> row(static_cast<std::size_t>(width));
-    check(billfish_tools_oracle(&weights, &args, low, low + width, options.device.kind, expected.data(), bound.data()));
+    check(billfish_tools_oracle_bounds(&weights, &args, low, low + width, options.device.kind, expected.data(), certain.data(),
+                                       bound.data()));
     for (std::int64_t i = 0; i < m; ++i) {
       const auto* first = static_cast<const std::byte*>(c) + (i * weights.n + low) * bytes_of(options.c_type);
       billfish_tools_to_f32(first, options.c_type, row.data(), width);
@@ -104,6 +105,7 @@ Comparison compare_with_oracle(const PackedLayer& layer, const ProductOptions& o
           result.expected = y;
           result.error = error;
           result.bound = limit;
+          result.certain_bound = certain[i * width + j];
         }
       }
     }

@@ -46,11 +46,13 @@ struct Comparison {
   bool passed = true;
   std::int64_t row = 0, column = 0;  // of the worst element
   double value = 0, expected = 0;    // there
-  double error = 0, bound = 0;       // there, absolute
+  double error = 0, bound = 0;       // there, absolute; the bound for random activations
+  double certain_bound = 0;          // there; the bound whatever the activations are
   double relative_error = 0;         // sqrt(sum of squared errors / sum of squares), over all elements
   double largest = 0;                // the largest absolute output
 };
-// Columns [n0, n1) of c[m,n]; the bound is that of the implementation which `options` chooses.
+// Columns [n0, n1) of c[m,n]; the bound is that of the implementation which `options` chooses. `a` must be random_activations: the bound
+// rests on their random signs.
 Comparison compare_with_oracle(const PackedLayer& layer, const ProductOptions& options, const void* a, std::int64_t m, const void* c,
                                std::int64_t n0, std::int64_t n1);
 
