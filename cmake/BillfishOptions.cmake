@@ -32,8 +32,14 @@ target_compile_options(billfish_options INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wno-missing-field-initializers>)
 # Results must not depend on the compiler's choice of fused or reassociated arithmetic.
 target_compile_options(billfish_options INTERFACE $<$<COMPILE_LANGUAGE:C,CXX>:-ffp-contract=off>)
+if(BILLFISH_FUZZ AND NOT BILLFISH_SANITIZE)
+  set(BILLFISH_SANITIZE address,undefined)  # one set of objects serves the fuzzers and the sanitized tests
+endif()
 if(BILLFISH_SANITIZE)
   target_compile_options(billfish_options INTERFACE
-    $<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=${BILLFISH_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g>)
+    $<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=${BILLFISH_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1>)
   target_link_options(billfish_options INTERFACE -fsanitize=${BILLFISH_SANITIZE})
+endif()
+if(BILLFISH_FUZZ)
+  target_compile_options(billfish_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=fuzzer-no-link -D_GLIBCXX_ASSERTIONS>)
 endif()

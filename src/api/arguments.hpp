@@ -31,6 +31,6 @@ void write_matrix(const QuantizedMatrix& matrix, billfish_matrix& out);
 Status read_weights(const billfish_weights* given, Pointers pointers, PackedMatrix& out);
 void write_weights(const PackedMatrix& matrix, billfish_weights& out);
 
-constexpr bool is_aligned(const void* pointer, std::uintptr_t to) { return (reinterpret_cast<std::uintptr_t>(pointer) & (to - 1)) == 0; }
+inline bool is_aligned(const void* pointer, std::uintptr_t to) { return (reinterpret_cast<std::uintptr_t>(pointer) & (to - 1)) == 0; }
 
 }  // namespace billfish::api
