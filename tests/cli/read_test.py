@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+import stat
 import struct
 
 import support
@@ -128,7 +129,10 @@ class Dequantize(CliTest):
         self.fails(BAD_INPUT, "no-folder", "dequantize", model, LAYER, "--out", self.path("no-folder", "w.npy"))
         os.mkdir(self.path("folder"))
         self.fails(BAD_INPUT, "folder", "dequantize", model, LAYER, "--out", self.path("folder"))
-        self.assertEqual(support.leftovers(self.folder, {"model", "folder"}), [])
+        os.mkfifo(self.path("pipe"))  # as /dev/full or /dev/stdout: it must not be replaced by a file
+        self.fails(BAD_INPUT, "regular file", "dequantize", model, LAYER, "--out", self.path("pipe"))
+        self.assertTrue(stat.S_ISFIFO(os.stat(self.path("pipe")).st_mode))
+        self.assertEqual(support.leftovers(self.folder, {"model", "folder", "pipe"}), [])
 
 
 class Matmul(CliTest):

@@ -89,6 +89,15 @@ class Usage(CliTest):
         self.assertEqual(done.returncode, BAD_INPUT)
         self.assertIn("standard output", done.stderr)
 
+    def test_closed_streams_are_no_crash_and_no_file_takes_their_place(self):
+        path, out = support.fixture("gptq_v1_g128_sym"), self.path("packed")
+        for words, code in (("inspect missing 2>&-", BAD_INPUT), (f"inspect '{path}' >&-", BAD_INPUT),
+                            (f"inspect '{path}' >/dev/null 2>&- <&-", OK), (f"pack '{path}' '{out}' >&- 2>&- <&-", BAD_INPUT),
+                            (f"verify '{path}' >/dev/null 2>&-", OK)):
+            done = subprocess.run(["sh", "-c", f"'{BIN}' {words}"], timeout=60, check=False, stderr=subprocess.DEVNULL)
+            self.assertEqual(done.returncode, code, words)
+        self.assertIn("0 failed", self.run_tool("verify", out, "--against", path).stdout)
+
     def test_a_reader_that_goes_away_is_not_an_error(self):
         done = subprocess.run(["sh", "-c", f"'{BIN}' inspect '{support.fixture('gptq_v1_g128_sym')}' --json; echo $? >&2"],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, check=False)

@@ -59,7 +59,11 @@ OutputFile::OutputFile(const std::string& path)
     : target_(behind_links(path)), temporary_(fmt::format("{}.part-{}", target_, static_cast<long>(getpid()))) {
   if (path.empty()) fail(kUsage, "the output path is empty");
   std::error_code error;
-  if (std::filesystem::is_directory(target_, error)) fail(kBadInput, "{} is a folder: name a file to write", path);
+  const std::filesystem::file_status there = std::filesystem::status(target_, error);
+  if (std::filesystem::is_directory(there)) fail(kBadInput, "{} is a folder: name a file to write", path);
+  if (std::filesystem::exists(there) && !std::filesystem::is_regular_file(there)) {  // renaming would replace the device or pipe
+    fail(kBadInput, "{} is not a regular file: name one to write", path);
+  }
   file_ = std::fopen(temporary_.path().c_str(), "wbx");
   if (file_ == nullptr) fail(kBadInput, "cannot write {}: {}", path, system_error());
 }

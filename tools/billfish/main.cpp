@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `billfish`: finds the command, parses its options, runs it, and turns whatever stops it into one line and an exit code.
+#include <fcntl.h>
+
 #include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstdio>
@@ -82,10 +84,19 @@ int flushed(int code) {
   return report("billfish", "could not write to standard output: " + (errno != 0 ? system_error() : "is its disk full?"), kBadInput);
 }
 
+// A caller may have closed any of the three: the next file opened would take its number, and messages would end up in it.
+void hold_standard_streams() {
+  for (int stream = 0; stream <= 2; ++stream) {
+    if (fcntl(stream, F_GETFD) != -1) continue;
+    (void)open("/dev/null", stream == 2 ? O_WRONLY : O_RDONLY);  // writing to stdout stays an error; this takes the lowest free number
+  }
+}
+
 }  // namespace
 }  // namespace billfish::cli
 
 int main(int argc, char** argv) {
+  billfish::cli::hold_standard_streams();
   billfish::cli::start_interrupt_watch();
   return billfish::cli::flushed(billfish::cli::run({argv + 1, argv + argc}));
 }
