@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// billfish_tools_oracle, billfish_tools_oracle_bounds and billfish_tools_bound: what the product should be, and how far an implementation may be from it.
+// billfish_tools_oracle, billfish_tools_oracle_bounds, billfish_tools_bound: what the product should be, and how far from it an
+// implementation may be.
 #include <algorithm>
 #include <string>
 #include <vector>

@@ -2,6 +2,7 @@
 """verify: passes what is right, and catches every planted fault."""
 
 import os
+import resource
 import shutil
 import struct
 
@@ -143,8 +144,12 @@ class Demo(CliTest):
         for words in ("made", "inspect", "pack", "verify", "multiply", "GFLOP/s", "vs unquantised", "bound", "Memory",
                       "Everything was right"):
             self.assertIn(words, text)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         document = self.json_of("demo", environment={"TMPDIR": self.folder})
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         self.assertTrue(document["passed"])
+        # The whole story in under 20 seconds, on one core at that; CPU time, so that a busy machine does not matter.
+        self.assertLess(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 20)
         self.assertEqual(sorted({row["m"] for row in document["rows"]}), [1, 16, 256])
         self.assertGreater(document["bytes_f16"] / document["bytes"], 3.5)
         for row in document["rows"]:

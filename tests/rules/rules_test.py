@@ -15,6 +15,7 @@ import digest
 import docs
 import headers
 import readme_table
+import rebuild
 import build_seconds
 import sizes
 import sources
@@ -325,6 +326,15 @@ class DeviceRecord(unittest.TestCase):
         self.assertFalse(self.passes())
         self.write(digest.RECORD, "{")
         self.assertFalse(self.passes())
+
+
+class Rebuild(unittest.TestCase):
+    def test_the_first_build_without_work_counts(self):
+        self.assertEqual(rebuild.check([("[3/3] Linking", 60.0), ("ninja: no work to do.", 0.4)]), [])
+
+    def test_faults_are_seen(self):
+        self.assertEqual(len(rebuild.check([("ninja: no work to do.", 6.0)])), 1)
+        self.assertEqual(len(rebuild.check([("[1/1] Linking", 0.5)] * 3)), 1)
 
 
 if __name__ == "__main__":
