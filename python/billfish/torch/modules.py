@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch.compiler import is_compiling
+from torch.compiler import is_dynamo_compiling
 
 from .. import _core
 from .._names import FORMATS, PRECISIONS, WEIGHT_TYPES, Precision, WeightType, number
@@ -241,7 +241,7 @@ class QuantLinear(torch.nn.Module):
         if not self.packed:
             raise RuntimeError("QuantLinear is not packed: load a state dict, or fill the buffers and call pack()")
         eager = self._eager
-        if eager is not None and not is_compiling() and not _dispatch_modes() and not _tracing():
+        if eager is not None and not is_dynamo_compiling() and not _dispatch_modes() and not _tracing():
             y: torch.Tensor | None = eager(x)
             if y is not None:
                 return y
