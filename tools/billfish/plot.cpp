@@ -126,7 +126,7 @@ std::string m_axis(const Data& data) {
 std::string throughput(const Data& data) {
   const Means means = means_of(data, [&](const BenchRow& row) { return row.gflops() * data.scale; });
   std::string script = head("Throughput by batch size (geometric mean over the layers)", data) + m_axis(data);
-  script += fmt::format("set ylabel '{}'\nset logscale y\nset key left top reverse Left\nset mytics 10\n", data.unit);
+  script += fmt::format("set ylabel '{}'\nset logscale y\n<KEY>\nset mytics 10\n", data.unit);
   std::string plot;
   for (std::size_t i = 0; i < data.contenders.size(); ++i) {
     const std::string& name = data.contenders[i];
@@ -143,7 +143,7 @@ std::string latency(const Data& data) {
   std::string script = head("Latency by batch size (geometric mean over the layers; lower is better)", data);
   script +=
       "set style data histograms\nset style histogram clustered gap 1\nset style fill solid 0.95 border rgb 'white'\nset logscale y\n"
-      "set ylabel 'microseconds'\nset xlabel 'M (rows of activations)'\nset key left top reverse Left\nset xtics nomirror scale 0\nset "
+      "set ylabel 'microseconds'\nset xlabel 'M (rows of activations)'\n<KEY>\nset xtics nomirror scale 0\nset "
       "grid noxtics\n"
       "$d << EOD\n";
   double least = 1e300, most = 0;
@@ -169,15 +169,17 @@ std::string latency(const Data& data) {
   return script + plot + "\n";
 }
 
-// The contender whose speed-ups are drawn: the one with most cells ahead of the baseline.
+// The contender whose speed-ups are drawn: the fastest on average, of those that do not round activations where there are any.
 std::string hero_of(const Data& data) {
   std::string hero;
   double best = -1;
+  const auto exact = [](const auto& one) { return one.second->kind == "gemm" && one.second->precision == "full"; };
+  const bool any_exact = std::any_of(data.rows.begin(), data.rows.end(), exact);
   for (const std::string& name : data.contenders) {
     if (is_baseline(name, data)) continue;
     std::vector<double> speed;
     for (const auto& [who, row] : data.rows) {
-      if (who == name && row->vs_baseline > 0) speed.push_back(row->vs_baseline);
+      if (who == name && row->vs_baseline > 0 && (!any_exact || row->precision == "full")) speed.push_back(row->vs_baseline);
     }
     if (speed.empty() || mean_of(speed) <= best) continue;
     best = mean_of(speed);
@@ -222,7 +224,7 @@ Heatmap heatmap(const Data& data) {
   script += fmt::format("set xrange [-0.5:{}]\nset yrange [-0.5:{}]\n", static_cast<double>(data.ms.size()) - 0.5,
                         static_cast<double>(shapes.size()) - 0.5);
   script +=
-      "set cbrange [-2:2]\nset cbtics ('1/4' -2, '1/2' -1, '1' 0, '2' 1, '4' 2)\nset cblabel 'times as fast'\n"
+      "set cbrange [-2:2]\nset cbtics ('1/4' -2, '1/2' -1, '1' 0, '2' 1, '4' 2)\nset cblabel 'times as fast' offset 1.5,0\n"
       "set palette defined (-2 '#d55e00', -1 '#f0b070', 0 '#ffffff', 1 '#8cc8ee', 2 '#3a93cc')\n"
       "plot $d using 1:2:(0.485):(0.47):3 with boxxyerror lc palette, $d using 1:2:4 with labels font ',<SMALL>' textcolor rgb 'black'\n";
   return map;
@@ -230,9 +232,7 @@ Heatmap heatmap(const Data& data) {
 
 std::string roofline(const Data& data) {
   std::string script = head("Roofline: what memory and arithmetic allow, and what was reached", data);
-  script += fmt::format(
-      "set xlabel 'arithmetic intensity (operations a byte)'\nset ylabel '{}'\nset logscale xy\nset key left top reverse Left\n",
-      data.unit);
+  script += fmt::format("set xlabel 'arithmetic intensity (operations a byte)'\nset ylabel '{}'\nset logscale xy\n<KEY>\n", data.unit);
   double least = 1e300, most = 0, low = 1e300, high = 0;
   const auto intensity = [](const BenchRow& row) { return row.operations / row.bytes; };
   for (const auto& [name, row] : data.rows) {
@@ -250,15 +250,28 @@ std::string roofline(const Data& data) {
     }
     script += "EOD\n";
   }
-  const double rate = data.run.rate_gflops * data.scale, read = data.run.read_gbps * data.scale;
-  script += fmt::format("set xrange [{:g}:{:g}]\nset yrange [{:g}:{:g}]\n", least / 1.5, most * 1.5, low / 2, std::max(high, rate) * 6);
+  // A roof for every arithmetic rate that rows are held against: f32 or 16-bit first, int8 is another.
+  std::vector<std::pair<double, std::string>> roofs;
+  if (data.run.rate_gflops > 0) roofs.emplace_back(data.run.rate_gflops, "");
+  for (const auto& [name, row] : data.rows) {
+    const double found = row->rate_gflops;
+    const bool known = std::any_of(roofs.begin(), roofs.end(), [&](const auto& roof) { return std::abs(roof.first / found - 1) < 0.1; });
+    if (found > 0 && !known) roofs.emplace_back(found, row->precision);
+  }
+  const double read = data.run.read_gbps * data.scale;
+  double highest = high;
+  for (const auto& roof : roofs) highest = std::max(highest, roof.first * data.scale);
+  script += fmt::format("set xrange [{:g}:{:g}]\nset yrange [{:g}:{:g}]\nset samples 600\n", least / 1.5, most * 1.5, low / 2, highest * 6);
   std::string plot = "plot ";
-  if (rate > 0 && read > 0) {
-    script += fmt::format("roof(x) = (x * {:.8g} < {:.8g}) ? x * {:.8g} : {:.8g}\nset samples 600\n", read, rate, read, rate);
-    const std::string name = data.unit == "TFLOP/s"
-                                 ? fmt::format("measured ceilings: {:.2f} TB/s, {:.0f} TFLOP/s", data.run.read_gbps / 1000, rate)
-                                 : fmt::format("measured ceilings: {:.1f} GB/s, {:.0f} GFLOP/s", data.run.read_gbps, rate);
-    plot += fmt::format("roof(x) with lines lc rgb 'black' lw 2.5 title {}, ", gnuplot_text(name));
+  for (std::size_t i = 0; i < roofs.size() && read > 0; ++i) {
+    const double rate = roofs[i].first * data.scale;
+    script += fmt::format("roof{0}(x) = (x * {1:.8g} < {2:.8g}) ? x * {1:.8g} : {2:.8g}\n", i, read, rate);
+    const bool tera = data.unit == "TFLOP/s";
+    const std::string bandwidth =
+        tera ? fmt::format("{:.2f} TB/s", data.run.read_gbps / 1000) : fmt::format("{:.1f} GB/s", data.run.read_gbps);
+    const std::string title = i > 0 ? fmt::format("ceiling of {}: {:.0f} {}", roofs[i].second, rate, data.unit)
+                                    : fmt::format("measured ceilings: {}, {:.0f} {}", bandwidth, rate, data.unit);
+    plot += fmt::format("roof{}(x) with lines lc rgb 'black' lw 2.5 dt {} title {}, ", i, i + 1, gnuplot_text(title));
   }
   for (std::size_t i = 0; i < data.contenders.size(); ++i) {
     plot +=
@@ -267,12 +280,20 @@ std::string roofline(const Data& data) {
   return script + plot + "\n";
 }
 
+// Few series are named inside the picture, many beside it.
+std::string with_key(std::string script, const Data& data) {
+  const std::string mark = "<KEY>", key = data.contenders.size() <= 5 ? "set key left top reverse Left"
+                                                                      : "set key outside right top reverse Left samplen 2";
+  for (std::size_t at = script.find(mark); at != std::string::npos; at = script.find(mark)) script.replace(at, mark.size(), key);
+  return script;
+}
+
 int run(const Words& words) {
   const Data data = data_of(words);
   std::vector<std::string> written = {"throughput_scaling", "latency_comparison", "roofline"};
-  draw_with_gnuplot(throughput(data), words.out, written[0], {});
-  draw_with_gnuplot(latency(data), words.out, written[1], {1000, 620});
-  draw_with_gnuplot(roofline(data), words.out, written[2], {1000, 700});
+  draw_with_gnuplot(with_key(throughput(data), data), words.out, written[0], {});
+  draw_with_gnuplot(with_key(latency(data), data), words.out, written[1], {1000, 620});
+  draw_with_gnuplot(with_key(roofline(data), data), words.out, written[2], {1000, 700});
   const Heatmap map = heatmap(data);
   if (map.rows > 0) {
     draw_with_gnuplot(map.script, words.out, "speedup_heatmap", {1000, std::clamp(210 + 42 * static_cast<int>(map.rows), 300, 1600)});
