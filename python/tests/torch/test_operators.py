@@ -204,9 +204,10 @@ def test_streams_do_not_share_scratch_memory():
 def test_nothing_waits_for_the_device():
     case = make(1024, 1024, 128, "u4b8", "cuda")
     x = torch.randn(16, 1024, device="cuda", dtype=torch.float16)
-    case.module(x)
-    torch.cuda.synchronize()
     with torch.cuda.stream(torch.cuda.Stream()):
+        kept = [case.module(x) for _ in range(10)]  # torch's allocator gets its memory now: asking the driver for it may wait
+        torch.cuda.synchronize()
+        del kept
         torch.cuda._sleep(200_000_000)  # about 0.1 s
         began = time.perf_counter()
         for _ in range(10):
