@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// See nvml.hpp; and cuda_measure.hpp's telemetry, for every build. Declares the few entry points that it needs itself: their signatures are part of NVML's stable ABI.
-#include "measure/nvml.hpp"
+// See nvml.hpp, and telemetry in cuda_measure.hpp, which is here for every build. Declares the few entry points that it needs itself:
+// their signatures are part of NVML's stable ABI.
 
 #include <dlfcn.h>
 
