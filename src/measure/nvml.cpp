@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // See nvml.hpp, and telemetry in cuda_measure.hpp, which is here for every build. Declares the few entry points that it needs itself:
 // their signatures are part of NVML's stable ABI.
+#include "measure/nvml.hpp"
 
 #include <dlfcn.h>
 
