@@ -16,9 +16,9 @@ namespace billfish::cpu {
 
 constexpr int kBlockColumns = 64;
 constexpr int kStepRows = 16;
-constexpr int kChunkSteps = 16;  // 256 rows: sums of 8-bit codes times int8 stay below 2^24, so they are exact in f32
+constexpr int kChunkSteps = 16;    // 256 rows: sums of 8-bit codes times int8 stay below 2^24, so they are exact in f32
 constexpr int kChunkPartials = 2;  // chunks of sums narrower than 32 bits are so many such sums (int8_pairs.hpp)
-constexpr int kStreamBlocks = 8;  // blocks side by side that one call of a stream kernel takes: 2 KB of one row of 4-bit codes
+constexpr int kStreamBlocks = 8;   // blocks side by side that one call of a stream kernel takes: 2 KB of one row of 4-bit codes
 
 struct Weights {
   const std::uint32_t* codes = nullptr;
@@ -38,12 +38,13 @@ struct PackArgs {
   ElementType a_type = ElementType::f32;
   std::int64_t lda = 0;
   std::int64_t k = 0;
-  const std::int32_t* perm = nullptr;  // null: rows of the weights are in A's order
-  int rows = 0;                        // of this tile
+  const std::int32_t* perm = nullptr;         // null: rows of the weights are in A's order
+  int first_row = 0, rows = 0, all_rows = 0;  // of this tile; of all tiles
+  int row_begin = 0, row_end = 0;             // of this tile: what to convert
   std::int64_t steps = 0, group_steps = 0;
-  std::uint32_t* out = nullptr;  // of this tile
-  float* row_scales = nullptr;   // int8: [chunks][row_stride]
-  float* row_sums = nullptr;     // likewise: sums of the activations of a chunk as they are multiplied
+  std::uint32_t* out = nullptr;     // of all tiles
+  float* row_scales = nullptr;      // int8: [chunks][row_stride]
+  float* row_sums = nullptr;        // likewise: sums of the activations of a chunk as they are multiplied
   std::uint32_t* begins = nullptr;  // what partial sums begin with: [chunks][kChunkPartials][row_stride][begin_words]
   std::int64_t row_stride = 0;
   std::uint8_t* unusual = nullptr;  // [rows], set to 1 where a row holds what the arithmetic cannot take; the caller clears it

@@ -34,7 +34,8 @@ struct Job {
   }
 };
 
-void pack_tile(const Job& job, int tile) {
+// Rows [begin, end) of the row block that lie in one tile.
+void pack_rows_of_tile(const Job& job, int tile, int begin, int end) {
   const Workspace& space = job.space;
   const TileCut cut(job.rows, job.tiles);
   const int row = cut.begin(tile);
@@ -45,26 +46,39 @@ void pack_tile(const Job& job, int tile) {
   args.lda = job.call.lda;
   args.k = job.problem.k;
   args.perm = job.call.weights->perm;
+  args.first_row = row;
   args.rows = cut.rows(tile);
+  args.all_rows = job.rows;
+  args.row_begin = std::max(begin - row, 0);
+  args.row_end = std::min(end - row, args.rows);
   args.steps = job.weights.steps;
   args.group_steps = job.weights.group_steps;
-  const int repeat = space.stream ? bits_of(job.problem.weight) : 1;
-  args.out = job.at<std::uint32_t>(space.a) + row * args.steps * job.kernels.words_a_row_step * repeat;
+  args.out = job.at<std::uint32_t>(space.a);
   args.row_scales = job.at<float>(space.row_scales) + row;
   args.row_sums = job.at<float>(space.row_sums) + row;
   args.begins = job.at<std::uint32_t>(space.begins) + row * job.kernels.begin_words;
   args.row_stride = space.rows;
   args.unusual = job.at<std::uint8_t>(space.unusual) + row;
-  if (job.kernels.screens) std::memset(args.unusual, 0, static_cast<std::size_t>(args.rows));
+  if (job.kernels.screens) std::fill(args.unusual + args.row_begin, args.unusual + args.row_end, std::uint8_t{0});
   job.kernels.pack[wide ? 1 : 0](args);
 }
 
-void pack_rows(const Job& job) {
-  if (job.rows * job.problem.k < kPackAlone || job.tiles == 1) {
-    for (int tile = 0; tile < job.tiles; ++tile) pack_tile(job, tile);
-  } else {
-    job.call.parallel.run(job.tiles, [&](std::int64_t tile) { pack_tile(job, static_cast<int>(tile)); });
+void pack_rows(const Job& job, int begin, int end) {
+  const TileCut cut(job.rows, job.tiles);
+  for (int tile = 0; tile < job.tiles; ++tile) {
+    if (cut.begin(tile) < end && cut.begin(tile) + cut.rows(tile) > begin) pack_rows_of_tile(job, tile, begin, end);
   }
+}
+
+void pack_all_rows(const Job& job) {
+  if (job.rows * job.problem.k < kPackAlone) return pack_rows(job, 0, job.rows);
+  // By tiles where there are enough: rows of one tile share lines of cache.
+  const int count = job.tiles >= job.space.slots ? job.tiles : std::min(job.rows, job.space.slots);
+  const TileCut parts(job.rows, count);
+  job.call.parallel.run(count, [&](std::int64_t part) {
+    const int begin = parts.begin(static_cast<int>(part));
+    pack_rows(job, begin, begin + parts.rows(static_cast<int>(part)));
+  });
 }
 
 // `item` counts groups of stream_blocks blocks, or parts of rows within blocks.
@@ -128,7 +142,7 @@ bool multiply_rows(Job& job, int rows) {
   for (job.row0 = 0; job.row0 < job.problem.m; job.row0 += job.rows) {
     job.rows = static_cast<int>(std::min<std::int64_t>(rows, job.problem.m - job.row0));
     job.tiles = static_cast<int>(ceil_div(job.rows, job.kernels.tile_rows));
-    pack_rows(job);
+    pack_all_rows(job);
     if (job.kernels.screens && !job.kernels.quantizes && any_unusual(job)) return false;
     const std::int64_t items = blocks * std::min(space.row_parts, job.tiles);
     std::atomic<std::int64_t> next{0};

@@ -2,8 +2,8 @@
 // Rows of A into the order in which a kernel reads them: converted, gathered by perm, padded with zeros to whole steps, quantised for
 // int8. Included by the kernels' translation units only.
 //
-//   tile:   [step][slot][p][part][row]                       dwords; the kernel broadcasts each
-//   stream: [step][vector of k pairs][slot][part][row][V]    dwords repeated W times, so that the kernel loads whole vectors
+//   tile:   [panel][tile][step][slot][p][part][row]                dwords; the kernel broadcasts each
+//   stream: [tile][step][vector of k pairs][slot][part][row][V]    dwords repeated W times, so that the kernel loads whole vectors
 #pragma once
 
 #include "cpu/kernel/codec.hpp"
@@ -13,44 +13,42 @@
 namespace billfish::cpu {
 namespace {
 
-// 16 activations of one row from packed row k0 on, as f32; zeros beyond k.
+// 16 activations of one row, in k order.
+struct Step {
+  Lanes<8>::F low, high;
+};
+
+// From packed row k0 on, as f32; zeros beyond k.
 template <class Isa>
-[[gnu::always_inline]] inline void load_step(const PackArgs& args, int row, std::int64_t k0, float* out) {
+[[gnu::always_inline]] inline Step load_step(const PackArgs& args, int row, std::int64_t k0) {
   using F = Lanes<8>::F;
   using H = Lanes<8>::H;
   const std::int64_t base = row * args.lda;
-  const bool whole = k0 + kStepRows <= args.k;
+  const bool whole = k0 + kStepRows <= args.k && args.perm == nullptr;
   if (args.a_type == ElementType::f32) {
     const float* a = static_cast<const float*>(args.a) + base;
-    if (whole && args.perm == nullptr) {
-      std::memcpy(out, a + k0, 64);
-      return;
-    }
+    if (whole) return {load<F>(a + k0), load<F>(a + k0 + 8)};
+    alignas(32) float gathered[kStepRows];
     for (int i = 0; i < kStepRows; ++i) {
       const std::int64_t k = k0 + i;
-      out[i] = k < args.k ? a[args.perm != nullptr ? args.perm[k] : k] : 0.0f;
+      gathered[i] = k < args.k ? a[args.perm != nullptr ? args.perm[k] : k] : 0.0f;
     }
-    return;
+    return {load<F>(gathered), load<F>(gathered + 8)};
   }
   const std::uint16_t* a = static_cast<const std::uint16_t*>(args.a) + base;
   alignas(32) std::uint16_t gathered[kStepRows];
   const std::uint16_t* from = a + k0;
-  if (!whole || args.perm != nullptr) {
+  if (!whole) {
     for (int i = 0; i < kStepRows; ++i) {
       const std::int64_t k = k0 + i;
       gathered[i] = k < args.k ? a[args.perm != nullptr ? args.perm[k] : k] : std::uint16_t{0};
     }
     from = gathered;
   }
-#pragma GCC unroll 2
-  for (int i = 0; i < kStepRows; i += 8) {
-    const H h = load<H>(from + i);
-    if (args.a_type == ElementType::f16) {
-      store(out + i, Isa::from_f16(h));
-    } else {
-      store(out + i, (F)(__builtin_convertvector(h, Lanes<8>::U) << 16));
-    }
-  }
+  const H low = load<H>(from), high = load<H>(from + 8);
+  if (args.a_type == ElementType::f16) return {Isa::from_f16(low), Isa::from_f16(high)};
+  using U = Lanes<8>::U;
+  return {(F)(__builtin_convertvector(low, U) << 16), (F)(__builtin_convertvector(high, U) << 16)};
 }
 
 struct Quantized {
@@ -60,19 +58,19 @@ struct Quantized {
 // One scale for a row and group: the largest magnitude becomes 127. Infinities and NaN are flagged and enter as zeros.
 template <class Isa>
 [[gnu::always_inline]] inline Quantized quantize_group(const PackArgs& args, int row, std::int64_t begin, std::int64_t end) {
-  using U = Lanes<8>::U;
-  U largest{};
+  using I = Lanes<8>::I;
+  I largest{};
   for (std::int64_t step = begin; step < end; ++step) {
-    alignas(64) float a[kStepRows];
-    load_step<Isa>(args, row, step * kStepRows, a);
-    for (int i = 0; i < kStepRows; i += 8) {
-      const U magnitude = load<U>(a + i) & 0x7fffffffu;  // as integers: the order of magnitudes, infinity and NaN on top
+    const Step a = load_step<Isa>(args, row, step * kStepRows);
+    for (const Lanes<8>::F part : {a.low, a.high}) {
+      // As signed integers: the order of magnitudes, infinity and NaN on top.
+      const I magnitude = (I)part & 0x7fffffff;
       largest = magnitude > largest ? magnitude : largest;
     }
   }
-  std::uint32_t bits = 0;
+  std::int32_t bits = 0;
   for (int i = 0; i < 8; ++i) bits = largest[i] > bits ? largest[i] : bits;
-  if (bits >= 0x7f800000u) {
+  if (bits >= 0x7f800000) {
     args.unusual[row] = 1;
     return {0.0f, 0.0f};
   }
@@ -84,19 +82,15 @@ template <class Isa>
 
 // Lanes are set where activations are outside of 2^-96 <= |a| < 2^96, zero apart: what arithmetic that scales activations by powers of two
 // must not be given.
-[[gnu::always_inline]] inline Lanes<8>::U unusual(const float* a) {
+[[gnu::always_inline]] inline Lanes<8>::U unusual(Lanes<8>::F a) {
   using U = Lanes<8>::U;
-  U found{};
-  for (int i = 0; i < kStepRows; i += 8) {
-    const U magnitude = load<U>(a + i) & 0x7fffffffu;
-    found |= (U)(magnitude >= 0x6f800000u) | ((U)(magnitude < 0x0f800000u) & (U)(magnitude != 0u));
-  }
-  return found;
+  const U magnitude = (U)a & 0x7fffffffu;
+  return (U)(magnitude >= 0x6f800000u) | ((U)(magnitude < 0x0f800000u) & (U)(magnitude != 0u));
 }
 
 // Eight activations as integers: to nearest even, as adding 1.5 * 2^23 leaves them in the low bits (|a * inverse| < 2^22).
-[[gnu::always_inline]] inline Lanes<8>::I round_to_int(const float* a, float inverse) {
-  return (Lanes<8>::I)(load<Lanes<8>::F>(a) * inverse + 12582912.0f) - 0x4b400000;
+[[gnu::always_inline]] inline Lanes<8>::I round_to_int(Lanes<8>::F a, float inverse) {
+  return (Lanes<8>::I)(a * inverse + 12582912.0f) - 0x4b400000;
 }
 
 // kRepeat: 0 for tiles, else the words of a k pair: 4 or 8.
@@ -107,7 +101,8 @@ void pack_rows(const PackArgs& args) {
   constexpr int kVector = Arith::kLanes;
   constexpr bool kSums = Arith::kQuantizes || Arith::kZeroAfterSum;                  // something is kept for every chunk
   constexpr int kPairs = kRepeat == 0 ? 1 : kVector / (kRepeat == 0 ? 1 : kRepeat);  // k pairs a vector
-  for (int row = 0; row < args.rows; ++row) {
+  for (int row = args.row_begin; row < args.row_end; ++row) {
+    std::int64_t panel_begin = 0, panel_end = 0;
     std::int64_t chunk = -1, chunk_begin = 0, chunk_end = 0, group_end = 0;
     Quantized q;
     alignas(32) float sums[8] = {};
@@ -131,12 +126,11 @@ void pack_rows(const PackArgs& args) {
           lanes = I{};
         }
       }
-      alignas(64) float a[kStepRows];
-      load_step<Isa>(args, row, step * kStepRows, a);
+      Step a = load_step<Isa>(args, row, step * kStepRows);
       alignas(64) std::uint32_t dwords[kDwords];
       if constexpr (Arith::kQuantizes) {
-        if (q.inverse == 0.0f) std::memset(a, 0, sizeof a);
-        const I low = round_to_int(a, q.inverse), high = round_to_int(a + 8, q.inverse);
+        if (q.inverse == 0.0f) a = Step{};  // infinities, too
+        const I low = round_to_int(a.low, q.inverse), high = round_to_int(a.high, q.inverse);
         Arith::pack((Lanes<8>::U)low, (Lanes<8>::U)high, dwords);
         lanes += low + high;
         if constexpr (Arith::kBeginWords > 0) {
@@ -148,10 +142,10 @@ void pack_rows(const PackArgs& args) {
           }
         }
       } else {
-        Arith::template pack<kRepeat>(a, dwords);
+        Arith::template pack<kRepeat>(a.low, a.high, dwords);
       }
       if constexpr (Arith::kScreens) {
-        found |= unusual(a);
+        found |= unusual(a.low) | unusual(a.high);
       }
       if constexpr (Arith::kZeroAfterSum && !Arith::kQuantizes) {
         Arith::template add_to_sums<kRepeat>(dwords, sums);
@@ -164,7 +158,13 @@ void pack_rows(const PackArgs& args) {
         }
       }
       if constexpr (kRepeat == 0) {
-        std::uint32_t* out = args.out + step * kDwords * args.rows + row;
+        if (step == panel_end) {
+          panel_begin = step;
+          panel_end = end_of_panel<Arith>(step, args.steps, args.group_steps);
+        }
+        const std::int64_t row_steps =
+            panel_begin * args.all_rows + args.first_row * (panel_end - panel_begin) + (step - panel_begin) * args.rows;
+        std::uint32_t* out = args.out + row_steps * kDwords + row;
 #pragma GCC unroll 32
         for (int i = 0; i < kDwords / Arith::kParts; ++i) {
           for (int part = 0; part < Arith::kParts; ++part) {
@@ -172,7 +172,7 @@ void pack_rows(const PackArgs& args) {
           }
         }
       } else {
-        std::uint32_t* out = args.out + (step * kDwords * kRepeat) * args.rows + row * kVector;
+        std::uint32_t* out = args.out + (args.first_row * args.steps + step * args.rows) * kDwords * kRepeat + row * kVector;
         for (int pv = 0; pv < 4 / kPairs; ++pv) {
           for (int sp = 0; sp < Arith::kSlots * Arith::kParts; ++sp) {
             std::uint32_t* to = out + (pv * Arith::kSlots * Arith::kParts + sp) * args.rows * kVector;

@@ -111,14 +111,15 @@ struct Bf16Pairs {
 
   // 16 activations in k order -> dwords[(slot * kParts + part) * 4 + p].
   template <int kRepeat>
-  [[gnu::always_inline]] static void pack(const float* a, std::uint32_t* dwords) {
+  [[gnu::always_inline]] static void pack(Lanes<8>::F a_low, Lanes<8>::F a_high, std::uint32_t* dwords) {
     using V = Lanes<8>::U;
     alignas(64) std::uint32_t high[kStepRows];
     alignas(64) std::uint32_t low[kStepRows];
     for (int i = 0; i < kStepRows; i += 8) {
-      const V rounded = round_to_bf16(load<V>(a + i));
+      const Lanes<8>::F a = i == 0 ? a_low : a_high;
+      const V rounded = round_to_bf16((V)a);
       store(high + i, rounded);
-      if constexpr (kParts == 2) store(low + i, round_to_bf16((V)(load<Lanes<8>::F>(a + i) - (Lanes<8>::F)rounded)));
+      if constexpr (kParts == 2) store(low + i, round_to_bf16((V)(a - (Lanes<8>::F)rounded)));
     }
     for (int slot = 0; slot < kSlots; ++slot) {
       for (int p = 0; p < 4; ++p) {

@@ -53,6 +53,21 @@ constexpr bool reads_the_layout(int bits) {
 }
 static_assert(reads_the_layout(4) && reads_the_layout(8));
 
+// Where the panel of a tile kernel ends that begins with step `begin`: whole chunks only.
+template <class Arith>
+constexpr std::int64_t end_of_panel(std::int64_t begin, std::int64_t steps, std::int64_t group_steps) {
+  std::int64_t end = begin;
+  while (end < steps) {
+    std::int64_t stop = end + Arith::kChunkSteps;
+    const std::int64_t group_end = (end / group_steps + 1) * group_steps;
+    if (stop > group_end) stop = group_end;
+    if (stop > steps) stop = steps;
+    if (stop > begin + kChunkSteps) break;
+    end = stop;
+  }
+  return end;
+}
+
 // Position in a row of per-column scales of panel position i.
 template <int kBits>
 struct ColumnOrder {

@@ -91,13 +91,12 @@ struct Float32 {
 
   // 16 activations in k order -> dwords[slot * 4 + p].
   template <int kBits>
-  [[gnu::always_inline]] static void pack(const float* a, std::uint32_t* dwords) {
+  [[gnu::always_inline]] static void pack(Lanes<8>::F low, Lanes<8>::F high, std::uint32_t* dwords) {
     using V = Lanes<8>::U;
-    for (int half = 0; half < kStepRows; half += 8) {
-      const V k = load<V>(a + half);
-      const V slots = __builtin_shufflevector(k, k, 0, 2, 4, 6, 1, 3, 5, 7);
-      store(dwords + half, kRounded ? round_to_bf16(slots) : slots);
-    }
+    const V even_odd_low = __builtin_shufflevector((V)low, (V)low, 0, 2, 4, 6, 1, 3, 5, 7);
+    const V even_odd_high = __builtin_shufflevector((V)high, (V)high, 0, 2, 4, 6, 1, 3, 5, 7);
+    store(dwords, kRounded ? round_to_bf16(even_odd_low) : even_odd_low);
+    store(dwords + 8, kRounded ? round_to_bf16(even_odd_high) : even_odd_high);
   }
 };
 

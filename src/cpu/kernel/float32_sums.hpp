@@ -77,8 +77,8 @@ struct Float32Sums {
 
   // As Float32::pack, with 2^-place of the k half on rows 8..15 of a step.
   template <int kBits>
-  [[gnu::always_inline]] static void pack(const float* a, std::uint32_t* dwords) {
-    Float32<Isa, kRounded>::template pack<kBits>(a, dwords);
+  [[gnu::always_inline]] static void pack(Lanes<8>::F low, Lanes<8>::F high, std::uint32_t* dwords) {
+    Float32<Isa, kRounded>::template pack<kBits>(low, high, dwords);
     using V = Lanes<8>::F;
     store(dwords + 8, load<V>(dwords + 8) * (kBits == 4 ? 0x1p-4f : 0x1p-8f));
   }

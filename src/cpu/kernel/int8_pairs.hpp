@@ -15,7 +15,9 @@
 namespace billfish::cpu {
 namespace {
 
-constexpr std::uint32_t both16(int low, int high) { return (static_cast<std::uint32_t>(low) & 0xffffu) | static_cast<std::uint32_t>(high) << 16; }
+constexpr std::uint32_t both16(int low, int high) {
+  return (static_cast<std::uint32_t>(low) & 0xffffu) | static_cast<std::uint32_t>(high) << 16;
+}
 
 template <class Isa>
 struct Int8Partials : Int8Quads<Isa> {
@@ -68,7 +70,9 @@ struct Int8Pairs : Int8Partials<Isa> {
   [[gnu::always_inline]] static U weight(const Fields& f, const Zero<C>&, int, int slot) {
     return (slot == 0 ? f.words : f.words >> 4) & 0x0f0f0f0fu;
   }
-  [[gnu::always_inline]] static I widen(I sum, U partial, int h) { return sum + Isa::multiply_pairs(partial, splat<U>(h == 0 ? 1u : 0x00010000u)); }
+  [[gnu::always_inline]] static I widen(I sum, U partial, int h) {
+    return sum + Isa::multiply_pairs(partial, splat<U>(h == 0 ? 1u : 0x00010000u));
+  }
 
   // dwords[slot * 4 + p]: the pair twice.
   [[gnu::always_inline]] static void pack(U low, U high, std::uint32_t* dwords) {
@@ -79,7 +83,8 @@ struct Int8Pairs : Int8Partials<Isa> {
   }
   // A vector holds the pairs p and p + 1 for even p; both columns of a word begin alike.
   [[gnu::always_inline]] static void store_begin(I lanes, std::uint32_t* to) {
-    const int first = -kCentre * (lanes[0] + lanes[1] + lanes[4] + lanes[5]), second = -kCentre * (lanes[2] + lanes[3] + lanes[6] + lanes[7]);
+    const int first = -kCentre * (lanes[0] + lanes[1] + lanes[4] + lanes[5]),
+              second = -kCentre * (lanes[2] + lanes[3] + lanes[6] + lanes[7]);
     store(to, splat<Lanes<4>::U>(both16(first, first)));
     store(to + 4, splat<Lanes<4>::U>(both16(second, second)));
   }

@@ -28,7 +28,7 @@ struct ChunkRows {
 // One tile of kRows rows, kColumns of the j of one block, one chunk.
 template <class Arith, class C, int kRows, int kColumns>
 [[gnu::always_inline]] inline void stream_part(const std::uint32_t* codes, std::int64_t row_words, std::int64_t ahead, std::int64_t steps,
-                                               const std::uint32_t* a, const GroupTables& tables, int j0, const ChunkRows& rows, float* sums) {
+                                               const std::uint32_t* a, const GroupTables& tables, int j0, ChunkRows rows, float* sums) {
   using F = typename Arith::F;
   using U = typename Arith::U;
   using Sum = typename Arith::Sum;
@@ -43,7 +43,7 @@ template <class Arith, class C, int kRows, int kColumns>
 #pragma GCC unroll 8
   for (int j = 0; j < (C::kZeros ? kColumns : 1); ++j) zero[j] = Arith::template zero<C>(tables.zeros + 8 * (j0 + j));
   const std::uint32_t* words = codes + j0 * kVectors * kLanes;
-  const auto add_steps = [&](std::int64_t count, Partial (&partial)[kRows][kColumns * kHalves]) __attribute__((always_inline)) {
+  const auto add_steps = [&](std::int64_t count, Partial(&partial)[kRows][kColumns * kHalves]) __attribute__((always_inline)) {
     for (std::int64_t step = 0; step < count; ++step) {
 #pragma GCC unroll 16
       for (int line = 0; line < kPartWords; line += 16) __builtin_prefetch(words + ahead + line, 0, 3);
@@ -125,7 +125,10 @@ template <class Arith, class C, int kRows, int kColumns>
       for (int row = 0; row < kRows; ++row) {
         const Partial begin = load<Partial>(rows.begins + part * rows.begin_distance + row * Arith::kBeginWords);
 #pragma GCC unroll 8
-        for (int j = 0; j < kColumns; ++j) partial[row][j] = begin;
+        for (int j = 0; j < kColumns; ++j) {
+          partial[row][j] = begin;
+          Arith::once(partial[row][j]);
+        }
       }
       add_steps(left < Arith::kPartialSteps ? left : Arith::kPartialSteps, partial);
 #pragma GCC unroll 8
@@ -140,7 +143,12 @@ template <class Arith, class C, int kRows, int kColumns>
 #pragma GCC unroll 8
     for (int i = 0; i < kSums / kPairs; ++i) {
       const int at = 8 * j0 + i * kLanes;
-      F value = Arith::template to_float<C>(sum_pairs<kPairs>(&sum[row][i * kPairs]));
+      Sum both;
+      if constexpr (Arith::kJoinsHalves)
+        both = Arith::Instructions::sum_halves(sum[row][2 * i], sum[row][2 * i + 1]);
+      else
+        both = sum_pairs<kPairs>(&sum[row][i * kPairs]);
+      F value = Arith::template to_float<C>(both);
       constexpr float kZero = C::kImpliedZero - Arith::kCentre;
       if constexpr (Arith::kZeroAfterSum && C::kZeros) value -= (load<F>(tables.zeros_f32 + at) - float{Arith::kCentre}) * rows.sums[row];
       if constexpr (Arith::kZeroAfterSum && !C::kZeros && kZero != 0) value -= splat<F>(kZero * rows.sums[row]);

@@ -63,8 +63,8 @@ constexpr int kPanelInL1 = 16384;  // bytes of a panel that stays in L1 with a t
 // What a tile kernel does for one panel; one chunk an entry of the tables.
 struct PanelArgs {
   const std::uint32_t* panel;
-  const std::uint32_t* a;      // of this tile of rows, at the panel's first step
-  std::int64_t ahead;          // from there to the tile that comes next
+  const std::uint32_t* a;  // of this tile of rows, at the panel's first step
+  std::int64_t ahead;      // from there to the tile that comes next
   const GroupTables* tables;
   const int* chunk_steps;
   int chunks;
@@ -88,86 +88,91 @@ void multiply_tile(const PanelArgs& args) {
   constexpr int kDwords = Arith::kSlots * 4;
   constexpr int kVectorWords = kChunkSteps * kDwords * kLanes;
   for (int column = args.column_begin; column < args.column_end; column += kVectors * kLanes) {
-  const std::uint32_t* panel = args.panel + column / kLanes * kVectorWords;
-  const std::uint32_t* a = args.a;
-  const std::int64_t ahead = args.ahead;
-  for (int chunk = 0; chunk < args.chunks; ++chunk) {
-    typename Arith::Sum sum[kRows][kVectors] = {};
-    if constexpr (Arith::kZeroAfterSum && !kZeros && Arith::kCentre == 0) {  // integers: an implied zero is subtracted before the sum begins
+    const std::uint32_t* panel = args.panel + column / kLanes * kVectorWords;
+    const std::uint32_t* a = args.a;
+    const std::int64_t ahead = args.ahead;
+    for (int chunk = 0; chunk < args.chunks; ++chunk) {
+      typename Arith::Sum sum[kRows][kVectors] = {};
+      if constexpr (Arith::kZeroAfterSum && !kZeros &&
+                    Arith::kCentre == 0) {  // integers: an implied zero is subtracted before the sum begins
 #pragma GCC unroll 16
-      for (int row = 0; row < kRows; ++row) {
-        const float after = static_cast<float>(-args.implied_zero) * args.row_sums[chunk * args.row_stride + row];
+        for (int row = 0; row < kRows; ++row) {
+          const float after = static_cast<float>(-args.implied_zero) * args.row_sums[chunk * args.row_stride + row];
 #pragma GCC unroll 2
-        for (int v = 0; v < kVectors; ++v) sum[row][v] = (typename Arith::Sum)splat<U>(static_cast<std::uint32_t>(static_cast<int>(after)));
+          for (int v = 0; v < kVectors; ++v)
+            sum[row][v] = (typename Arith::Sum)splat<U>(static_cast<std::uint32_t>(static_cast<int>(after)));
+        }
       }
-    }
-    const auto add_steps = [&](int count, typename Arith::Partial (&partial)[kRows][kVectors]) __attribute__((always_inline)) {
-      for (int step = 0; step < count; ++step) {
+      const auto add_steps = [&](int count, typename Arith::Partial(&partial)[kRows][kVectors]) __attribute__((always_inline)) {
+        for (int step = 0; step < count; ++step) {
 #pragma GCC unroll 16
-        for (int line = 0; line < kDwords * Arith::kParts * kRows; line += 16) __builtin_prefetch(a + ahead + line, 0, 3);
+          for (int line = 0; line < kDwords * Arith::kParts * kRows; line += 16) __builtin_prefetch(a + ahead + line, 0, 3);
 #pragma GCC unroll 4
-        for (int d = 0; d < kDwords; ++d) {
-          Weight w[kVectors];
+          for (int d = 0; d < kDwords; ++d) {
+            Weight w[kVectors];
 #pragma GCC unroll 2
-          for (int v = 0; v < kVectors; ++v) w[v] = load<Weight>(panel + v * kVectorWords + d * kLanes);
+            for (int v = 0; v < kVectors; ++v) w[v] = load<Weight>(panel + v * kVectorWords + d * kLanes);
 #pragma GCC unroll 2
-          for (int part = 0; part < Arith::kParts; ++part) {
+            for (int part = 0; part < Arith::kParts; ++part) {
 #pragma GCC unroll 16
-            for (int row = 0; row < kRows; ++row) {
-              const std::uint32_t& from = a[(d * Arith::kParts + part) * kRows + row];
-              if constexpr (Arith::kPartialSteps > 0) {
-                Arith::Instructions::dot_bytes(partial[row], w, from);
-              } else {
-                const U av = splat<U>(from);
+              for (int row = 0; row < kRows; ++row) {
+                const std::uint32_t& from = a[(d * Arith::kParts + part) * kRows + row];
+                if constexpr (Arith::kPartialSteps > 0) {
+                  Arith::Instructions::dot_bytes(partial[row], w, from);
+                } else {
+                  const U av = splat<U>(from);
 #pragma GCC unroll 2
-                for (int v = 0; v < kVectors; ++v) partial[row][v] = Arith::dot(partial[row][v], w[v], av);
+                  for (int v = 0; v < kVectors; ++v) partial[row][v] = Arith::dot(partial[row][v], w[v], av);
+                }
               }
             }
           }
+          panel += kDwords * kLanes;
+          a += kDwords * Arith::kParts * kRows;
         }
-        panel += kDwords * kLanes;
-        a += kDwords * Arith::kParts * kRows;
+      };
+      const int steps = args.chunk_steps[chunk];
+      if constexpr (Arith::kPartialSteps == 0) {
+        add_steps(steps, sum);
+      } else {
+#pragma GCC unroll 2
+        for (int part = 0; part < kChunkPartials; ++part) {
+          const int left = steps - part * Arith::kPartialSteps;
+          if (part > 0 && left <= 0) break;
+          typename Arith::Partial partial[kRows][kVectors];
+          const std::uint32_t* begins = args.begins + (chunk * kChunkPartials + part) * args.row_stride;
+#pragma GCC unroll 16
+          for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 2
+            for (int v = 0; v < kVectors; ++v) {
+              partial[row][v] = splat<U>(begins[row]);
+              Arith::once(partial[row][v]);
+            }
+          }
+          add_steps(left < Arith::kPartialSteps ? left : Arith::kPartialSteps, partial);
+#pragma GCC unroll 16
+          for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 2
+            for (int v = 0; v < kVectors; ++v) sum[row][v] = Arith::widen(sum[row][v], partial[row][v], 0);
+          }
+        }
       }
-    };
-    const int steps = args.chunk_steps[chunk];
-    if constexpr (Arith::kPartialSteps == 0) {
-      add_steps(steps, sum);
-    } else {
-#pragma GCC unroll 2
-      for (int part = 0; part < kChunkPartials; ++part) {
-        const int left = steps - part * Arith::kPartialSteps;
-        if (part > 0 && left <= 0) break;
-        typename Arith::Partial partial[kRows][kVectors];
-        const std::uint32_t* begins = args.begins + (chunk * kChunkPartials + part) * args.row_stride;
+      const GroupTables& tables = args.tables[chunk];
+      const float* row_scales = args.row_scales + chunk * args.row_stride;
+      const float* row_sums = args.row_sums + chunk * args.row_stride;
 #pragma GCC unroll 16
-        for (int row = 0; row < kRows; ++row) {
+      for (int row = 0; row < kRows; ++row) {
 #pragma GCC unroll 2
-          for (int v = 0; v < kVectors; ++v) partial[row][v] = splat<U>(begins[row]);
-        }
-        add_steps(left < Arith::kPartialSteps ? left : Arith::kPartialSteps, partial);
-#pragma GCC unroll 16
-        for (int row = 0; row < kRows; ++row) {
-#pragma GCC unroll 2
-          for (int v = 0; v < kVectors; ++v) sum[row][v] = Arith::widen(sum[row][v], partial[row][v], 0);
+        for (int v = 0; v < kVectors; ++v) {
+          const int at = column + v * kLanes;
+          F value = Arith::template to_float<Codec<8, false>>(sum[row][v]);
+          if constexpr (kZeros) value -= (load<F>(tables.zeros_f32 + at) - float{Arith::kCentre}) * row_sums[row];
+          if constexpr (Arith::kQuantizes) value *= row_scales[row];
+          float* to = args.sums + row * kBlockColumns + at;
+          store(to, Arith::fma(load<F>(tables.scales + at), value, load<F>(to)));
         }
       }
     }
-    const GroupTables& tables = args.tables[chunk];
-    const float* row_scales = args.row_scales + chunk * args.row_stride;
-    const float* row_sums = args.row_sums + chunk * args.row_stride;
-#pragma GCC unroll 16
-    for (int row = 0; row < kRows; ++row) {
-#pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) {
-        const int at = column + v * kLanes;
-        F value = Arith::template to_float<Codec<8, false>>(sum[row][v]);
-        if constexpr (kZeros) value -= (load<F>(tables.zeros_f32 + at) - float{Arith::kCentre}) * row_sums[row];
-        if constexpr (Arith::kQuantizes) value *= row_scales[row];
-        float* to = args.sums + row * kBlockColumns + at;
-        store(to, Arith::fma(load<F>(tables.scales + at), value, load<F>(to)));
-      }
-    }
-  }
   }
 }
 
@@ -196,12 +201,12 @@ bool tile_block(const BlockArgs& args) {
   std::int64_t first_chunk = 0;
   for (std::int64_t begin = 0, end = 0; begin < w.steps; begin = end) {
     int chunks = 0;
-    for (end = begin; end < w.steps && end < begin + kChunkSteps;) {
+    const std::int64_t panel_end = end_of_panel<Arith>(begin, w.steps, w.group_steps);
+    for (end = begin; end < panel_end;) {
       const std::int64_t group = end / w.group_steps;
       std::int64_t stop = end + Arith::kChunkSteps;
       if (stop > (group + 1) * w.group_steps) stop = (group + 1) * w.group_steps;
-      if (stop > w.steps) stop = w.steps;
-      if (stop > begin + kChunkSteps) break;  // the chunk does not fit: next panel
+      if (stop > panel_end) stop = panel_end;
       load_group<Isa, C>(w, args.block, group, tables[chunks], bad);
       decode_panel<Arith, C>(w.codes + end * w.row_words + args.block * C::kBlockWords, w.row_words, stop - end, tables[chunks],
                              args.panel + (end - begin) * kDwords * kLanes);
@@ -210,22 +215,25 @@ bool tile_block(const BlockArgs& args) {
     }
     // The codes of the next panel come into L2 meanwhile, a few lines a tile: below these rows, at the end of K from the next block.
     const bool down = end < w.steps;
-    const std::uint32_t* next_codes = down ? w.codes + end * w.row_words + args.block * C::kBlockWords : w.codes + args.next_block * C::kBlockWords;
-    const std::int64_t next_steps = down ? (w.steps - end < kChunkSteps ? w.steps - end : kChunkSteps) : (w.steps < kChunkSteps ? w.steps : kChunkSteps);
+    const std::uint32_t* next_codes =
+        down ? w.codes + end * w.row_words + args.block * C::kBlockWords : w.codes + args.next_block * C::kBlockWords;
+    const std::int64_t next_steps =
+        down ? (w.steps - end < kChunkSteps ? w.steps - end : kChunkSteps) : (w.steps < kChunkSteps ? w.steps : kChunkSteps);
     constexpr bool kTilesFirst = kVectorWords * kBlockColumns / kLanes * 4 <= kPanelInL1;
     const int fetches = (args.tile_end - args.tile_begin) * (kTilesFirst ? 1 : kBlockColumns / kColumns);
     const std::int64_t steps_a_fetch = (next_steps + fetches - 1) / fetches;
     std::int64_t fetched = 0;
     const auto multiply = [&](int tile, int column_begin, int column_end) {
-      for (const std::int64_t stop = fetched + steps_a_fetch < next_steps ? fetched + steps_a_fetch : next_steps; fetched < stop; ++fetched) {
+      for (const std::int64_t stop = fetched + steps_a_fetch < next_steps ? fetched + steps_a_fetch : next_steps; fetched < stop;
+           ++fetched) {
         for (int word = 0; word < C::kBlockWords; word += 16) __builtin_prefetch(next_codes + fetched * w.row_words + word, 0, 2);
       }
       const int next = tile + 1 < args.tile_end ? tile + 1 : args.tile_begin;
-      const int row = cut.begin(tile), rows = cut.rows(tile), next_row = cut.begin(next), next_rows = cut.rows(next);
+      const int row = cut.begin(tile), rows = cut.rows(tile), next_row = cut.begin(next);
       PanelArgs panel;
       panel.panel = args.panel;
-      panel.a = args.a + (row * w.steps + begin * rows) * kDwords * Arith::kParts;
-      panel.ahead = ((next_row - row) * w.steps + begin * (next_rows - rows)) * kDwords * Arith::kParts;
+      panel.a = args.a + (begin * args.rows + row * (end - begin)) * kDwords * Arith::kParts;
+      panel.ahead = (next_row - row) * (end - begin) * kDwords * Arith::kParts;
       panel.tables = tables;
       panel.chunk_steps = chunk_steps;
       panel.chunks = chunks;

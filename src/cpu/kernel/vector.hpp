@@ -67,21 +67,6 @@ template <class Vector>
   else
     return __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
 }
-// [a's lower half, b's upper half], which is cheaper; and what is left of the two.
-template <class Vector>
-[[gnu::always_inline]] inline Vector outer_halves(Vector a, Vector b) {
-  if constexpr (sizeof(Vector) == 32)
-    return __builtin_shufflevector(a, b, 0, 1, 2, 3, 12, 13, 14, 15);
-  else
-    return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 24, 25, 26, 27, 28, 29, 30, 31);
-}
-template <class Vector>
-[[gnu::always_inline]] inline Vector inner_halves(Vector a, Vector b) {
-  if constexpr (sizeof(Vector) == 32)
-    return __builtin_shufflevector(a, b, 4, 5, 6, 7, 8, 9, 10, 11);
-  else
-    return __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23);
-}
 // Quarters 0 and 2 (1 and 3) of a, then of b; 16 lanes only.
 template <class Vector>
 [[gnu::always_inline]] inline Vector even_quarters(Vector a, Vector b) {
@@ -116,7 +101,7 @@ template <int kCount, class Vector>
   if constexpr (kCount == 1) {
     return in[0];
   } else if constexpr (kCount == 2) {
-    return outer_halves(in[0], in[1]) + inner_halves(in[0], in[1]);
+    return low_halves(in[0], in[1]) + high_halves(in[0], in[1]);
   } else {
     const Vector a = low_halves(in[0], in[1]) + high_halves(in[0], in[1]);
     const Vector b = low_halves(in[2], in[3]) + high_halves(in[2], in[3]);
