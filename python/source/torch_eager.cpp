@@ -110,7 +110,7 @@ class EagerWeights {
     torch_api.get_data_ptr(out, &args.c);
     if (cuda) {
       if (args.m != asked_m_ || args.a_type != asked_type_) {  // as long as m stays, the answer does
-        torch_check(billfish_gemm_workspace(&weights_, &args, &asked_bytes_));
+        check(billfish_gemm_workspace(&weights_, &args, &asked_bytes_));
         asked_m_ = args.m;
         asked_type_ = args.a_type;
       }
@@ -129,10 +129,10 @@ class EagerWeights {
         }
         torch_api.get_data_ptr(workspace.handle, &args.workspace);
       }
-      torch_check(billfish_gemm(&weights_, &args, stream));
+      check(billfish_gemm(&weights_, &args, stream));
     } else {
       const nb::gil_scoped_release released;
-      multiply_on_cpu(weights_, args);
+      check(multiply_on_cpu(weights_, args));
     }
     return owned.to_object(wrap_);
   }

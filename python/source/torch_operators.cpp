@@ -85,7 +85,7 @@ void multiply(const billfish_weights& weights, const Tensor& a, const Rows& rows
     torch_check(billfish_gemm(&weights, &args, stream));
     return;
   }
-  multiply_on_cpu(weights, args);
+  torch_check(multiply_on_cpu(weights, args));
 }
 
 struct Parts {
@@ -311,7 +311,7 @@ void repack(StableIValue* stack, std::uint64_t, std::uint64_t) {
 
 }  // namespace
 
-void multiply_on_cpu(const billfish_weights& weights, billfish_gemm_args& args) {
+billfish_status multiply_on_cpu(const billfish_weights& weights, billfish_gemm_args& args) {
   struct Scratch {
     Memory memory;
     std::size_t bytes = 0;
@@ -324,14 +324,15 @@ void multiply_on_cpu(const billfish_weights& weights, billfish_gemm_args& args) 
   // Asked only when refused: a question between products makes the library plan each of them anew.
   if (status == BILLFISH_WORKSPACE_TOO_SMALL) {
     args.workspace = nullptr;
-    torch_check(billfish_gemm_workspace(&weights, &args, &args.workspace_bytes));
+    const billfish_status asked = billfish_gemm_workspace(&weights, &args, &args.workspace_bytes);
+    if (asked != BILLFISH_OK) return asked;
     scratch.bytes = 0;
     scratch.memory = allocate(args.workspace_bytes);
     scratch.bytes = args.workspace_bytes;
     args.workspace = scratch.memory.get();
     status = billfish_gemm(&weights, &args, nullptr);
   }
-  torch_check(status);
+  return status;
 }
 
 void bind_torch(nb::module_& module) {
@@ -342,7 +343,7 @@ void bind_torch(nb::module_& module) {
         const std::string& name = *new std::string(name_space);  // torch keeps libraries, and pointers into them, for ever
         for (const char* key : {"CPU", "CUDA"}) {
           LibraryHandle library = nullptr;
-          std::int32_t failed = torch_api.library_init_impl(name.c_str(), key, __FILE__, __LINE__, &library);
+          std::int32_t failed = torch_api.library_init_impl(name.c_str(), key, "billfish", 0, &library);
           const auto enter = [&](const char* function, BoxedKernel kernel) {
             if (failed == 0) failed = torch_api.library_impl(library, function, kernel);
           };

@@ -86,7 +86,7 @@ class Arguments {
 void torch_check(billfish_status status);
 
 // billfish_gemm on the shared threads, with scratch memory that the calling thread keeps.
-void multiply_on_cpu(const billfish_weights& weights, billfish_gemm_args& args);
+billfish_status multiply_on_cpu(const billfish_weights& weights, billfish_gemm_args& args);
 
 std::string dtype_text(std::int32_t dtype);
 std::optional<billfish_element_type> torch_element(std::int32_t dtype);

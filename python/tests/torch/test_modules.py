@@ -234,3 +234,27 @@ def test_bfloat16_goes_through_the_numpy_layer():
     module = bt.QuantLinear.from_weights(w)
     assert module._arguments[1].dtype == torch.bfloat16
     np.testing.assert_allclose(w.dequantize(), (case.codes.astype(np.float32) - 8) * scales.float().numpy())
+
+
+def fetch_elsewhere(name, home):
+    """billfish.fetch in a process of its own: the client reads its settings when it is imported."""
+    import subprocess
+    import sys
+
+    code = f"import billfish\ntry:\n    print(billfish.fetch({name!r}))\nexcept Exception as error:\n    print(type(error).__name__, error)"
+    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_fetch_obeys_the_cache_and_offline_mode(tmp_path):
+    said = fetch_elsewhere("somebody/something", tmp_path)
+    assert said.startswith("OSError somebody/something is not in the local cache"), said
+    repository = tmp_path / "hub/models--somebody--something"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    (repository / "refs").mkdir()
+    (repository / "refs/main").write_text("0" * 40)
+    assert fetch_elsewhere("somebody/something", tmp_path) == str(snapshot)
