@@ -34,6 +34,8 @@ def stable_python(given=None):
 
 def build(folder, given=None):
     """Compiles the extension alone; the library beside it comes from the build that runs."""
+    if not (folder / "lib/libbillfish.so").exists():
+        sys.exit(f"gpu: {folder / 'lib/libbillfish.so'} is not there: build it first (without CUDA will do, its symbols are the same)")
     python = stable_python(given)
     environment = ROOT / ".venv-abi3"
     pip = [environment / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
