@@ -5,7 +5,8 @@
 usage: table.py RESULTS.json [--peers PEERS.json] [--type u4b8] [--group 128] [--act f16] [--implementation NAME] [--check]
 
 A run on CUDA gives the table of regimes (time over roofline) and every cell that breaks its own rule; a run on a CPU gives per cent of
-the ceiling by M, and with --peers (a results.json of bench/peers/cpu.py) how much longer the peers took. With --check the exit code is 1 if a floor or a rule is missed, or the run is not valid.
+the ceiling by M, and with --peers (a results.json of bench/peers/cpu.py) how much longer the peers took.
+With --check the exit code is 1 if a floor or a rule is missed, or the run is not valid.
 """
 import argparse
 import json

@@ -166,7 +166,8 @@ def main():
     words = [w for w in options.only.split(",") if w]
     results = os.path.join(options.out, "results.json")
     run = {"schema": 1, "device": cpu_name(), "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-           "command": "bench/peers/cpu.py " + " ".join(sys.argv[1:]), "valid": True, "versions": {}, "failures": [], "rows": [], "shapes": []}
+           "command": "bench/peers/cpu.py " + " ".join(sys.argv[1:]), "valid": True, "versions": {}, "failures": [],
+           "rows": [], "shapes": []}
     if os.path.exists(results):
         with open(results) as file:
             before = json.load(file)

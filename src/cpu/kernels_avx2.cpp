@@ -44,9 +44,8 @@ struct Avx2 {  // one instruction a function
     __asm__("" : "+x"(sum));
     return sum;
   }
-  // Bytes of w (unsigned) times bytes of a (signed), pairs added into 16 bits and to `sum`. One statement, because the compiler would rather
-  // begin many products before it adds the first, and pass sums through memory for want of registers: 65 instead of 93 % of the dot
-  // ceiling in a tile of 6 rows.
+  // Bytes of w (unsigned) times bytes of a (signed), pairs added into 16 bits and to `sum`. One statement, because the compiler would
+  // rather begin many products before it adds the first, and pass sums through memory for want of registers.
   [[gnu::always_inline]] static void dot_bytes(U& sum, U w, const U& a) {
     U product;
     __asm__("vpmaddubsw %[a], %[w], %[product]\n\tvpaddw %[product], %[sum], %[sum]"
