@@ -217,6 +217,7 @@ def main():
         for worker, _ in loaded:
             worker.ask(do="unload")
         run["shapes"].append([k, n])
+        run.setdefault("load", []).append(os.getloadavg()[0])  # one a shape: about 1 of it is this run's own
         with open(results, "w") as file:
             json.dump(run, file, indent=1)
             file.write("\n")
