@@ -40,7 +40,7 @@ Workspace cut(const gemm::Problem& p, const Arithmetic& arithmetic, bool stream,
   Workspace w;
   const Kernels& kernels = stream ? arithmetic.stream : arithmetic.tile;
   const std::int64_t steps = ceil_div(p.k, kStepRows);
-  const std::int64_t blocks = ceil_div(p.n, kBlockColumns);
+  const std::int64_t blocks = std::max<std::int64_t>(1, ceil_div(p.n, kBlockColumns));  // N = 0 is a product with nothing to do
   w.stream = stream;
   w.rows = rows;
   w.tiles = static_cast<int>(ceil_div(rows, kernels.tile_rows));

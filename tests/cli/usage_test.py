@@ -128,6 +128,12 @@ class Explain(CliTest):
     def explain(self, *arguments, expect=OK):
         return self.json_of("explain", "--m", 16, "--n", 11008, "--k", 4096, "--group", 128, *arguments, expect=expect)
 
+    def test_a_problem_without_rows_columns_or_depth_is_explained(self):
+        for device in ("cpu", "sm_80", "sm_90"):
+            for m, n, k in ((1, 0, 64), (300, 0, 64), (0, 64, 64), (1, 64, 0), (0, 0, 0)):
+                shown = self.json_of("explain", "--m", m, "--n", n, "--k", k, "--device", device)
+                self.assertTrue(any(candidate["chosen"] for candidate in shown["candidates"]), (device, m, n, k))
+
     def test_devices_that_are_not_here_are_explained(self):
         for device in ("cpu", "sm_80", "sm_90"):
             text = json.dumps(self.explain("--device", device))
