@@ -24,15 +24,22 @@ Status mismatch(const Evidence& evidence, const Layer& layer) {
                         evidence.config.numbers.bits ? text(" (bits = ", evidence.config.numbers.bits, ")") : ""));
 }
 
-// Symmetric as far as the config tells; the zeros themselves are looked at when the layer is loaded.
-void take_zeros(const Evidence& evidence, Layer& layer, int bits, const std::vector<Numbers>& candidates, bool by_default) {
+// Symmetric as far as the config tells; the zeros themselves are looked at when the layer is loaded. Without a tensor of zeros a layer is
+// symmetric, unless everything that the config may say of it is that it is not: then the tensor is lost.
+Status take_zeros(const Evidence& evidence, Layer& layer, int bits, const std::vector<Numbers>& candidates, bool by_default) {
   const bool stored = find_part(layer, "qzeros") != nullptr;
   if (stored) assign(layer, "qzeros", Role::zeros);
+  const auto asymmetric = [](const Numbers& some) { return some.symmetric && !*some.symmetric; };
+  if (!stored && !candidates.empty() && std::all_of(candidates.begin(), candidates.end(), asymmetric)) {
+    return bad_input(text(label(evidence, layer), " has qweight but no qzeros, and ", evidence.config.where,
+                          " says that sym is false: zero points are missing (if they lie in another shard, name the directory)"));
+  }
   bool symmetric = !stored || by_default;
   if (stored && !candidates.empty() && candidates.front().symmetric) symmetric = *candidates.front().symmetric;
   layer.shape.type = type_for(bits, symmetric);
   layer.info.zero_points = !symmetric;
   layer.info.type_from_config = stored && evidence.config.method != Method::none;
+  return {};
 }
 
 // Every number of bits that fits all of the shapes, the config's first.
@@ -55,6 +62,11 @@ std::vector<int> fitting_bits(const Layer& layer, const Shapes& shapes, const st
   return out;
 }
 
+// What GPTQ layers of other versions mean by their zeros is not known. Not said: gptq, as before there was a choice.
+bool knows_checkpoint_format(std::string_view format) {
+  return format.empty() || format == "gptq" || format == "gptq_v2" || format == "marlin";
+}
+
 Status recognise_gptq(const Evidence& evidence, Layer& layer, const Shapes& shapes) {
   const QuantConfig& config = evidence.config;
   std::vector<Numbers> candidates = config.candidates(layer.info.name);
@@ -69,10 +81,14 @@ Status recognise_gptq(const Evidence& evidence, Layer& layer, const Shapes& shap
     refuse(layer, text(bits[0], "-bit codes are not supported: 4 and 8 are"));
     return {};
   }
+  if (config.method == Method::gptq && !knows_checkpoint_format(config.checkpoint_format)) {
+    refuse(layer, text("checkpoint_format ", config.checkpoint_format, " is not supported: gptq, gptq_v2 and marlin are"));
+    return {};
+  }
   layer.info.format = config.checkpoint_format == "gptq_v2" ? Format::gptq_v2 : Format::gptq_v1;
   layer.version_from_zeros = config.method == Method::auto_round || config.method == Method::none;
   assign(layer, "qweight", Role::codes);
-  take_zeros(evidence, layer, bits[0], candidates, config.method != Method::none);
+  BILLFISH_RETURN_IF_ERROR(take_zeros(evidence, layer, bits[0], candidates, config.method != Method::none));
   return finish_common(evidence, layer, {shapes.groups, std::move(candidates), "scales", "g_idx"});
 }
 
@@ -85,7 +101,7 @@ Status recognise_awq(const Evidence& evidence, Layer& layer, const Shapes& shape
   layer.shape.k = shapes.rows;
   layer.info.format = Format::awq;
   assign(layer, "qweight", Role::codes);
-  take_zeros(evidence, layer, 4, candidates, false);
+  BILLFISH_RETURN_IF_ERROR(take_zeros(evidence, layer, 4, candidates, false));
   return finish_common(evidence, layer, {shapes.groups, std::move(candidates), "scales", ""});
 }
 

@@ -39,6 +39,19 @@ TEST(Recognise, SymFalseWithConstantZerosIsSymmetric) {
   EXPECT_EQ(matrix->type, WeightType::u4b8);
 }
 
+TEST(Recognise, SymFalseWithoutZerosIsNotTakenAsSymmetric) {
+  const std::string asymmetric = R"({"quant_method":"gptq","bits":4,"group_size":32,"sym":false})";
+  expect_bad(Case(without(gptq(), "m.qzeros"), asymmetric), "layer 'm' has qweight but no qzeros");
+  expect_bad(Case(without(gptq(), "m.qzeros"), asymmetric), "sym is false: zero points are missing");
+  const auto awq = test::awq_tensors(test::random_plain(128, 64, 32, {4, false, false, false, 0}, 1), "m");
+  expect_bad(Case(without(awq, "m.qzeros"), R"({"quant_method":"auto-round","bits":4,"group_size":32,"sym":false})"), "no qzeros");
+  for (const char* config :
+       {R"({"quant_method":"gptq","bits":4,"group_size":32,"sym":true})", R"({"quant_method":"gptq","bits":4,"group_size":32})"}) {
+    Case made(without(gptq(), "m.qzeros"), config);
+    EXPECT_EQ(made.layer().type, WeightType::u4b8) << config;
+  }
+}
+
 TEST(Recognise, OneDifferentZeroInTheLastWordIsSeen) {
   Plain plain = test::random_plain(128, 61, 32, {}, 9);
   plain.zeros.back() = 9;
@@ -215,6 +228,8 @@ TEST(Recognise, WhatIsNotSupportedSaysWhy) {
   expect_unsupported(gemv, "AWQ version gemv_fast is not supported: gemm and marlin are");
   Case other_spelling(gptq(), R"({"quant_method":"awq","bits":4,"group_size":32,"format":"gemv","checkpoint_format":"gemv"})");
   expect_unsupported(other_spelling, "AWQ version gemv is not supported");
+  Case version(gptq(), R"({"quant_method":"gptq","bits":4,"group_size":32,"checkpoint_format":"gptq_v3"})");
+  expect_unsupported(version, "checkpoint_format gptq_v3 is not supported: gptq, gptq_v2 and marlin are");
   auto wide = gptq();
   wide[2] = test::tensor("m.scales", "F64", {4, 64}, std::vector<double>(256, 1.0));
   Case scales(wide, kGptq4);
