@@ -72,6 +72,7 @@ def cases(folder, seconds, scratch):
     where = tempfile.mkdtemp(dir=scratch)
     env = {**os.environ, "PYTHONPATH": site(folder, where), "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1"}
     env["BILLFISH_SOURCE"] = str(ROOT)
+    env["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, [os.path.join(where, "billfish"), os.environ.get("LD_LIBRARY_PATH")]))
     ask = "import torch, pytest, billfish; print(torch.cuda.is_available(), billfish._core.cuda_devices())"
     asked = subprocess.run([sys.executable, "-c", ask], env=env, capture_output=True, text=True, cwd=where)
     if asked.returncode:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The streaming kernel's host half: tensor maps, arguments, launch. No allocation, no synchronisation.
 #include "cuda/host.hpp"
+#include "cuda/sm90/scale_rows.hpp"
 #include "cuda/sm90/stream_arguments.hpp"
 #include "cuda/sm90/stream_instances.hpp"
 #include "cuda/sm90/stream_plan.hpp"
@@ -79,7 +80,7 @@ Status run(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& cal
   const int steps = plan.tile_k / 16;
   args.per_column = w.per_column();
   args.group_steps = args.per_column ? static_cast<int>(w.padded_k() / 16) + steps : static_cast<int>(w.group / 16);
-  args.rows = args.per_column ? 0 : sm90::stream_rows(steps, args.group_steps);
+  args.rows = args.per_column ? 0 : sm90::rows_touched(steps, args.group_steps);
   const sm90::StreamMap map =
       sm90::stream_map(sm90::kStreamConfigs[policy], bits_of(w.type), has_zeros(w.type), args.rows, static_cast<int>(p.m));
   Maps maps;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "cuda/cuda.hpp"
+#include "cuda/sm90/scale_rows.hpp"
 #include "cuda/sm90/stream_policy.hpp"
 #include "cuda/sm90/wgmma_policy.hpp"
 
@@ -67,7 +68,7 @@ gemm::Plan plan(const gemm::Problem& p, const gemm::DeviceFacts& device) {
 
 gemm::Plan plan_of(const gemm::Problem& p, int policy, std::int64_t blocks, bool dealt) {
   const StreamConfig config = sm90::kStreamConfigs[policy];
-  const int rows = p.group < p.k ? sm90::stream_rows(static_cast<int>(item_k(p) / 16), static_cast<int>(p.group / 16)) : 0;
+  const int rows = p.group < p.k ? sm90::rows_touched(static_cast<int>(item_k(p) / 16), static_cast<int>(p.group / 16)) : 0;
   const sm90::StreamMap map = sm90::stream_map(config, bits_of(p.weight), has_zeros(p.weight), rows, static_cast<int>(p.m));
   const Work work = work_of(p);
   gemm::Plan plan;

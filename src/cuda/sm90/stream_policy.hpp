@@ -28,13 +28,6 @@ constexpr int kStreamSumsPitch = kStreamColumns + 4;  // floats; two rows furthe
 
 constexpr int stream_item_k(int bits) { return kStreamSlotBytes * 8 / (kStreamColumns * bits); }
 
-// Most rows of scales that an item of `steps` k16 steps may touch, groups being `group` steps.
-constexpr int stream_rows(int steps, int group) {
-  if (group % steps == 0) return 1;
-  if (steps % group == 0) return steps / group;
-  return (steps + group - 2) / group + 1;
-}
-
 // Bytes from a 1024-byte boundary. `rows`: rows of scales that an item may touch, 0 if scales are per column.
 struct StreamMap {
   int activations;  // of an item, behind its codes

@@ -12,7 +12,6 @@ struct WgmmaArguments {
   const void* bias;  // null: none
   void* c;
   std::int64_t ldc;
-  int scale_row_bytes;  // also an upper bound of columns: padded_n * 2
   int zero_row_bytes;
   int m, n;
   int steps;             // k16 steps in K
@@ -22,6 +21,7 @@ struct WgmmaArguments {
   int group_steps;          // k16 steps in a group; per column: larger than `steps`
   unsigned group_magic;     // step / group_steps = umulhi(step, magic) + step * identity
   unsigned group_identity;  // 1 if group_steps == 1
+  int rows;                 // of scales that a stage brings: 0 if they are per column
   int per_column;
   int scale_bf16, bias_type, c_type;  // ElementType values; scale_bf16: scales are bf16
   int bias_permuted;

@@ -13,6 +13,7 @@ namespace billfish::sm90 {
 template <class V>
 __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm)
     wgmma_gemm(const __grid_constant__ CUtensorMap a_map, const __grid_constant__ CUtensorMap codes_map,
+               const __grid_constant__ CUtensorMap scales_map, const __grid_constant__ CUtensorMap zeros_map,
                const __grid_constant__ WgmmaArguments args) {
   extern __shared__ unsigned char memory[];
   const Shared<V> shared{(ptx::shared_address(memory) + 1023u) & ~1023u};
@@ -44,7 +45,7 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
   if (warp >= V::kConfig.consumer_warps()) {
     if constexpr (V::kConfig.blocks_per_sm == 1) ptx::release_registers<V::kProducerRegisters>();
     if (warp == V::kConfig.consumer_warps()) {
-      const Producer<V> producer{&a_map, &codes_map, args, shared, lane};
+      const Producer<V> producer{&a_map, &codes_map, &scales_map, &zeros_map, args, shared, lane};
       producer.run(first_tile, tile_step, rank);
       __syncwarp();
     }

@@ -7,6 +7,7 @@
 
 #include "cuda/families.hpp"
 #include "cuda/host.hpp"
+#include "cuda/sm90/scale_rows.hpp"
 #include "cuda/sm90/tensor_map.hpp"
 #include "cuda/sm90/wgmma_arguments.hpp"
 #include "cuda/sm90/wgmma_instances.hpp"
@@ -53,6 +54,27 @@ Status encode_codes(const gemm::Plan& plan, const PackedMatrix& w, CUtensorMap& 
                                  .box = {std::min(plan.tile_n * bits_of(w.type) / 4, 256), plan.tile_k / 16}});
 }
 
+// Rows of scales that a stage may touch.
+int rows_of(const gemm::Plan& plan, const PackedMatrix& w) {
+  return w.per_column() ? 0 : sm90::rows_touched(plan.tile_k / 16, static_cast<int>(w.group / 16));
+}
+
+Status encode_scales(const gemm::Plan& plan, const PackedMatrix& w, CUtensorMap& scales, CUtensorMap& zeros) {
+  const int rows = rows_of(plan, w);
+  if (rows == 0) return {};
+  BILLFISH_RETURN_IF_ERROR(encode_tensor_map(scales, {.type = CU_TENSOR_MAP_DATA_TYPE_UINT16,
+                                                      .base = w.scales,
+                                                      .sizes = {w.padded_n(), w.groups()},
+                                                      .strides = {w.padded_n() * 2},
+                                                      .box = {plan.tile_n, rows}}));
+  if (!has_zeros(w.type)) return {};
+  return encode_tensor_map(zeros, {.type = CU_TENSOR_MAP_DATA_TYPE_UINT8,
+                                   .base = w.zeros,
+                                   .sizes = {w.padded_n() / 2, w.groups()},
+                                   .strides = {w.padded_n() / 2},
+                                   .box = {plan.tile_n / 2, rows}});
+}
+
 sm90::WgmmaArguments arguments_of(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& call) {
   const PackedMatrix& w = *call.weights;
   sm90::WgmmaArguments args{};
@@ -61,7 +83,6 @@ sm90::WgmmaArguments arguments_of(const gemm::Plan& plan, const gemm::Problem& p
   args.bias = call.bias ? w.bias : nullptr;
   args.c = call.c;
   args.ldc = call.ldc;
-  args.scale_row_bytes = static_cast<int>(w.padded_n() * 2);
   args.zero_row_bytes = static_cast<int>(w.padded_n() / 2);
   args.m = static_cast<int>(p.m);
   args.n = static_cast<int>(p.n);
@@ -75,6 +96,7 @@ sm90::WgmmaArguments arguments_of(const gemm::Plan& plan, const gemm::Problem& p
   args.group_identity = args.group_steps == 1;
   args.group_magic =
       args.group_steps == 1 ? 0 : static_cast<unsigned>(((std::uint64_t{1} << 32) + args.group_steps - 1) / args.group_steps);
+  args.rows = rows_of(plan, w);
   args.scale_bf16 = w.scale_type == ElementType::bf16;
   args.bias_type = static_cast<int>(w.bias_type);
   args.bias_permuted = w.bias_permuted;
@@ -90,9 +112,10 @@ Status run(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& cal
   const void* kernel = kernel_of(p.weight, p.a, plan.policy, fine);
   const int device = call.weights->device.index;
   BILLFISH_RETURN_IF_ERROR(prepared_of(p.weight, p.a).ensure(device, kernel_index(plan.policy, fine), kernel, plan.shared_bytes));
-  CUtensorMap a_map, codes_map;
+  CUtensorMap a_map, codes_map, scales_map{}, zeros_map{};
   BILLFISH_RETURN_IF_ERROR(encode_activations(plan, p, call, a_map));
   BILLFISH_RETURN_IF_ERROR(encode_codes(plan, *call.weights, codes_map));
+  BILLFISH_RETURN_IF_ERROR(encode_scales(plan, *call.weights, scales_map, zeros_map));
   sm90::WgmmaArguments args = arguments_of(plan, p, call);
 
   cudaLaunchAttribute attributes[2];
@@ -116,7 +139,7 @@ Status run(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& cal
   config.stream = static_cast<cudaStream_t>(call.stream);
   config.attrs = attributes;
   config.numAttrs = static_cast<unsigned>(count);
-  void* parameters[] = {&a_map, &codes_map, &args};
+  void* parameters[] = {&a_map, &codes_map, &scales_map, &zeros_map, &args};
   return status_of(cudaLaunchKernelExC(&config, kernel, parameters), "launching the sm90 kernel");
 }
 

@@ -12,7 +12,8 @@ namespace billfish::sm90 {
 template <class V>
 struct Producer {
   const CUtensorMap* a_map;
-  const CUtensorMap* codes_map;  // [k16 steps][columns * bits / 4 words of 8 bytes]
+  const CUtensorMap* codes_map;               // [k16 steps][columns * bits / 4 words of 8 bytes]
+  const CUtensorMap *scales_map, *zeros_map;  // [groups][columns], [groups][columns / 2 bytes]
   const WgmmaArguments& args;
   Shared<V> shared;
   int lane;
@@ -21,25 +22,19 @@ struct Producer {
   __device__ void start_weights(const Work& work, int stage, int slot) const {
     const std::uint32_t full = shared.full(slot);
     const int first = stage * V::kSteps;
-    const bool rows_wanted = V::kFine || !args.per_column;
-    const int row0 = scale_row(args, first);
-    const int rows = !rows_wanted ? 0 : V::kFine ? scale_row(args, min(first + V::kSteps, args.steps) - 1) - row0 + 1 : 1;
-    const int columns = min(V::kColumns, args.scale_row_bytes / 2 - work.n0);
     if (lane == 0) {
-      ptx::mbarrier_expect(full, V::kMap.weights + V::kMap.activations + rows * (columns * 2 + (V::Codec::kZeros ? columns / 2 : 0)));
+      ptx::mbarrier_expect(
+          full, V::kMap.weights + V::kMap.activations + args.rows * (V::kColumns * 2 + (V::Codec::kZeros ? V::kColumns / 2 : 0)));
     }
     __syncwarp();
     if (lane < V::kParts) {
       ptx::tensor_copy(shared.weights(slot) + lane * V::kSteps * V::kPartBytes, codes_map,
                        work.n0 * V::Codec::kBits / 4 + lane * (V::kPartBytes / 8), first, full);
     }
-    if (lane < rows) {
-      const auto* scales = reinterpret_cast<const unsigned char*>(args.scales) + std::int64_t{row0 + lane} * args.scale_row_bytes;
-      ptx::bulk_copy(shared.scales(slot) + lane * V::kColumns * 2, scales + work.n0 * 2, columns * 2, full);
-      if constexpr (V::Codec::kZeros) {
-        const unsigned char* zeros = args.zeros + std::int64_t{row0 + lane} * args.zero_row_bytes;
-        ptx::bulk_copy(shared.zeros(slot) + lane * V::kColumns / 2, zeros + work.n0 / 2, columns / 2, full);
-      }
+    if (lane == 0 && args.rows > 0) {
+      const int row = scale_row(args, first);
+      ptx::tensor_copy(shared.scales(slot), scales_map, work.n0, row, full);
+      if constexpr (V::Codec::kZeros) ptx::tensor_copy(shared.zeros(slot), zeros_map, work.n0 / 2, row, full);
     }
   }
 
