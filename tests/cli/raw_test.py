@@ -138,6 +138,8 @@ class Extract(CliTest):
         self.fails(BAD_INPUT, ["96", "100", "[5, 10]"], "percolumn", self.path("s.bin"), self.path("p.bin"), "--n", 10, "--groups", 5)
         for n, groups in ((0, 1), (1, 0), (-1, 1), (1 << 40, 1 << 40)):
             self.run_tool("percolumn", self.path("s.bin"), self.path("p.bin"), "--n", n, "--groups", groups, expect=USAGE)
+        self.fails(USAGE, "would overwrite", "percolumn", self.path("s.bin"), self.path("s.bin"), "--n", 12, "--groups", 4)
+        self.assertEqual(os.path.getsize(self.path("s.bin")), 96)
         self.assertFalse(os.path.exists(self.path("p.bin")))
 
 

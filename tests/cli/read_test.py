@@ -164,6 +164,28 @@ class Matmul(CliTest):
                 self.assertEqual((shape, out_type), ((3, 40), "<f4"))
                 self.check_product(3, values, 2.0**-15)
 
+    def test_an_input_is_never_overwritten(self):
+        x, tensors = self.path("x.npy"), self.path("model", "model.safetensors")
+        write_npy(x, self.x, (3, 96))
+        os.symlink(x, self.path("link.npy"))
+        os.link(tensors, self.path("other-name"))
+        before = [self.bytes_of(path) for path in (x, tensors)]
+        for out in (x, self.path("model", "..", "x.npy"), self.path("link.npy"), tensors, self.path("other-name")):
+            self.fails(USAGE, [out, "would overwrite"], "matmul", self.model, LAYER, "--input", x, "--out", out)
+        for model in (self.model, tensors):
+            self.fails(USAGE, ["--out " + tensors, "would overwrite"], "dequantize", model, LAYER, "--out", tensors)
+        self.assertEqual([self.bytes_of(path) for path in (x, tensors)], before)
+        self.run_tool("dequantize", self.model, LAYER, "--out", x)  # any other file may be replaced
+
+    def bytes_of(self, path):
+        with open(path, "rb") as file:
+            return file.read()
+
+    def test_no_rows_run_nothing_and_say_so(self):
+        write_npy(self.path("x.npy"), [], (0, 96))
+        self.assertIn("by nothing (no rows)", self.matmul(self.path("x.npy")).stdout)
+        self.assertEqual(read_npy(self.path("y.npy"))[0], (0, 40))
+
     def test_a_vector_gives_a_vector(self):
         write_npy(self.path("x.npy"), self.x[:96], (96,))
         self.matmul(self.path("x.npy"))

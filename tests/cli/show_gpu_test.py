@@ -70,6 +70,15 @@ class ShowAndGpu(CliTest):
             self.assertEqual(len(set(cells)), 16 * 64, format_name)
             self.assertIn("Marlin bytes", words)
 
+    def test_a_picture_replaces_no_other_kind_of_file(self):
+        with open(self.path("notes.txt"), "w", encoding="ascii") as file:
+            file.write("mine")
+        self.fails(USAGE, ["notes.txt", "no SVG picture"], "show", "packing", "--svg", self.path("notes.txt"))
+        with open(self.path("notes.txt"), encoding="ascii") as file:
+            self.assertEqual(file.read(), "mine")
+        for _ in range(2):  # the second replaces the first
+            self.run_tool("show", "packing", "--svg", self.path("p.svg"))
+
     def test_dequant_agrees_with_the_library_for_every_type(self):
         self.snapshot("dequant", "show", "dequant", "--word", "0x89abcdef")
         for weight in ("u4b8", "u4", "u8b128", "u8"):

@@ -77,7 +77,15 @@ class Usage(CliTest):
             document = self.json_of("verify", *[a for a in arguments if a != "--json"])
             self.assertEqual([row["m"] for row in document["layers"][0]["products"]], [1, 2, 5], arguments)
         self.fails(USAGE, ["--m", "'x'"], "verify", path, "--m", "1,x")
+        for empty in ("1,,2", ",1", "1, ,2", ","):
+            self.fails(USAGE, ["--m", "empty"], "verify", path, "--m", empty)
         self.fails(USAGE, ["--m", "-3"], "verify", path, "--m", "-3")
+
+    def test_sizes_and_times_of_a_benchmark_name_what_is_wrong(self):
+        for n, k, option in ((0, 64, "--n"), (64, 0, "--k"), (-64, 64, "--n"), (0, 0, "--n")):
+            self.fails(USAGE, [option, "must be positive"], "bench", "--n", n, "--k", k)
+        for option in ("--seconds", "--min-time"):
+            self.fails(USAGE, [option, "-1", "0 to 3600"], "bench", "--n", 64, "--k", 64, "--device", "cpu", option, -1)
 
     def test_negative_numbers_are_values(self):
         for arguments in (["check", "r", "-1", "--k", "64", "--n", "64"], ["check", "--k", "64", "--n", "64", "r", "-1"]):

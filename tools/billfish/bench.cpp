@@ -108,7 +108,7 @@ BenchOptions options_of(Words& words) {
   options.hot = words.hot;
   if (words.no_dependent) words.launches = "off";
   options.most_seconds = words.most_seconds >= 0 ? words.most_seconds : words.of_models() ? 2 : 0;
-  if (words.seconds < 0 || words.seconds > 3600) fail(kUsage, "--min-time {}: 0 to 3600 seconds", words.seconds);
+  if (words.seconds < 0 || words.seconds > 3600) fail(kUsage, "--seconds (or --min-time) is {}: 0 to 3600 are possible", words.seconds);
   options.threads = words.threads;
   options.launches = parse_launches(words.launches);
   options.no_workspace = words.no_workspace;
@@ -242,13 +242,17 @@ int run(Words words) {
 }  // namespace
 
 Runner add_bench(CLI::App& app) {
+  const auto positive = [](const std::string& text) {
+    const bool zero = text.find_first_not_of('0') == std::string::npos;
+    return zero || text.starts_with("-") ? fmt::format("is {}: it must be positive", text) : std::string();
+  };
   auto words = std::make_shared<Words>();
   add_device_option(app, words->device);
   add_list_option(app, "--shapes", words->shapes,
                   "Files with \"K N label\" lines, or names of them in bench/shapes (h200, cpu, llama-3-8b)")
       ->type_name("NAME...");
-  app.add_option("--n", words->n, "One shape instead: columns of the weights")->type_name("N");
-  app.add_option("--k", words->k, "and rows")->type_name("K");
+  app.add_option("--n", words->n, "One shape instead: columns of the weights")->check(positive)->type_name("N");
+  app.add_option("--k", words->k, "and rows")->check(positive)->type_name("K");
   app.add_option("--models", words->models, "Layers of models, as meta-llama/Llama-2-7b-hf/TP1 (the default); list names all")
       ->expected(1, -1)
       ->type_name("MODEL...");

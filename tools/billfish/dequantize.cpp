@@ -6,6 +6,7 @@
 
 #include "commands.hpp"
 #include "errors.hpp"
+#include "files.hpp"
 #include "json.hpp"
 #include "library.hpp"
 #include "npy.hpp"
@@ -23,6 +24,7 @@ struct Options {
 };
 
 int run(const Options& options) {
+  keep_inputs(options.out, "--out", {options.path});
   const Checkpoint checkpoint(options.path);
   const billfish_matrix matrix = checkpoint.load(checkpoint.find(options.layer));
   const Pool pool(options.threads);

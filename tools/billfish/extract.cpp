@@ -88,6 +88,7 @@ int run(const Options& options) {
   if (error) fail(kBadInput, "cannot make the folder {}: {}", options.out, error.message());
   const RawNames names = raw_names(options.layer);
   const std::string folder = options.out + "/";
+  for (const std::string& name : {names.qweight, names.scales, names.percolumn}) keep_inputs(folder + name, "--out:", {options.path});
   write(folder + names.qweight, codes.data(), static_cast<std::size_t>(codes.bytes()));
   write(folder + names.scales, halves.data(), halves.size() * sizeof halves[0]);
   write(folder + names.percolumn, means.data(), means.size() * sizeof means[0]);

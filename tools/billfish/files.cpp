@@ -55,6 +55,21 @@ std::vector<std::byte> read_file(const std::string& path) {
   return bytes;
 }
 
+void keep_inputs(const std::string& out, const std::string& option, std::initializer_list<std::string> inputs) {
+  namespace fs = std::filesystem;
+  const auto require_other = [&](const fs::path& input) {
+    std::error_code error;
+    if (fs::equivalent(out, input, error)) {
+      fail(kUsage, "{} {} would overwrite {}, which is read: name another file", option, out, input.string());
+    }
+  };
+  for (const std::string& input : inputs) {
+    require_other(input);
+    std::error_code error;
+    for (fs::directory_iterator entry(input, error), end; !error && entry != end; entry.increment(error)) require_other(entry->path());
+  }
+}
+
 OutputFile::OutputFile(const std::string& path)
     : target_(behind_links(path)), temporary_(fmt::format("{}.part-{}", target_, static_cast<long>(getpid()))) {
   if (path.empty()) fail(kUsage, "the output path is empty");

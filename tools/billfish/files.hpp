@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,9 @@ namespace billfish::cli {
 
 std::int64_t file_size(const std::string& path);  // Failure(kBadInput) if it is no readable file
 std::vector<std::byte> read_file(const std::string& path);
+
+// Failure(kUsage) if `out` is the same file as an input, or as one directly in an input that is a folder, by whatever name.
+void keep_inputs(const std::string& out, const std::string& option, std::initializer_list<std::string> inputs);
 
 class OutputFile {
  public:

@@ -59,6 +59,12 @@ std::vector<std::string> split_list(const std::string& text) {
 
 std::vector<std::int64_t> parse_numbers(const std::string& text, const std::string& option, std::int64_t low, std::int64_t high) {
   std::vector<std::int64_t> numbers;
+  bool open = true;  // nothing stands before the next comma; one after the last item is allowed
+  for (const char c : text) {
+    if (c == ',' && open)
+      fail(kUsage, "{} has the value '{}': an item is empty, a whole number from {} to {} is needed", option, text, low, high);
+    if (c != ' ' && c != '\t') open = c == ',';
+  }
   for (const std::string& part : split_list(text)) {
     std::int64_t value = 0;
     const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), value);
@@ -84,7 +90,8 @@ std::vector<std::string> join_lists(const CLI::App& command, const std::vector<s
     if (!is_list_option(command, arguments[i].substr(0, equals)) || i + 1 == arguments.size()) continue;
     if (!inline_value) joined.push_back(arguments[++i]);
     while (i + 1 < arguments.size() && is_list(joined.back().substr(inline_value ? equals + 1 : 0)) && is_list(arguments[i + 1])) {
-      joined.back() += "," + arguments[++i];
+      const bool comma = joined.back().ends_with(",") || arguments[i + 1].starts_with(",");
+      joined.back() += (comma ? "" : ",") + arguments[++i];
     }
   }
   return joined;

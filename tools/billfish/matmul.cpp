@@ -9,6 +9,7 @@
 #include "chosen.hpp"
 #include "commands.hpp"
 #include "errors.hpp"
+#include "files.hpp"
 #include "json.hpp"
 #include "library.hpp"
 #include "npy.hpp"
@@ -69,6 +70,7 @@ Activations read_activations(const Options& options, std::int64_t k, Device devi
 }
 
 int run(Options options) {
+  keep_inputs(options.out, "--out", {options.path, options.input});
   const Pool pool(options.words.threads);
   const Device device = choose_device(options.words.device);
   const billfish_element_type out_type = parse_element_type(options.words.out_type, "--out-type");
@@ -109,7 +111,7 @@ int run(Options options) {
                 {"out", options.out}});
   } else {
     fmt::print("{}: {} {} on {} by {}, activations {}, precision {}\n", options.out, name_of(stored), shape_text(shape), text_of(device),
-               implementation, name_of(x.type), options.words.precision);
+               implementation.empty() ? "nothing (no rows)" : implementation, name_of(x.type), options.words.precision);
   }
   return kOk;
 }

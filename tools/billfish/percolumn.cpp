@@ -19,6 +19,7 @@ struct Options {
 
 int run(const Options& options) {
   std::int64_t bytes = 0;
+  keep_inputs(options.out, "the output", {options.scales});
   if (options.n < 1) fail(kUsage, "--n is {}: at least 1 column is needed", options.n);
   if (options.groups < 1) fail(kUsage, "--groups is {}: at least 1 group is needed", options.groups);
   if (__builtin_mul_overflow(options.groups, options.n, &bytes) || __builtin_mul_overflow(bytes, std::int64_t{2}, &bytes)) {

@@ -4,6 +4,8 @@
 #include <fmt/core.h>
 
 #include <filesystem>
+#include <fstream>
+#include <string_view>
 #include <system_error>
 
 #include "errors.hpp"
@@ -63,6 +65,12 @@ void write_picture(const std::string& path, const std::string& text) {
   std::error_code error;
   if (!folder.empty()) std::filesystem::create_directories(folder, error);
   if (error) fail(kBadInput, "{}: cannot make this folder: {}", folder.string(), error.message());
+  const auto is_svg = [](std::string_view words) { return words.substr(0, 1024).find("<svg") != std::string_view::npos; };
+  if (is_svg(text) && std::filesystem::is_regular_file(path, error) && std::filesystem::file_size(path, error) > 0) {
+    std::string there(1024, '\0');
+    std::ifstream(path, std::ios::binary).read(there.data(), static_cast<std::streamsize>(there.size()));
+    if (!is_svg(there)) fail(kUsage, "{} is there and is no SVG picture: name another file", path);
+  }
   OutputFile file(path);
   file.write(text.data(), text.size());
   file.commit();
