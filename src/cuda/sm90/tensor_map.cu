@@ -42,9 +42,17 @@ Status encode_tensor_map(CUtensorMap& map, const TensorMapShape& shape) {
     box[i] = static_cast<cuuint32_t>(shape.box[i]);
   }
   for (int i = 0; i < 2; ++i) strides[i] = static_cast<cuuint64_t>(shape.strides[i]);
-  const CUresult result =
-      encode(&map, shape.type, planes ? 3 : 2, const_cast<void*>(shape.base), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-             shape.swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const auto try_once = [&] {
+    return encode(&map, shape.type, planes ? 3 : 2, const_cast<void*>(shape.base), sizes, strides, box, steps,
+                  CU_TENSOR_MAP_INTERLEAVE_NONE, shape.swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  };
+  CUresult result = try_once();
+  if (result == CUDA_ERROR_INVALID_CONTEXT) {  // a thread's first call: to choose the device, chosen as it is, gives the thread its context
+    int device = 0;
+    BILLFISH_RETURN_IF_ERROR(status_of(cudaGetDevice(&device), "reading the current device"));
+    BILLFISH_RETURN_IF_ERROR(status_of(cudaSetDevice(device), "making the device current"));
+    result = try_once();
+  }
   if (result != CUDA_SUCCESS) {
     return device_error("the driver refused a tensor map of " + std::to_string(shape.sizes[0]) + " x " + std::to_string(shape.sizes[1]) +
                         " elements (error " + std::to_string(result) + ")");
