@@ -121,6 +121,27 @@ std::unique_ptr<Weights> pack_format(int format, int type, std::int64_t k, std::
   return Weights::pack(matrix);
 }
 
+// The library trusts these arrays, and reads activations and scales where they point.
+void require_order(const std::int32_t* perm, const std::int32_t* g_idx, std::int64_t k, std::int64_t groups) {
+  const auto entry = [](const char* name, std::int64_t i, std::int64_t value) {
+    return std::string(name) + "[" + std::to_string(i) + "] is " + std::to_string(value);
+  };
+  std::vector<bool> taken(perm != nullptr ? static_cast<std::size_t>(k) : 0);
+  for (std::int64_t i = 0; perm != nullptr && i < k; ++i) {
+    if (perm[i] < 0 || perm[i] >= k) invalid(entry("perm", i, perm[i]) + "; it must be 0 to " + std::to_string(k - 1));
+    const auto row = static_cast<std::size_t>(perm[i]);
+    if (taken[row])
+      invalid(entry("perm", i, perm[i]) + ", which an earlier entry is too; every row from 0 to " + std::to_string(k - 1) +
+              " must be there once");
+    taken[row] = true;
+  }
+  for (std::int64_t i = 0; g_idx != nullptr && i < k; ++i) {
+    if (g_idx[i] < 0 || g_idx[i] >= groups) invalid(entry("g_idx", i, g_idx[i]) + "; it must be 0 to " + std::to_string(groups - 1));
+    if (i > 0 && g_idx[i] < g_idx[i - 1])
+      invalid(entry("g_idx", i, g_idx[i]) + " after " + std::to_string(g_idx[i - 1]) + "; it must be sorted");
+  }
+}
+
 std::unique_ptr<Weights> from_marlin(nb::handle codes, nb::handle scales, nb::handle zeros, nb::handle g_idx, nb::handle perm,
                                      nb::handle bias, std::int64_t k, std::int64_t n, std::int64_t group, int type) {
   auto borrowed = std::make_unique<Weights>();
@@ -139,6 +160,7 @@ std::unique_ptr<Weights> from_marlin(nb::handle codes, nb::handle scales, nb::ha
   weights.g_idx = static_cast<std::int32_t*>(const_cast<void*>(plain(g_idx, "g_idx", kInt32, "int32", {k}, kept)));
   weights.bias = const_cast<void*>(elements(bias, "bias", {n}, weights.bias_type, kept));
   if (weights.codes == nullptr || weights.scales == nullptr) invalid("codes and scales must be arrays, not None");
+  require_order(weights.perm, weights.g_idx, k, groups);
   return borrowed;
 }
 

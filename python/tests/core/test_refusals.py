@@ -152,6 +152,29 @@ def test_marlin_arrays():
         billfish.from_marlin(w.codes, w.scales, k=0, n=64)
 
 
+@pytest.mark.parametrize(
+    ("name", "index", "value", "words"),
+    [
+        ("perm", 5, 64, r"perm\[5\] is 64; it must be 0 to 63"),
+        ("perm", 63, -1, r"perm\[63\] is -1; it must be 0 to 63"),
+        ("perm", 1, 0, r"perm\[1\] is 0, which an earlier entry is too"),
+        ("g_idx", 63, 2, r"g_idx\[63\] is 2; it must be 0 to 1"),
+        ("g_idx", 0, -7, r"g_idx\[0\] is -7; it must be 0 to 1"),
+        ("g_idx", 40, 0, r"g_idx\[40\] is 0 after 1; it must be sorted"),
+    ],
+)
+def test_marlin_orders_that_point_elsewhere(name, index, value, words):
+    codes, scales, _, _ = matrix(64, 64)
+    w = billfish.pack(codes, scales)
+    both = np.concatenate([scales, scales])
+    order = {"perm": np.arange(64, dtype=np.int32), "g_idx": np.repeat(np.arange(2, dtype=np.int32), 32)}
+    right = billfish.from_marlin(w.codes, both, k=64, n=64, group_size=32, **order)
+    assert np.isfinite(right.dequantize()).all()
+    order[name][index] = value
+    with pytest.raises(ValueError, match=words):
+        billfish.from_marlin(w.codes, both, k=64, n=64, group_size=32, **order)
+
+
 def test_repacking():
     with pytest.raises(ValueError, match="k is 24; it must be a multiple of 16"):
         billfish.repack_gptq_to_marlin(np.zeros((3, 64), np.int32), 24, 64)
