@@ -231,6 +231,8 @@ void marlin(StableIValue* stack, bool into_c) {
   if (global_scale.given()) refuse("global_scale is given; 4-bit floating-point weights are not supported");
   if (is_zp_float) refuse("is_zp_float is set; float zero points are not supported");
   if (parts.g_idx.given() && !is_k_full) refuse("is_k_full is false with an activation order; a shard of K is not supported");
+  // Of a whole K in equal groups, sorted g_idx is k / group: perm says all. CUDA kernels take no other.
+  if (a.is_cuda() && parts.perm.given()) parts.g_idx = Tensor();
   if (!into_c && c.given()) refuse("c is given to the operator; billfish.torch.marlin_gemm writes into it");
   if (weights.k < 16 || weights.k % 16 != 0) torch_invalid("size_k is " + std::to_string(weights.k) + "; it must be a multiple of 16");
   if (weights.n < 64 || weights.n % 64 != 0) torch_invalid("size_n is " + std::to_string(weights.n) + "; it must be a multiple of 64");

@@ -2,8 +2,8 @@
 // What the parts of the streaming kernel share: a block's range of items and where they lie in shared memory.
 //
 // Items are numbered tile by tile, K innermost; block b of B has those from b * all / B to (b + 1) * all / B, whatever tiles they belong
-// to; or the blocks are dealt to the tiles, where that is as even. A block works from the last tile of its range to the first: what it does for a tile that a later block ends comes first, so that the
-// later block finds it ready.
+// to; or the blocks are dealt to the tiles, where that is as even. A block works from the last tile of its range to the first: what it does
+// for a tile that a later block ends comes first, so that the later block finds it ready.
 #pragma once
 
 #include <cuda.h>

@@ -11,7 +11,8 @@ namespace billfish::cuda::stream {
 // Whether it can run the problem (which the family accepts): few tokens, and a workspace of zeros where tiles are shared.
 bool takes(const gemm::Problem&, const gemm::DeviceFacts&);
 gemm::Plan plan(const gemm::Problem&, const gemm::DeviceFacts&);
-// The one plan of a given variant and number of blocks, which are dealt to the tiles or share all items evenly; tuning programs try them all.
+// The one plan of a given variant and number of blocks, which are dealt to the tiles or share all items evenly; tuning programs try
+// them all.
 gemm::Plan plan_of(const gemm::Problem&, int policy, std::int64_t blocks, bool dealt);
 Status run(const gemm::Plan&, const gemm::Problem&, const gemm::Call&);
 Status prepare(int device_index);  // the current device; does nothing where it is not of that architecture

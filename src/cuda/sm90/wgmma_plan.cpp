@@ -28,8 +28,9 @@ sm90::SharedMap map_of(const gemm::Problem& p, const WgmmaConfig& config) {
 }
 
 // Microseconds of a variant, fitted to an exhaustive search (H200, u4b8, f16, group 128, nine layer shapes, dependent launches,
-// 2026-11-21, every variant in its own steady state; on average the pick is 1 % off the best found at M <= 16, 3 to 6 % at M >= 32). A stage of a lone block takes `stage`; the
-// more of the chip is busy, the longer: `busy` at one block an SM, `shared` more where blocks share SMs.
+// 2026-11-21, every variant in its own steady state; on average the pick is 1 % off the best found at M <= 16, 3 to 6 % at M >= 32).
+// A stage of a lone block takes `stage`; the more of the chip is busy, the longer: `busy` at one block an SM, `shared` more where blocks
+// share SMs.
 struct Cost {
   double fixed, stage, busy, shared, block, late, slack;
 };
