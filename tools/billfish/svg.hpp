@@ -25,8 +25,8 @@ class Svg {
   std::string body_;
 };
 
-// Writes `text` whole or not at all; Failure(kBadInput) if the place cannot be written, Failure(kUsage) if SVG would replace another kind of
-// file. The folder is made if it is missing.
+// Writes `text` whole or not at all; Failure(kBadInput) if the place cannot be written, Failure(kUsage) if SVG would replace another
+// kind of file. The folder is made if it is missing.
 void write_picture(const std::string& path, const std::string& text);
 
 }  // namespace billfish::cli
