@@ -26,6 +26,10 @@ foreach(target billfish_marlin billfish_tool)
   endif()
 endforeach()
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/billfish DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+# What the tool looks for beside itself: shapes by name, and a GPU's figures where there is none.
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/bench/shapes ${PROJECT_SOURCE_DIR}/bench/devices
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/billfish/bench
+  FILES_MATCHING PATTERN "*.txt" PATTERN "*.json")
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/billfish)
 
 set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/billfish)

@@ -66,6 +66,16 @@ def check_cmake(cmake, prefix, folder, example, output):
     )
     run(cmake, "--build", build)
     check_runs([build / name for name in ("c_billfish", "c_static", "cpp_billfish", "cpp_static")], output)
+    only_c = folder / "only-c"
+    only_c.mkdir()
+    (only_c / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.20)\nproject(only_c LANGUAGES C)\nset(CMAKE_C_STANDARD 99)\n"
+        "find_package(billfish REQUIRED CONFIG)\nforeach(kind billfish static)\n  add_executable(c_${kind} ${EXAMPLE_C})\n"
+        "  target_link_libraries(c_${kind} PRIVATE billfish::${kind})\nendforeach()\n"
+    )
+    run(cmake, "-S", only_c, "-B", only_c / "build", f"-DCMAKE_PREFIX_PATH={prefix}", f"-DEXAMPLE_C={example}")
+    run(cmake, "--build", only_c / "build")
+    check_runs([only_c / "build" / name for name in ("c_billfish", "c_static")], output)
 
 
 def check_version_rule(cmake, prefix, folder):
@@ -128,6 +138,9 @@ def main(build, cmake, cc, cxx):
         prefix.rename(moved)
         check_pkg_config(moved, folder, cc, cxx, example, output, "moved")
         run(moved / "bin/billfish", "--help")
+        listed = run(moved / "bin/billfish", "bench", "--models", "list", folder=folder, environment={"BILLFISH_BENCH": ""})
+        expect("meta-llama/Llama-2-7b-hf" in listed, f"the installed tool does not find its shapes:\n{listed}")
+        expect(next(moved.rglob("share/billfish/bench/devices/h200.json"), None), "the figures of a GPU are not installed")
     print("install: package, pkg-config, build folder and a moved tree all work")
 
 
