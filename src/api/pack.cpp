@@ -11,9 +11,11 @@
 namespace billfish::api {
 namespace {
 
-static_assert(cuda::kFoundWideScales == BILLFISH_FOUND_WIDE_SCALES && BILLFISH_FOUND_WIDE_SCALES == BILLFISH_WEIGHTS_WIDE_SCALES);
-static_assert(cuda::kFoundBadScale == BILLFISH_FOUND_BAD_SCALE && cuda::kFoundBadZero == BILLFISH_FOUND_BAD_ZERO);
-static_assert(cuda::kFoundBadCode == BILLFISH_FOUND_BAD_CODE && cuda::kFoundBadOrder == BILLFISH_FOUND_BAD_ORDER);
+// The device writes what the header names.
+constexpr bool same(int device, int header) { return device == header; }
+static_assert(same(cuda::kFoundWideScales, BILLFISH_FOUND_WIDE_SCALES) && same(cuda::kFoundWideScales, BILLFISH_WEIGHTS_WIDE_SCALES));
+static_assert(same(cuda::kFoundBadScale, BILLFISH_FOUND_BAD_SCALE) && same(cuda::kFoundBadZero, BILLFISH_FOUND_BAD_ZERO));
+static_assert(same(cuda::kFoundBadCode, BILLFISH_FOUND_BAD_CODE) && same(cuda::kFoundBadOrder, BILLFISH_FOUND_BAD_ORDER));
 
 // CUDA cannot read g_idx behind a device pointer without waiting for the device; so there it is never called trivial, and never uneven,
 // which no CUDA kernel supports.

@@ -144,7 +144,7 @@ template <class Arith, class C, int kRows, int kColumns>
     for (int i = 0; i < kSums / kPairs; ++i) {
       const int at = 8 * j0 + i * kLanes;
       Sum both;
-      if constexpr (Arith::kJoinsHalves)
+      if constexpr (Arith::kJoinsHalves && C::kHalves == 2)
         both = Arith::Instructions::sum_halves(sum[row][2 * i], sum[row][2 * i + 1]);
       else
         both = sum_pairs<kPairs>(&sum[row][i * kPairs]);
