@@ -119,7 +119,7 @@ billfish_gemm_args CudaLayer::args(std::int64_t m, bool dependent, const std::st
   const bool zeroed = implementation_ != "sm80";  // sm80 has no use for zeros
   args.flags = (dependent ? std::uint32_t{BILLFISH_GEMM_DEPENDENT_LAUNCH} : 0u) |
                (options_.batch_invariant ? std::uint32_t{BILLFISH_GEMM_BATCH_INVARIANT} : 0u) |
-               (zeroed ? BILLFISH_GEMM_ZEROED_WORKSPACE : 0u);
+               (zeroed ? std::uint32_t{BILLFISH_GEMM_ZEROED_WORKSPACE} : 0u);
   args.implementation = implementation_.empty() ? nullptr : implementation_.c_str();
   if (options_.no_workspace) return args;
   std::size_t bytes = 0;

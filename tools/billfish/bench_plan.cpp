@@ -34,7 +34,7 @@ BenchPlan chosen_plan(const BenchOptions& options, const std::string& implementa
   problem.act_order = options.act_order;
   problem.flags = (dependent ? std::uint32_t{BILLFISH_GEMM_DEPENDENT_LAUNCH} : 0u) |
                   (options.batch_invariant ? std::uint32_t{BILLFISH_GEMM_BATCH_INVARIANT} : 0u) |
-                  (implementation != "sm80" ? BILLFISH_GEMM_ZEROED_WORKSPACE : 0u);
+                  (implementation != "sm80" ? std::uint32_t{BILLFISH_GEMM_ZEROED_WORKSPACE} : 0u);
   problem.threads = options.threads;
   problem.workspace_bytes = options.no_workspace ? 0 : -1;
   std::vector<char> text(1 << 15);
