@@ -256,8 +256,8 @@ BILLFISH_API billfish_status billfish_repack_scales_to_marlin(const uint16_t* so
 /* --------------------------------------------------------------------------------------------------------- multiplying */
 
 enum {
-  BILLFISH_GEMM_NO_BIAS = 1,         /* leave the weights' bias out */
-  BILLFISH_GEMM_BATCH_INVARIANT = 2, /* a row's bits depend neither on m nor on its neighbours */
+  BILLFISH_GEMM_NO_BIAS = 1,          /* leave the weights' bias out */
+  BILLFISH_GEMM_BATCH_INVARIANT = 2,  /* a row's bits depend neither on m nor on its neighbours */
   BILLFISH_GEMM_DEPENDENT_LAUNCH = 4, /* CUDA sm_90: may start before the previous kernel of the stream ends; the weights must not be
                                          written by it (they do not change while a graph runs) */
   BILLFISH_GEMM_ZEROED_WORKSPACE = 8  /* CUDA: the workspace was set to zeros once and only calls with this flag have written to it

@@ -23,7 +23,7 @@ struct Problem {
   bool wide_scales = false;  // scale must stay on the f32 accumulator
   bool batch_invariant = false;
   bool dependent_launch = false;
-  bool zeroed_workspace = false;  // the workspace is all zeros, and is left so
+  bool zeroed_workspace = false;      // the workspace is all zeros, and is left so
   bool aligned_a = true;              // A and lda allow 16-byte loads
   bool aligned_c = true;              // C and ldc allow 16-byte stores
   int threads = 1;                    // CPU

@@ -109,7 +109,9 @@ TEST(BadInput, LayersThatDoNotExist) {
 TEST(BadInput, NamesThatDoNotFitAMessage) {
   EXPECT_EQ(formats::quote("a\nb\x7f\x1b["), "'a?b??['");
   EXPECT_EQ(formats::quote("\xc3\xa9 \xe2\x82\xac \xf0\x9f\x90\x9f"), "'\xc3\xa9 \xe2\x82\xac \xf0\x9f\x90\x9f'");
-  EXPECT_EQ(formats::quote("\xc3( \xa0 \xff \xe2\x82"), "'?( ? ? ?" "?'");
+  EXPECT_EQ(formats::quote("\xc3( \xa0 \xff \xe2\x82"),
+            "'?( ? ? ?"
+            "?'");
   for (std::size_t cut = 0; cut < 3; ++cut) {  // the limit may fall within a character
     std::string name(cut, 'x');
     for (int i = 0; i < 100; ++i) name += "\xe2\x82\xac";
