@@ -271,7 +271,7 @@ TEST(SmallRepack, FindingsAreWhatTheCpuPackerSays) {
     Checkpoint c = make_checkpoint(Format::gptq_v1, WeightType::u4b8, 96, 96, 32, false, ++seed);
     c.zeros.assign(c.zeros.size(), 0x77777777u), c.zeros[20] = stored;
     c.host.zeros = c.zeros.data(), c.device.zeros = c.device_zeros.data();
-    expect(c, stored == 0x77777777u ? 0 : cuda::kFoundBadZero, "zeros of a symmetric type");
+    expect(c, stored == 0x77777777u ? cuda::Finding{} : cuda::kFoundBadZero, "zeros of a symmetric type");
   }
 }
 
