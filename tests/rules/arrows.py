@@ -18,8 +18,9 @@ ARROWS = {
     "cuda": {"layout", "core", "gemm/problem.hpp", "gemm/registry.hpp"},
     "gemm": {"cpu", "cuda", "reference", "layout", "core"},
     "measure": {"core"},
+    "quantize": {"core"},
     "measure/cuda": {"cuda", "layout", "core"},  # its CUDA half, files named cuda_*: timing and ceilings of a GPU
-    "api": {"gemm", "cpu", "cuda", "pack", "formats", "reference", "measure", "layout", "core"},
+    "api": {"gemm", "cpu", "cuda", "pack", "formats", "reference", "measure", "quantize", "layout", "core"},
 }
 # Libraries of their own over the ABI.
 CALLERS = ("src/cuda/shim/",)

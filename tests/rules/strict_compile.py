@@ -17,7 +17,7 @@ import rules
 
 
 # Rooms that are ordinary C++; kernels are intrinsics and tables, which clang-tidy has little to say about.
-TIDY_ROOMS = [("src", room) for room in ("core", "reference", "formats", "pack", "gemm", "measure", "api")]
+TIDY_ROOMS = [("src", room) for room in ("core", "reference", "formats", "pack", "quantize", "gemm", "measure", "api")]
 
 
 def strict(entry):
