@@ -106,7 +106,9 @@ BILLFISH_API billfish_status billfish_awq_scales(const billfish_quantize_options
 
 /* ------------------------------------------------------------------------------------------------------------ a model */
 
-/* One finished layer, shown to whoever asked; valid during the call. */
+/* One finished layer, shown to whoever asked; valid during the call. Of a layer that an interrupted call had finished (resume) the numbers
+ * are known, but weights, dequantized, magnitudes, awq_scales, awq_losses and samples are NULL. AWQ: the errors in `quantized` compare
+ * with the weights before scaling, nearest_* are those of round to nearest without scales. */
 typedef struct billfish_quantize_layer {
   size_t size;
   const char* name;
@@ -137,15 +139,22 @@ typedef struct billfish_quantize_model_options {
   int (*progress)(void* user, const char* layer, int64_t bytes_done, int64_t bytes_total); /* non-zero: stop (BILLFISH_CANCELLED) */
   void (*layer_done)(void* user, const billfish_quantize_layer* layer);
   void* user;
+  int skip_unsupported; /* layers that the format cannot hold stay as they are instead of being refused */
+  int dry_run;          /* look at everything, call layer_planned, write nothing (`out` is not looked at) */
+  /* Before any work, for every matrix of a layer: `left` is "" if it will be quantised, else why it stays as it is. NULL: nobody asks. */
+  void (*layer_planned)(void* user, const char* layer, int64_t n, int64_t k, const char* left);
   int64_t reserved[4];
 } billfish_quantize_model_options;
-#define BILLFISH_QUANTIZE_MODEL_OPTIONS_INIT                                                                                          \
-  {                                                                                                                                   \
-    sizeof(billfish_quantize_model_options), BILLFISH_QUANTIZE_OPTIONS_INIT, NULL, NULL, NULL, 0, 0, NULL, NULL, NULL, { 0, 0, 0, 0 } \
+#define BILLFISH_QUANTIZE_MODEL_OPTIONS_INIT                                                                                         \
+  {                                                                                                                                  \
+    sizeof(billfish_quantize_model_options), BILLFISH_QUANTIZE_OPTIONS_INIT, NULL, NULL, NULL, 0, 0, NULL, NULL, NULL, 0, 0, NULL, { \
+      0, 0, 0, 0                                                                                                                     \
+    }                                                                                                                                \
   }
 
 /* `in`: a safetensors file or model directory in f32, f16 or bf16. `out`: a checkpoint directory that readers of `format` load; it appears
- * when it is whole. Layers are taken one after another: memory is bounded by the largest one's needs. */
+ * when it is whole. Layers are taken one after another: memory is bounded by the largest one's needs. Until then finished layers lie in
+ * "<out>.unfinished"; an interrupted call leaves them there, and one with `resume` goes on with them if input and options are the same. */
 BILLFISH_API billfish_status billfish_quantize_model(const char* in, const char* out, const billfish_quantize_model_options* options);
 
 #ifdef __cplusplus
