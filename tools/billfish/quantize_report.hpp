@@ -9,6 +9,7 @@
 //   quantize_report_plots.cpp    the pictures as gnuplot scripts
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -31,16 +32,17 @@ class QuantizeReport {
   QuantizeReport& operator=(const QuantizeReport&) = delete;
   ~QuantizeReport();
 
-  // Fit to be called from layer_done: what goes wrong is kept and thrown by finish. The text of the report is up to date afterwards, marked
-  // as not complete: an interrupted run leaves it so.
+  // Of layer_planned: matrices that stay as they are are listed with the reason.
+  void plan(const char* layer, std::int64_t n, std::int64_t k, const char* left) noexcept;
+
+  // Of layer_done. What goes wrong is kept and thrown by finish. The text of the report is up to date afterwards, marked as not complete:
+  // an interrupted run leaves it so.
   void add(const billfish_quantize_layer& layer) noexcept;
 
   // Draws the pictures and writes everything for the last time. `stopped`: "" if all layers are done, else why not (the report says so).
-  // Throws what went wrong in add. Without gnuplot the report has no pictures and says what to install.
-  void finish(const std::string& stopped = {});
-
-  // For `options.layer_done`; `user` is a QuantizeReport*.
-  static void callback(void* user, const billfish_quantize_layer* layer);
+  // Throws what went wrong before. Without gnuplot the report has no pictures and says what to install.
+  // Returns a line for people: "written: DIR/report.md, 7 pictures".
+  std::string finish(const std::string& stopped = {});
 
  private:
   struct State;
