@@ -157,6 +157,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="words; a peer is timed if its name holds one of them")
     parser.add_argument("--shapes-a-call", type=int, default=1000)
+    parser.add_argument("--give-up", type=float, default=6.0,
+                        help="a peer that took this many times the fastest one's time at two values of M running is not timed above them")
     options = parser.parse_args()
     if not os.path.exists(options.shared_library):
         print(f"cpu.py: {options.shared_library} is not there: build first (./dev build) or give --library", file=sys.stderr)
@@ -191,10 +193,12 @@ def main():
                 continue
             run["versions"][worker.name] = answer["version"]
             loaded.append((worker, answer["bytes"]))
+        slow = dict.fromkeys((worker.name for worker, _ in loaded), 0)  # values of M running
         for m in (int(x) for x in options.m.split(",")):
             times, errors = {}, {}
+            asked = [(worker, weight_bytes) for worker, weight_bytes in loaded if slow[worker.name] < 2]
             for turn in range(options.rounds):
-                for worker, _ in loaded:
+                for worker, _ in asked:
                     time.sleep(PAUSE)
                     answer = worker.ask(do="time", m=m, seconds=SMALLEST_BUDGET, check=turn == 0)
                     if "error" in answer:
@@ -202,7 +206,7 @@ def main():
                         continue
                     times.setdefault(worker.name, []).extend(answer["us"])
                     errors.setdefault(worker.name, answer.get("relative_error"))
-            for worker, weight_bytes in loaded:
+            for worker, weight_bytes in asked:
                 if worker.name not in times:
                     run["valid"] = run["valid"] and not worker.name.startswith("billfish")
                     run["failures"].append({"implementation": worker.name, "k": k, "n": n, "m": m, "why": errors.get(worker.name, "?")})
@@ -213,6 +217,13 @@ def main():
                     run["valid"] = False
                 run["rows"].append(row)
             here = [r for r in run["rows"] if (r["k"], r["n"], r["m"]) == (k, n, m)]
+            fastest = min((r["us_median"] for r in here), default=0)
+            for row in here:
+                name = row["implementation"]
+                slow[name] = slow[name] + 1 if row["us_median"] > options.give_up * fastest and not name.startswith("billfish") else 0
+                if slow[name] == 2:
+                    run["failures"].append({"implementation": name, "k": k, "n": n, "m": m,
+                                            "why": f"not timed above this m: twice more than {options.give_up} times the fastest"})
             print(f"{k} x {n} M={m}: " + ", ".join(f"{r['implementation']} {r['us_median']:.0f}" for r in here), flush=True)
         for worker, _ in loaded:
             worker.ask(do="unload")
