@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// The scale and zero of one group of 32 rows at a time. Called by nearest.cpp and gptq.cpp; calls lanes.hpp.
+//
+// Everything is done in units of the matrix's own magnitude (Scheme::unit, a power of two), so that squares neither overflow nor vanish;
+// only the stored scale knows the true size. The scale is always the stored one, rounded to its type, when codes are chosen or judged.
+#pragma once
+
+#include <cstdint>
+
+#include "core/status.hpp"
+#include "core/types.hpp"
+#include "quantize/lanes.hpp"
+
+namespace billfish::quantize {
+
+struct Scheme {
+  WeightType type = WeightType::u4b8;
+  ElementType scale_type = ElementType::f16;
+  bool clip = false;
+  float unit = 1.0f;  // a power of two: weight = unit * value in a panel
+  const LaneKernels* kernels = nullptr;
+
+  float largest_code() const { return static_cast<float>((1 << bits_of(type)) - 1); }
+};
+
+// The power of two that brings `largest` (finite, >= 0) into [1, 2).
+float unit_of(float largest);
+
+// Chooses for the panel [columns, ld] (columns of one group): the candidate with the least sum of importance * error^2 when every value is
+// rounded to nearest; importance null: 1.
+//   symmetric   amax / 7.5, amax / 7 and amax / 8 (4-bit; the first is what others take, the last fits where the extreme is negative)
+//   with zeros  the range, 0 included
+//   clip        smaller ranges too, and then the scale that fits the codes found
+// clipped[lane]: the range is smaller than the values'. A scale that its type cannot hold comes back infinite.
+void choose_grid(const Scheme& scheme, const float* panel, std::int64_t ld, std::int64_t columns, const float* importance, Grid& best,
+                 bool* clipped);
+
+// grid -> `lanes` elements of row `group` of scales [groups, n] and, if not null, zeros, from column `first` on. Refuses infinite scales.
+Status store_grid(const Scheme& scheme, const Grid& grid, int lanes, std::int64_t n, std::int64_t group, std::int64_t first, void* scales,
+                  std::uint8_t* zeros);
+// And back, in the units of `scheme`. Lanes beyond `lanes` become empty grids.
+void load_grid(const Scheme& scheme, int lanes, std::int64_t at, const void* scales, const std::uint8_t* zeros, Grid& grid);
+
+}  // namespace billfish::quantize

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// The inner loops of quantising. Matrices [n,k] are taken through in panels, transposed: a column of k after another, and 32 rows of n
+// side by side in the lanes of vectors. One table of loops for every instruction set, all with the same bits. Called by grid.cpp,
+// nearest.cpp, gptq.cpp and errors.cpp.
+#pragma once
+
+#include <cstdint>
+
+namespace billfish::quantize {
+
+constexpr int kLanes = 32;       // rows of [n,k] side by side
+constexpr int kMostWidth = 128;  // columns that GPTQ's innermost loop takes at once
+
+// Where the codes of one group of 32 rows lie: code c means scale * (c - zero). A scale of 0 (nothing but zeros) has inverse 0.
+struct Grid {
+  alignas(64) float scale[kLanes];
+  alignas(64) float inverse[kLanes];
+  alignas(64) float zero[kLanes];
+};
+
+// GPTQ within a block of columns whose targets know of everything before the block.
+struct FeedBack {
+  const float* targets = nullptr;  // [width, ld]
+  const float* weights = nullptr;  // [width, ld]
+  std::int64_t ld = 0;
+  int width = 0;
+  const float* links = nullptr;        // [width, kMostWidth]: row k holds U[j][k] for j < k
+  const float* pivots = nullptr;       // [width]
+  const Grid* const* grids = nullptr;  // [width]: the grid of each column
+  float largest_code = 0;
+  float* errors = nullptr;        // [width, ld]: weights - what the codes mean
+  std::uint8_t* codes = nullptr;  // [width, ld_codes]
+  std::int64_t ld_codes = 0;
+  float* cost = nullptr;  // [kLanes] += sum of pivot * (target - what the code means)^2
+};
+
+struct LaneKernels {
+  const char* name;
+
+  // panel [columns, ld] of the least and the largest value of every lane; 0 always counts.
+  void (*range)(const float* panel, std::int64_t ld, std::int64_t columns, float* low, float* high);
+  // error[lane] = sum over columns of importance * (value - its nearest on the grid)^2; importance null: 1.
+  void (*nearest_error)(const float* panel, std::int64_t ld, std::int64_t columns, const float* importance, const Grid& grid,
+                        float largest_code, float* error);
+  // The scale that suits the codes best: over[lane] / under[lane], sums of importance * value * (code - zero) and ... * (code - zero)^2.
+  void (*fit)(const float* panel, std::int64_t ld, std::int64_t columns, const float* importance, const Grid& grid, float largest_code,
+              float* over, float* under);
+  void (*encode)(const float* panel, std::int64_t ld, std::int64_t columns, const Grid& grid, float largest_code, std::uint8_t* codes,
+                 std::int64_t ld_codes);
+  // errors [columns, ld] = panel - what the codes mean.
+  void (*subtract)(const float* panel, std::int64_t ld, std::int64_t columns, const Grid& grid, const std::uint8_t* codes,
+                   std::int64_t ld_codes, float* errors);
+  // sum[lane] = over columns of a * b, both [columns, ld]
+  void (*dot)(const float* a, const float* b, std::int64_t ld, std::int64_t columns, float* sum);
+  void (*feed_back)(const FeedBack& block);
+};
+
+extern const LaneKernels scalar_lane_kernels;
+extern const LaneKernels avx2_lane_kernels;  // the scalar ones where the compiler has no AVX2
+const LaneKernels& best_lane_kernels();      // for this machine
+
+}  // namespace billfish::quantize
