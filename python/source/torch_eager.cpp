@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The short way of an eager call: a QuantLinear's weights described once, then x in and y out without the dispatcher, whose argument
 // conversions cost more than the launch. x comes through the C functions of DLPack's exchange protocol (torch 2.10 and later; torch.Tensor
-// has them as __dlpack_c_exchange_api__), y is torch's own allocation, handed over as torch's ahead-of-time runtime does.
+// has them as __dlpack_c_exchange_api__), y is torch's own allocation, made a Python object by torch's own function for that; where a torch
+// does not show it, as torch's ahead-of-time runtime hands tensors over.
 //
-// Whatever is unusual (another type than torch.Tensor, another device, gaps, a wrong width) gives None, and the caller
+// Whatever is unusual (another type than torch.Tensor, another device, gaps, a wrong width, someone listening) gives None, and the caller
 // (billfish/torch/modules.py) goes through the operator, which knows every case and words every refusal.
+#include <algorithm>
+
 #include "common.hpp"
 #include "torch_tensor.hpp"
 
@@ -24,12 +27,15 @@ struct ExchangeApi {
   int (*current_stream)(std::int32_t device_type, std::int32_t device_index, void** out);
 };
 constexpr std::uint32_t kExchangeMajor = 1;
+constexpr double kQuick = 1 << 16;  // codes times rows: a CPU product of microseconds, for which the GIL is kept
 
 class EagerWeights {
  public:
   // Pointers and sizes of tensors that the caller keeps alive and has checked by one call of the operator.
-  EagerWeights(const nb::object& tensor_type, const nb::object& wrap, const nb::object& exchange, const nb::dict& fields)
-      : tensor_type_(tensor_type), wrap_(wrap) {
+  // `watchers`: functions that give something true while torch wants to see every operator (dispatch modes, tracing).
+  EagerWeights(const nb::object& tensor_type, const nb::object& wrap_list, const nb::object& exchange, const nb::tuple& watchers,
+               const nb::dict& fields)
+      : tensor_type_(tensor_type), wrap_list_(wrap_list), watchers_(watchers) {
     api_ = static_cast<const ExchangeApi*>(PyCapsule_GetPointer(exchange.ptr(), "dlpack_exchange_api"));
     if (api_ == nullptr) throw nb::python_error();
     if (api_->major != kExchangeMajor || api_->tensor_from_object == nullptr || api_->current_stream == nullptr) {
@@ -51,6 +57,7 @@ class EagerWeights {
     weights_.perm = static_cast<std::int32_t*>(pointer("perm"));
     weights_.bias = pointer("bias");
     precision_ = static_cast<billfish_precision>(number("precision"));
+    quick_rows_ = static_cast<std::int64_t>(kQuick / std::max(1.0, static_cast<double>(weights_.k) * static_cast<double>(weights_.n)));
     const std::int64_t device = number("device");  // -1: the cpu
     weights_.device_kind = device < 0 ? BILLFISH_CPU : BILLFISH_CUDA;
     weights_.device_index = device < 0 ? 0 : static_cast<int>(device);
@@ -58,7 +65,7 @@ class EagerWeights {
 
   // y, or None for the operator's way.
   nb::object call(nb::handle x) const {
-    if (reinterpret_cast<PyObject*>(Py_TYPE(x.ptr())) != tensor_type_.ptr()) return nb::none();
+    if (reinterpret_cast<PyObject*>(Py_TYPE(x.ptr())) != tensor_type_.ptr() || watched()) return nb::none();
     DlTensor a{};
     if (api_->tensor_from_object(x.ptr(), &a) != 0) {
       PyErr_Clear();
@@ -106,7 +113,7 @@ class EagerWeights {
     const std::int32_t device_type = cuda ? torch_api.cuda : torch_api.cpu;
     TensorHandle out = nullptr;
     if (torch_api.empty_strided(a.ndim, sizes, strides, dtype, device_type, weights_.device_index, &out) != 0) return nb::none();
-    const OwnedTensor owned{out};
+    OwnedTensor owned{out};
     torch_api.get_data_ptr(out, &args.c);
     if (cuda) {
       if (args.m != asked_m_ || args.a_type != asked_type_) {  // as long as m stays, the answer does
@@ -130,36 +137,54 @@ class EagerWeights {
         torch_api.get_data_ptr(workspace.handle, &args.workspace);
       }
       check(billfish_gemm(&weights_, &args, stream));
+    } else if (args.m <= quick_rows_) {
+      check(multiply_on_cpu(weights_, args));
     } else {
       const nb::gil_scoped_release released;
       check(multiply_on_cpu(weights_, args));
     }
-    return owned.to_object(wrap_);
+    return owned.to_object(wrap_list_);
   }
 
  private:
   static constexpr std::int32_t kMaxRank = 8;
 
-  // Deletes the handle unless Python took it over.
+  bool watched() const {
+    if (torch_api.mode_stack_length != nullptr && torch_api.tracing_state != nullptr) {
+      return torch_api.mode_stack_length() != 0 || *torch_api.tracing_state() != nullptr;
+    }
+    for (const nb::handle watcher : watchers_) {
+      if (nb::bool_(watcher())) return true;
+    }
+    return false;
+  }
+
+  // Deletes the handle unless it was given away. A Python object holds the tensor, not the handle.
   struct OwnedTensor {
     TensorHandle handle;
-    mutable bool taken = false;
     ~OwnedTensor() {
-      if (handle != nullptr && !taken) torch_api.delete_tensor(handle);
+      if (handle != nullptr) torch_api.delete_tensor(handle);
     }
-    nb::object to_object(const nb::object& wrap) const {
-      const nb::object capsule = nb::steal(PyCapsule_New(handle, nullptr, nullptr));
-      nb::object tensor = nb::steal(PyObject_CallFunctionObjArgs(wrap.ptr(), capsule.ptr(), nullptr));
-      if (!tensor.is_valid()) throw nb::python_error();
-      taken = true;
-      return tensor;
+    // `wrap_list`: torch's alloc_tensors_by_stealing_from_void_ptrs. Its twin for one tensor copies it and keeps the handle for ever.
+    nb::object to_object(const nb::object& wrap_list) {
+      if (torch_api.wrap_tensor != nullptr) {
+        nb::object tensor = nb::steal(torch_api.wrap_tensor(handle));
+        if (!tensor.is_valid()) throw nb::python_error();
+        return tensor;
+      }
+      nb::list handles;
+      handles.append(nb::steal(PyCapsule_New(handle, nullptr, nullptr)));
+      handle = nullptr;
+      return nb::borrow<nb::sequence>(wrap_list(handles))[0];
     }
   };
 
-  nb::object tensor_type_, wrap_;
+  nb::object tensor_type_, wrap_list_;
+  nb::tuple watchers_;
   const ExchangeApi* api_ = nullptr;
   billfish_weights weights_ = BILLFISH_WEIGHTS_INIT;
   billfish_precision precision_ = BILLFISH_PRECISION_FULL;
+  std::int64_t quick_rows_ = 0;
   // The last answer of billfish_gemm_workspace; the GIL guards it.
   mutable std::int64_t asked_m_ = -1;
   mutable billfish_element_type asked_type_ = BILLFISH_F32;
@@ -170,8 +195,8 @@ class EagerWeights {
 
 void bind_torch_eager(nb::module_& module) {
   nb::class_<EagerWeights>(module, "EagerWeights")
-      .def(nb::init<const nb::object&, const nb::object&, const nb::object&, const nb::dict&>())
-      .def("__call__", &EagerWeights::call);
+      .def(nb::init<const nb::object&, const nb::object&, const nb::object&, const nb::tuple&, const nb::dict&>())
+      .def("multiply", &EagerWeights::call, nb::arg().none());
 }
 
 }  // namespace billfish_python

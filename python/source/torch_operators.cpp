@@ -357,6 +357,7 @@ void bind_torch(nb::module_& module) {
         }
       },
       nb::arg("name_space"));
+  module.def("use_torch_shortcuts", [](bool use) { torch_api.find_shortcuts(use); });  // for tests of the slower ways
   module.def("prepare_cuda", [](int device) { check(billfish_prepare(BILLFISH_CUDA, device)); });
 }
 

@@ -44,9 +44,21 @@ void TorchApi::load() {
   u8 = constant("aoti_torch_dtype_uint8");
   cpu = constant("aoti_torch_device_type_cpu");
   cuda = constant("aoti_torch_device_type_cuda");
+  find_shortcuts(true);
   if (void* with_cuda = dlopen("libtorch_cuda.so", RTLD_NOLOAD | RTLD_LAZY)) {
     get_current_cuda_stream = reinterpret_cast<decltype(get_current_cuda_stream)>(dlsym(with_cuda, "aoti_torch_get_current_cuda_stream"));
   }
+}
+
+void TorchApi::find_shortcuts(bool use) {
+  const auto find_optional = [use](const char* file, const char* name, auto& function) {
+    void* loaded = use ? dlopen(file, RTLD_NOLOAD | RTLD_LAZY) : nullptr;
+    function = nullptr;
+    if (loaded != nullptr) function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(loaded, name));
+  };
+  find_optional("libtorch_python.so", "_Z16THPVariable_WrapRKN2at10TensorBaseE", wrap_tensor);
+  find_optional("libc10.so", "_ZN3c104impl20TorchDispatchModeTLS9stack_lenEv", mode_stack_length);
+  find_optional("libtorch_cpu.so", "_ZN5torch3jit6tracer15getTracingStateEv", tracing_state);
 }
 
 Tensor::Tensor(TensorHandle handle) : handle_(handle) {

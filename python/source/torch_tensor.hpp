@@ -33,11 +33,16 @@ struct TorchApi {
   std::int32_t (*get_device_index)(TensorHandle tensor, std::int32_t* out);
   std::int32_t (*empty_strided)(std::int64_t rank, const std::int64_t* sizes, const std::int64_t* strides, std::int32_t dtype,
                                 std::int32_t device_type, std::int32_t device_index, TensorHandle* out);
+  // C++ functions, but of plain pointers and numbers. Null where this torch does not show them: there is a slower way for each.
+  struct _object* (*wrap_tensor)(TensorHandle tensor);  // THPVariable_Wrap: a new reference to a Python tensor over the same memory
+  std::int64_t (*mode_stack_length)();                  // c10::impl::TorchDispatchModeTLS::stack_len, of this thread
+  void** (*tracing_state)();                            // torch::jit::tracer::getTracingState: a shared_ptr, which begins with its pointer
   std::int32_t (*get_current_cuda_stream)(std::int32_t device_index, void** out);  // null without CUDA in torch
   std::int32_t f32, f16, bf16, i32, u8;                                            // dtypes
   std::int32_t cpu, cuda;                                                          // device types
   // From the libtorch in this process; says what is missing.
   void load();
+  void find_shortcuts(bool use);  // the C++ functions; with false they are forgotten
 };
 extern TorchApi torch_api;
 

@@ -21,9 +21,8 @@ from .operators import encode_config, gemm
 Format = Literal["gptq", "gptq_v2", "awq", "compressed-tensors"]
 # What the short way of an eager call needs (python/source/torch_eager.cpp); None where this torch has it not.
 _exchange = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
-_wrap = getattr(getattr(torch._C, "_aoti", None), "alloc_tensor_by_stealing_from_void_ptr", None)
-_dispatch_modes: Callable[[], int] = torch._C._len_torch_dispatch_stack
-_tracing: Callable[[], object] = torch._C._get_tracing_state
+_wrap = getattr(getattr(torch._C, "_aoti", None), "alloc_tensors_by_stealing_from_void_ptrs", None)
+_watchers: tuple[Callable[[], object], ...] = (torch._C._len_torch_dispatch_stack, torch._C._get_tracing_state)
 _PARTS = ("codes", "scales", "zeros", "g_idx", "perm", "bias")
 
 
@@ -75,7 +74,7 @@ class QuantLinear(torch.nn.Module):
         self.weight_dtype = dtype
         self.packed = False
         self._arguments: tuple[Any, ...] = ()
-        self._eager: _core.EagerWeights | None = None
+        self._eager: Callable[[torch.Tensor], torch.Tensor | None] | None = None
         for part in _PARTS:
             self.register_buffer(f"packed_{part}", None, persistent=False)
         for name, (shape, kind) in self._format_buffers().items():
@@ -179,7 +178,7 @@ class QuantLinear(torch.nn.Module):
         self._arguments = (codes, scales, zeros, g_idx, perm, bias, config)
         self._eager = self._make_eager(parts)
 
-    def _make_eager(self, parts: tuple[torch.Tensor | None, ...]) -> _core.EagerWeights | None:
+    def _make_eager(self, parts: tuple[torch.Tensor | None, ...]) -> Callable[[torch.Tensor], torch.Tensor | None] | None:
         """The short way of an eager call, if this torch has what it takes and the parts have memory."""
         if (
             _exchange is None
@@ -204,7 +203,7 @@ class QuantLinear(torch.nn.Module):
             "precision": number(PRECISIONS, self.precision, "precision"),
             "device": -1 if codes.device.type == "cpu" else codes.get_device(),
         }
-        return _core.EagerWeights(torch.Tensor, _wrap, _exchange, fields)
+        return _core.EagerWeights(torch.Tensor, _wrap, _exchange, _watchers, fields).multiply  # bound once: called more quickly
 
     @classmethod
     def from_weights(
@@ -238,13 +237,13 @@ class QuantLinear(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x [..., in_features] -> [..., out_features] in x's type."""
-        if not self.packed:
-            raise RuntimeError("QuantLinear is not packed: load a state dict, or fill the buffers and call pack()")
-        eager = self._eager
-        if eager is not None and not is_dynamo_compiling() and not _dispatch_modes() and not _tracing():
+        eager = self._eager  # never without packed weights
+        if eager is not None and not is_dynamo_compiling():
             y: torch.Tensor | None = eager(x)
             if y is not None:
                 return y
+        if not self.packed:
+            raise RuntimeError("QuantLinear is not packed: load a state dict, or fill the buffers and call pack()")
         if x.dim() > 2 and not x.is_contiguous():
             x = x.contiguous()
         out: torch.Tensor = gemm(x, *self._arguments)

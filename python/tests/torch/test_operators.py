@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gemm operator: right on every device, known to torch.compile and opcheck, capturable in CUDA graphs, cheap on the host."""
 
+import gc
 import json
 import os
+import sys
 import threading
 import time
+import weakref
 
 import pytest
 import torch
 from conftest import DEVICES, assert_close, dtypes, make, needs_cuda
+from torch.utils.flop_counter import FlopCounterMode
 
 import billfish.torch as bt
+from billfish import _core
 
 
 @pytest.mark.parametrize("kind", ["u4b8", "u4", "u8b128"])
@@ -269,10 +274,8 @@ def test_host_cost_of_a_call_is_no_more_than_matmuls(device):
     if where:
         with open(where, "a", encoding="ascii") as file:
             file.write(json.dumps(line) + "\n")
-    # A tenth for the noise of a shared machine. On a CPU torch.matmul of 64 x 64 has almost no host work at all: there the module is
-    # compared, whose short way is what a layer pays.
-    if device == "cuda":
-        assert seconds["QuantLinear.forward"] < 1.1 * seconds["torch.matmul"], line
+    # The margins are for the noise of a shared machine and, on a CPU, for another processor's share of the products themselves.
+    assert seconds["QuantLinear.forward"] < (1.1 if device == "cuda" else 1.25) * seconds["torch.matmul"], line
     assert seconds["QuantLinear"] < 1.5 * seconds["torch.nn.Linear"], line
 
 
@@ -280,6 +283,34 @@ def test_devices_are_said(capsys):
     with capsys.disabled():
         print(f" devices: {', '.join(DEVICES)}", end="")
     assert DEVICES[0] == "cpu"
+
+
+@pytest.mark.parametrize("shortcuts", [True, False])
+def test_outputs_are_freed_and_watchers_are_seen_by_the_short_way(device, shortcuts):
+    """With torch's C++ functions and, as in a torch that hides them, without."""
+    case = make(64, 64, -1, "u4b8", device)
+    x = torch.randn(3, 64, device=device, dtype=torch.float16)
+    expected = bt.gemm(x, *arguments(case))
+    _core.use_torch_shortcuts(shortcuts)
+    try:
+        y = case.module._eager(x)
+        assert torch.equal(y, expected) and sys.getrefcount(y) == 2  # y, and the argument of getrefcount
+        gone = weakref.ref(y)
+        del y
+        assert gone() is None
+        storages, objects = torch.cuda.memory_allocated() if device == "cuda" else 0, len(gc.get_objects())
+        for _ in range(100):
+            case.module(x)
+        assert len(gc.get_objects()) < objects + 50
+        assert device == "cpu" or torch.cuda.memory_allocated() == storages
+        with FlopCounterMode(display=False):
+            assert case.module._eager(x) is None
+        assert case.module._eager(x) is not None
+        seen = []
+        torch.jit.trace(lambda a: (seen.append(case.module._eager(a)), a + 1)[1], x, check_trace=False)
+        assert seen == [None]
+    finally:
+        _core.use_torch_shortcuts(True)
 
 
 def test_the_short_way_and_the_operator_agree_and_unusual_inputs_take_the_operator(device):
