@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 
+import gpu
+
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 HALF = sorted(pathlib.Path("/usr/share/cargo/registry").glob("half-*"))
@@ -80,6 +82,12 @@ def main(build):
         said = run("cargo", "run", "--quiet", "--offline", "--example", "cudarc_caller", "--features", features, environment=environment)
         if "as expected:" not in said:
             sys.exit(f"rust: the example printed {said!r}")
+    # What `./dev gpu tests` runs elsewhere: made here, and where there is no GPU each of its tests must say so.
+    gpu.build(build)
+    wanted = "passed" if gpu.devices(build) > 0 else "failed"
+    found = gpu.cases(build, 120, explain=wanted == "passed")
+    if not found or len(found) < 2 or any(result != wanted for _, result, _ in found):
+        sys.exit(f"rust: the GPU tests were expected to be {wanted} here: {found}")
     # build.rs: a wrong folder, and neither variable nor pkg-config, each say what to do.
     said = run("cargo", "build", "--offline", environment={**base, "BILLFISH_LIB_DIR": "/nowhere"}, fails=True)
     if "BILLFISH_LIB_DIR is /nowhere" not in said:

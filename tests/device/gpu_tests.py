@@ -4,10 +4,11 @@
 
 Some run a second time on code that the driver compiles from PTX, which is what a device newer than this library gets: their names in the
 record begin with "from PTX: ". Those of billfish.torch ("torch: ") run where python3 has torch and the extension was carried along
-(python/tests/gpu.py). Needs python3, the built programs and a GPU; nothing else. Called by `./dev gpu tests`.
+(python/tests/gpu.py), those of the Rust crate ("rust: ") where their program was (rust/gpu.py). Needs python3, the built programs and a GPU; nothing else. Called by `./dev gpu tests`.
 """
 
 import argparse
+import importlib.util
 import os
 import pathlib
 import subprocess
@@ -21,6 +22,9 @@ import digest
 import gpu as torch_tests
 import machine
 
+rust_spec = importlib.util.spec_from_file_location("rust_gpu", machine.ROOT / "rust/gpu.py")  # there are two gpu.py
+rust_tests = importlib.util.module_from_spec(rust_spec)
+rust_spec.loader.exec_module(rust_tests)
 
 FROM_PTX = "SmallGrid.*:SmallRepack.*:Cuda/Family.Exact*/sm80"
 
@@ -77,6 +81,7 @@ def main():
             from_ptx = run_program(program, again, max(1.0, deadline - time.monotonic()), folder, {"CUDA_FORCE_PTX_JIT": "1"})
             cases += [(f"from PTX: {name}", result, ms) for name, result, ms in from_ptx]
         if not options.filter:
+            cases += rust_tests.cases(options.build, max(1.0, deadline - time.monotonic())) or []
             cases += torch_tests.cases(options.build, max(1.0, deadline - time.monotonic()), folder) or []
     passed = sum(result == "passed" for _, result, _ in cases)
     for name, result, _ in cases:

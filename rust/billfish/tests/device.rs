@@ -7,7 +7,7 @@ use billfish::{build_marlin_perm, is_available, marlin_gemm, MarlinWeight, Statu
 #[test]
 fn a_call_that_cannot_run_says_why() {
     if cfg!(feature = "cuda") && is_available() {
-        return; // with a GPU the example's null pointers are the test
+        return; // tests/gpu.rs is for there
     }
     let weight = MarlinWeight::new(0x1000, 0x2000, 128, 64, 128);
     // SAFETY: refused before any pointer is used.
