@@ -9,6 +9,7 @@
 #include <limits>
 #include <map>
 #include <mutex>
+#include <semaphore>
 
 namespace billfish::quantize {
 namespace {
@@ -36,6 +37,22 @@ Nesting& nesting() {
   static Nesting one;
   return one;
 }
+
+// OpenBLAS has at least 50 buffers, one a call; beyond them it complains on stderr. More threads than this take turns.
+constexpr int kCallsAtOnce = 48;
+class Turn {
+ public:
+  Turn() { free().acquire(); }
+  ~Turn() { free().release(); }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+
+ private:
+  static std::counting_semaphore<kCallsAtOnce>& free() {
+    static std::counting_semaphore<kCallsAtOnce> one(kCallsAtOnce);
+    return one;
+  }
+};
 
 std::int32_t narrow(std::int64_t value) { return static_cast<std::int32_t>(value); }
 
@@ -85,6 +102,7 @@ void LinearAlgebra::multiply(Op op_a, Op op_b, std::int64_t m, std::int64_t n, s
                              std::int64_t lda, const float* b, std::int64_t ldb, float beta, float* c, std::int64_t ldc) const {
   const Int rows = narrow(m), columns = narrow(n), depth = narrow(k), stride_a = narrow(lda), stride_b = narrow(ldb),
             stride_c = narrow(ldc);
+  const Turn turn;
   gemm_(op_b == Op::plain ? "N" : "T", op_a == Op::plain ? "N" : "T", &columns, &rows, &depth, &alpha, b, &stride_b, a, &stride_a, &beta, c,
         &stride_c, 1, 1);
 }
@@ -92,12 +110,14 @@ void LinearAlgebra::multiply(Op op_a, Op op_b, std::int64_t m, std::int64_t n, s
 void LinearAlgebra::multiply_by_own_transpose(Op op_a, std::int64_t n, std::int64_t k, float alpha, const float* a, std::int64_t lda,
                                               float beta, float* c, std::int64_t ldc) const {
   const Int order = narrow(n), depth = narrow(k), stride_a = narrow(lda), stride_c = narrow(ldc);
+  const Turn turn;
   syrk_("U", op_a == Op::plain ? "T" : "N", &order, &depth, &alpha, a, &stride_a, &beta, c, &stride_c, 1, 1);
 }
 
 std::int64_t LinearAlgebra::factor_lower(std::int64_t n, float* a, std::int64_t lda) const {
   const Int order = narrow(n), stride = narrow(lda);
   Int info = 0;
+  const Turn turn;
   potrf_("U", &order, a, &stride, &info, 1);
   return info;
 }
@@ -106,6 +126,7 @@ void LinearAlgebra::solve_lower_transposed(std::int64_t m, std::int64_t n, const
                                            std::int64_t ldb) const {
   const Int order = narrow(n), columns = narrow(m), stride_l = narrow(ldl), stride_b = narrow(ldb);
   const float one = 1.0f;
+  const Turn turn;
   trsm_("L", "U", "T", "N", &order, &columns, &one, l, &stride_l, b, &stride_b, 1, 1, 1, 1);
 }
 
@@ -113,6 +134,7 @@ void LinearAlgebra::solve_unit_upper_transposed(std::int64_t n, std::int64_t m, 
                                                 std::int64_t ldb) const {
   const Int rows = narrow(m), order = narrow(n), stride_u = narrow(ldu), stride_b = narrow(ldb);
   const float one = 1.0f;
+  const Turn turn;
   trsm_("R", "L", "T", "U", &rows, &order, &one, u, &stride_u, b, &stride_b, 1, 1, 1, 1);
 }
 

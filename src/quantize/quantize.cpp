@@ -61,6 +61,8 @@ struct Plain {
 }  // namespace
 
 Status quantize_matrix(const Options& options, const Weights& weights, const Samples& samples, Quantized& out) {
+  out.damping = 0;
+  out.dead_columns = 0;
   const Result<float> largest = largest_weight(weights, options.parallel);
   if (!largest.ok()) return largest.status();
   const bool can_multiply = LinearAlgebra::get().ok();
