@@ -93,7 +93,7 @@ struct QuantizeReport::State {
     write_text(path("layers.csv"), layers_csv(data));
     write_text(path("groups.csv"), groups_csv(data));
     write_text(path("channels.csv"), channels_csv(data));
-    write_text(path("report.json"), json_of(data).dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
+    write_text(path("report.json"), report_json(data));
     write_text(path("report.md"), report_text(data, pictures, no_pictures));
   }
 
@@ -104,11 +104,7 @@ struct QuantizeReport::State {
       fail(kUsage, "--report {}: the report.md there is not one of billfish quantize: name another folder", folder);
     }
     if (data.facts.options.resume == 0 || !fs::exists(path("report.json"), error)) return;
-    const Json document = Json::parse(text_of_file(path("report.json")), nullptr, false);
-    if (document.is_object() && document.value("out", "") == data.facts.out &&
-        document.value("method", "") == method_text(data.facts.options.matrix)) {
-      earlier = layers_of_json(document);
-    }
+    earlier = layers_of_json(text_of_file(path("report.json")), data.facts);
   }
 };
 

@@ -6,7 +6,8 @@
 //   quantize_report_measure.cpp  a finished layer -> its numbers (histograms, channels, error against group size)
 //   quantize_report_json.cpp     those numbers in report.json and back, so that --resume goes on with them
 //   quantize_report_text.cpp     report.md, layers.csv, groups.csv, channels.csv
-//   quantize_report_plots.cpp    the pictures as gnuplot scripts
+//   quantize_report_plots.cpp    the pictures as gnuplot scripts; those with one value a layer in quantize_report_panels.cpp, what they
+//                                have in common in quantize_report_style.cpp
 #pragma once
 
 #include <cstdint>

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "billfish/billfish_quantize.h"
-#include "json.hpp"
 #include "quantize_report.hpp"
 
 namespace billfish::cli {
@@ -76,8 +75,9 @@ LayerNumbers numbers_of(const billfish_quantize_layer& layer, const billfish_qua
 std::string kind_of(const std::string& layer);
 
 // quantize_report_json.cpp
-Json json_of(const ReportData& data);
-std::vector<LayerNumbers> layers_of_json(const Json& document);
+std::string report_json(const ReportData& data);
+// The layers of an earlier report about the same output by the same method; none if `text` is something else.
+std::vector<LayerNumbers> layers_of_json(const std::string& text, const QuantizeReportFacts& facts);
 
 // quantize_report_text.cpp. pictures: names without suffix; no_pictures: why there are none.
 std::string report_text(const ReportData& data, const std::vector<std::string>& pictures, const std::string& no_pictures);

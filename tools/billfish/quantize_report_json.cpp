@@ -2,7 +2,7 @@
 // report.json: everything the pictures are made of, and what --resume goes on with. Numbers that are not known are null.
 #include <cmath>
 
-#include "billfish/billfish.h"
+#include "json.hpp"
 #include "quantize_report_data.hpp"
 
 namespace billfish::cli {
@@ -78,7 +78,7 @@ std::vector<Channel> channels_of(const Json& object, const char* name) {
 
 }  // namespace
 
-Json json_of(const ReportData& data) {
+std::string report_json(const ReportData& data) {
   const QuantizeReportFacts& facts = data.facts;
   Json layers = Json::array(), untouched = Json::array();
   for (const LayerNumbers& layer : data.layers) {
@@ -114,27 +114,30 @@ Json json_of(const ReportData& data) {
   for (const UntouchedLayer& layer : data.untouched) {
     untouched.push_back({{"name", layer.name}, {"n", layer.n}, {"k", layer.k}, {"reason", layer.reason}});
   }
-  return {{"schema", 1},
-          {"kind", "billfish quantize report"},
-          {"version", billfish_version_string()},
-          {"command", facts.command},
-          {"in", facts.in},
-          {"out", facts.out},
-          {"method", method_text(facts.options.matrix)},
-          {"format", facts.options.format == nullptr ? "" : facts.options.format},
-          {"calibration", facts.options.calibration == nullptr ? "" : facts.options.calibration},
-          {"complete", data.stopped.empty()},
-          {"stopped", data.stopped},
-          {"bytes_in", data.bytes_in},
-          {"bytes_out", data.bytes_out},
-          {"seconds", data.seconds},
-          {"layers", layers},
-          {"untouched", untouched}};
+  const Json document = {{"schema", 1},
+                         {"kind", "billfish quantize report"},
+                         {"version", billfish_version_string()},
+                         {"command", facts.command},
+                         {"in", facts.in},
+                         {"out", facts.out},
+                         {"method", method_text(facts.options.matrix)},
+                         {"format", facts.options.format == nullptr ? "" : facts.options.format},
+                         {"calibration", facts.options.calibration == nullptr ? "" : facts.options.calibration},
+                         {"complete", data.stopped.empty()},
+                         {"stopped", data.stopped},
+                         {"bytes_in", data.bytes_in},
+                         {"bytes_out", data.bytes_out},
+                         {"seconds", data.seconds},
+                         {"layers", layers},
+                         {"untouched", untouched}};
+  return document.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-std::vector<LayerNumbers> layers_of_json(const Json& document) {
+std::vector<LayerNumbers> layers_of_json(const std::string& text, const QuantizeReportFacts& facts) {
   std::vector<LayerNumbers> layers;
+  const Json document = Json::parse(text, nullptr, false);
   if (!document.is_object() || !document.contains("layers") || !document["layers"].is_array()) return layers;
+  if (words(document, "out") != facts.out || words(document, "method") != method_text(facts.options.matrix)) return layers;
   for (const Json& entry : document["layers"]) {
     if (!entry.is_object() || words(entry, "name").empty()) continue;
     LayerNumbers layer;

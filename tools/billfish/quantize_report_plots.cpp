@@ -1,255 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The pictures of a quantising report as gnuplot scripts: errors, check, distribution, channels, awq_search, groups, memory, time. What was
-// before, and plain rounding, is grey; what the method made is blue.
+// The pictures of a quantising report as gnuplot scripts: a typical and the worst layer from near by, lines over some of them, memory.
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <limits>
 
-#include "gnuplot.hpp"
-#include "quantize_report_data.hpp"
-#include "types.hpp"
+#include "quantize_report_style.hpp"
 
 namespace billfish::cli {
 namespace {
-
-constexpr std::size_t kNamedLayers = 32;  // more are drawn along the horizontal axis, without their names
-constexpr const char* kGrey = "#888888";
-constexpr const char* kBlue = "#0072b2";
-constexpr const char* kOrange = "#d55e00";
-// Okabe and Ito's palette without its yellow, which is too light for lines.
-constexpr const char* kLines[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#888888"};
-constexpr int kPoints[] = {7, 5, 9, 11, 13, 4, 6, 8};
-constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
-
-double percent(double error) { return error >= 0 ? 100 * error : kUnknown; }
-
-std::string text_of(double value) { return std::isfinite(value) ? fmt::format("{:.6g}", value) : "NaN"; }
-
-// What every picture has: who it is about, and the look.
-std::string head(const ReportData& data, const std::string& title) {
-  const std::string caption =
-      fmt::format("{}: {}{}", data.facts.in, method_text(data.facts.options.matrix), data.stopped.empty() ? "" : ", NOT COMPLETE");
-  return fmt::format(
-      "set grid lc rgb '#dddddd' lw 0.8\nset border 3 lw 0.8\nset tics nomirror font ',<SMALL>'\nset key font ',<SMALL>'\n"
-      "set style fill solid 0.95 noborder\nset label 98 {} at screen 0.012,0.999 offset 0,-0.9 left\n"
-      "set label 99 {} at screen 0.99,0.022 right font ',<SMALL>' textcolor rgb '#555555'\n",
-      gnuplot_text(title), gnuplot_text(caption));
-}
-
-// Panels side by side or below each other; margins in pixels of a picture of that size.
-struct Margins {
-  double left = 90, right = 25, bottom = 85, top = 80, between_x = 90, between_y = 100;
-};
-std::string multiplot(int rows, int columns, PictureSize size, const Margins& margins) {
-  return fmt::format("set multiplot layout {},{} margins screen {:.4f},{:.4f},{:.4f},{:.4f} spacing screen {:.4f},{:.4f}\n", rows, columns,
-                     margins.left / size.width, 1 - margins.right / size.width, margins.bottom / size.height, 1 - margins.top / size.height,
-                     margins.between_x / size.width, margins.between_y / size.height);
-}
-const char* kOnlyOnce = "unset label 98\nunset label 99\n";  // after the first panel
-
-std::string key_at_top(PictureSize size) {
-  return fmt::format("set key at screen 0.99,{:.4f} right top horizontal Left reverse samplen 1.5\n", 1 - 34.0 / size.height);
-}
-
-// ------------------------------------------------------------------------------------------- one value a layer, and panels of such
-
-struct Series {
-  std::string name, colour;
-  int point = 7;
-  std::function<double(const LayerNumbers&)> value;
-};
-struct Panel {
-  std::string axis;
-  bool logarithmic = false, bars = false;
-  std::vector<Series> series;
-};
-
-std::vector<std::string> short_names(const ReportData& data) {
-  std::string common = data.layers.empty() ? "" : data.layers[0].name;
-  for (const LayerNumbers& layer : data.layers) {
-    const auto end = std::mismatch(common.begin(), common.end(), layer.name.begin(), layer.name.end()).first;
-    common.erase(end, common.end());
-  }
-  const std::size_t dot = common.rfind('.'), skip = data.layers.size() < 2 || dot == std::string::npos ? 0 : dot + 1;
-  std::vector<std::string> names;
-  for (const LayerNumbers& layer : data.layers) {
-    std::string name = layer.name.substr(skip);
-    if (name.size() > 40) name = ".." + name.substr(name.size() - 38);
-    names.push_back(name);
-  }
-  return names;
-}
-
-std::string range_text(const ReportData& data, const Panel& panel, const char* axis) {
-  double low = 1e300, high = 0;
-  for (const LayerNumbers& layer : data.layers) {
-    for (const Series& series : panel.series) {
-      const double value = series.value(layer);
-      if (!std::isfinite(value)) continue;
-      if (value > 0) low = std::min(low, value);
-      high = std::max(high, value);
-    }
-  }
-  if (high <= 0) return fmt::format("unset logscale {0}\nset {0}range [0:1]\n", axis);
-  if (!panel.logarithmic) return fmt::format("unset logscale {0}\nset {0}range [0:{1:g}]\nset format {0} '%g'\n", axis, high * 1.08);
-  // At least from one power of ten to the next, or the axis has no numbers.
-  const double bottom = std::pow(10, std::floor(std::log10(low))), top = std::pow(10, std::ceil(std::log10(high * 1.01)));
-  return fmt::format("set logscale {0}\nset {0}range [{1:g}:{2:g}]\nset format {0} '%g'\n", axis, bottom, top);
-}
-
-std::string by_name(const ReportData& data, const std::string& title, const std::vector<Panel>& panels, PictureSize& size) {
-  const auto names = short_names(data);
-  const std::size_t count = data.layers.size();
-  std::size_t longest = 0;
-  for (const std::string& name : names) longest = std::max(longest, name.size());
-  size = {1000, static_cast<int>(175 + 24 * count)};
-  Margins margins;
-  margins.left = 30 + 7.2 * static_cast<double>(longest);
-  margins.between_x = 30;
-  std::string script = head(data, title) + multiplot(1, static_cast<int>(panels.size()), size, margins) + key_at_top(size);
-  script += fmt::format("set yrange [{}:-0.6]\nset grid noytics\n", static_cast<double>(count) - 0.4);
-  std::string tics, blank;
-  for (std::size_t i = 0; i < count; ++i) {
-    tics += fmt::format("{}{} {}", i == 0 ? "" : ", ", gnuplot_text(names[i]), i);
-    blank += fmt::format("{}'' {}", i == 0 ? "" : ", ", i);
-  }
-  for (std::size_t p = 0; p < panels.size(); ++p) {
-    const Panel& panel = panels[p];
-    script += fmt::format("set ytics ({}) scale 0\nset xlabel {}\n", p == 0 ? tics : blank, gnuplot_text(panel.axis)) +
-              range_text(data, panel, "x");
-    std::string lines, points;
-    for (std::size_t s = 0; s < panel.series.size(); ++s) {
-      const Series& series = panel.series[s];
-      script += fmt::format("$p{}s{} << EOD\n", p, s);
-      for (std::size_t i = 0; i < count; ++i) {
-        const double value = series.value(data.layers[i]);
-        const double other = s > 0 ? panel.series[0].value(data.layers[i]) : value;
-        script += fmt::format("{} {} {}\n", i, text_of(value), text_of(other));
-      }
-      script += "EOD\n";
-      const std::string place = fmt::format("$p{}s{}", p, s), name = gnuplot_text(series.name);
-      if (panel.bars) {
-        points += fmt::format("{}{} using (0):1:(0):2:($1-0.32):($1+0.32) with boxxyerror lc rgb '{}' title {}", points.empty() ? "" : ", ",
-                              place, series.colour, name);
-        continue;
-      }
-      // A thin line from the first series to this one: how far the method came.
-      if (s > 0) lines += fmt::format("{} using 3:1:($2-$3):(0) with vectors nohead lc rgb '#bbbbbb' lw 2 notitle, ", place);
-      points += fmt::format("{}{} using 2:1 with points pt {} ps 1.1 lc rgb '{}' title {}", points.empty() ? "" : ", ", place, series.point,
-                            series.colour, name);
-    }
-    script += "plot " + lines + points + "\n" + kOnlyOnce + "unset key\n";
-  }
-  return script + "unset multiplot\n";
-}
-
-// Tics where a block of the model begins: the first number in a layer's name.
-std::string block_tics(const ReportData& data) {
-  std::vector<std::pair<std::size_t, std::string>> begins;
-  std::string before;
-  for (std::size_t i = 0; i < data.layers.size(); ++i) {
-    const std::string& name = data.layers[i].name;
-    const std::size_t begin = name.find_first_of("0123456789");
-    const std::string block = begin == std::string::npos ? "" : name.substr(begin, name.find_first_not_of("0123456789", begin) - begin);
-    if (!block.empty() && block != before) begins.emplace_back(i, block);
-    before = block;
-  }
-  std::string tics;
-  const std::size_t step = begins.size() / 24 + 1;
-  for (std::size_t i = 0; i < begins.size(); i += step) {
-    tics += fmt::format("{}{} {}", tics.empty() ? "" : ", ", gnuplot_text(begins[i].second), begins[i].first);
-  }
-  return tics;
-}
-
-std::string by_order(const ReportData& data, const std::string& title, const std::vector<Panel>& panels, PictureSize& size) {
-  size = {1000, static_cast<int>(150 + 270 * panels.size())};
-  Margins margins;
-  margins.between_y = 50;
-  const std::string tics = block_tics(data);
-  std::string script = head(data, title) + multiplot(static_cast<int>(panels.size()), 1, size, margins) + key_at_top(size);
-  script += fmt::format("set xrange [-1:{}]\nset grid noxtics\n", data.layers.size());
-  if (!tics.empty()) script += fmt::format("set xtics ({})\n", tics);
-  for (std::size_t p = 0; p < panels.size(); ++p) {
-    const Panel& panel = panels[p];
-    if (p + 1 == panels.size())
-      script += fmt::format("set xlabel '{}'\n", tics.empty() ? "layer, in the order of the model" : "block of the model");
-    script += fmt::format("set ylabel {}\n", gnuplot_text(panel.axis)) + range_text(data, panel, "y");
-    std::string plot;
-    for (std::size_t s = 0; s < panel.series.size(); ++s) {
-      const Series& series = panel.series[s];
-      script += fmt::format("$p{}s{} << EOD\n", p, s);
-      for (std::size_t i = 0; i < data.layers.size(); ++i) script += fmt::format("{} {}\n", i, text_of(series.value(data.layers[i])));
-      script += "EOD\n";
-      plot += fmt::format("{}$p{}s{} using 1:2 with points pt {} ps 0.55 lc rgb '{}' title {}", plot.empty() ? "plot " : ", ", p, s,
-                          series.point, series.colour, gnuplot_text(series.name));
-    }
-    script += plot + "\n" + kOnlyOnce + "unset key\n";
-  }
-  return script + "unset multiplot\n";
-}
-
-std::string per_layer(const ReportData& data, const std::string& title, const std::vector<Panel>& panels, PictureSize& size) {
-  return data.layers.size() <= kNamedLayers ? by_name(data, title, panels, size) : by_order(data, title, panels, size);
-}
-
-std::string method_name(const ReportData& data) {
-  switch (data.facts.options.matrix.method) {
-    case BILLFISH_QUANTIZE_GPTQ: return "GPTQ";
-    case BILLFISH_QUANTIZE_AWQ: return "AWQ";
-    case BILLFISH_QUANTIZE_RTN: break;
-  }
-  return data.facts.options.matrix.clip != 0 ? "rounding, clipped" : "this checkpoint";
-}
-
-std::string errors(const ReportData& data, PictureSize& size) {
-  const std::string method = method_name(data);
-  std::vector<Panel> panels = {
-      {"error of weights (% of their norm)",
-       false,
-       false,
-       {{"round to nearest", kGrey, 6, [](const LayerNumbers& layer) { return percent(layer.nearest_weight_error); }},
-        {method, kBlue, 7, [](const LayerNumbers& layer) { return percent(layer.weight_error); }}}}};
-  if (data.has_outputs()) {
-    panels.push_back({"error of outputs (% of their norm)",
-                      false,
-                      false,
-                      {{"round to nearest", kGrey, 6, [](const LayerNumbers& layer) { return percent(layer.nearest_output_error); }},
-                       {method, kBlue, 7, [](const LayerNumbers& layer) { return percent(layer.output_error); }}}});
-  }
-  return per_layer(data, "Error of every layer (left is better)", panels, size);
-}
-
-std::string held_out(const ReportData& data, PictureSize& size) {
-  const std::vector<Panel> panels = {
-      {"error of outputs (% of their norm)",
-       false,
-       false,
-       {{"on the samples it was quantised with", kGrey, 6, [](const LayerNumbers& layer) { return percent(layer.output_error); }},
-        {"on samples kept aside", kBlue, 7, [](const LayerNumbers& layer) { return percent(layer.held_out_error); }}}},
-      {"1 - cosine of outputs, samples kept aside", true, false, {{"on samples kept aside", kBlue, 7, [](const LayerNumbers& layer) {
-                                                                     return layer.held_out_cosine >= -1
-                                                                                ? std::max(1 - layer.held_out_cosine, 1e-9)
-                                                                                : kUnknown;
-                                                                   }}}}};
-  return per_layer(data, "Outputs on samples kept aside", panels, size);
-}
-
-std::string time(const ReportData& data, PictureSize& size) {
-  double longest = 0;
-  for (const LayerNumbers& layer : data.layers) longest = std::max(longest, layer.seconds);
-  const double scale = longest < 1 ? 1000 : 1;
-  const std::vector<Panel> panels = {{scale == 1 ? "seconds a layer" : "milliseconds a layer",
-                                      false,
-                                      true,
-                                      {{"time", kBlue, 7, [scale](const LayerNumbers& layer) { return scale * layer.seconds; }}}}};
-  return per_layer(data, "Time of every layer", panels, size);
-}
-
-// ------------------------------------------------------------------------------------------------- typical and worst layer
 
 struct Exhibit {
   std::string title;
@@ -288,11 +48,11 @@ std::string distribution(const ReportData& data, PictureSize& size) {
     const double floor = std::pow(10, std::floor(std::log10(least)));
     script += fmt::format(
         "EOD\nset key at graph 1,1.0 right top Left reverse samplen 1.5 width -2\nset logscale y\nset format y '%g'\nset yrange "
-        "[{:g}:1000]\nset xrange [{:g}:{:g}]\nset xtics auto\nset xlabel 'weight'\nset ylabel '% of weights in each bin'\n",
+        "[{:g}:1000]\nset xrange [{:g}:{:g}]\nset xtics auto\nset xlabel 'weight'\nset ylabel '% of weights a bin'\n",
         floor, values.low, values.high);
     script += panel_title(list[e].title);
     script += fmt::format(
-        "plot $v{0} using 1:2:({1:g}):(0.92*{2:g}) with boxes lc rgb '#cccccc' title 'before', $v{0} using 1:3 with points pt 7 ps 0.45 lc "
+        "plot $v{0} using 1:2:(0.92*{2:g}) with boxes lc rgb '#cccccc' title 'before', $v{0} using 1:3 with points pt 7 ps 0.45 lc "
         "rgb "
         "'{3}' title 'after'\n{4}",
         e, floor, width, kBlue, kOnlyOnce);
@@ -331,7 +91,7 @@ std::string channels(const ReportData& data, PictureSize& size) {
   const auto list = exhibits(data);
   size = {1000, static_cast<int>(130 + 320 * list.size())};
   const bool awq = data.facts.options.matrix.method == BILLFISH_QUANTIZE_AWQ;
-  std::string script = head(data, "Salient channels: the inputs with the largest activations");
+  std::string script = head(data, "Salient channels: inputs with large activations");
   script += multiplot(static_cast<int>(list.size()), 2, size, {});
   for (std::size_t e = 0; e < list.size(); ++e) {
     const LayerNumbers& layer = *list[e].layer;
@@ -340,7 +100,7 @@ std::string channels(const ReportData& data, PictureSize& size) {
     for (std::size_t i = 0; i < layer.across.size(); ++i) {
       const Channel& channel = layer.across[i];
       const double share = 100.0 * static_cast<double>(i) / static_cast<double>(layer.across.size());
-      script += fmt::format("{:.6g} {} {:.6g}\n", share, channel.magnitude > 0 ? text_of(channel.magnitude) : "NaN", channel.scale);
+      script += fmt::format("{:.6g} {} {:.6g}\n", share, channel.magnitude > 0 ? number_text(channel.magnitude) : "NaN", channel.scale);
       if (channel.magnitude > 0) low = std::min(low, channel.magnitude);
       high = std::max(high, channel.magnitude);
     }
@@ -406,7 +166,7 @@ std::string line_style(std::size_t index) {
 std::string awq_search(const ReportData& data, PictureSize& size) {
   size = {1000, 520};
   const auto list = some_layers(data, [](const LayerNumbers& layer) { return layer.awq_losses.size() == BILLFISH_AWQ_RATIOS; });
-  std::string script = head(data, "AWQ's search: the error of outputs at every ratio, against that without scales (dashed)");
+  std::string script = head(data, "AWQ's search for a ratio (dashed: without scales)");
   script +=
       "set tmargin 4\nset bmargin 5\nset key outside right top Left reverse samplen 2\nset xlabel 'ratio r: 0 follows the weights, 1 the "
       "activations'\nset ylabel 'error of outputs (%)'\nset xrange [-0.03:1.03]\n";
@@ -436,10 +196,7 @@ std::string groups(const ReportData& data, PictureSize& size) {
   size = {1000, 520};
   const auto list = some_layers(data, [](const LayerNumbers& layer) { return layer.trials.size() > 1; });
   const bool outputs = std::all_of(list.begin(), list.end(), [](const LayerNumbers* layer) { return layer->trials[0].output_error >= 0; });
-  std::string script =
-                  head(data, fmt::format("Error against group size, on a sample of one layer of each kind{}", list.size() == 1 ? "" : "s")),
-              plot, tics;
-  script = head(data, "Error against group size, on a sample of one layer of each kind");
+  std::string plot, tics, script = head(data, "Error against group size, on a sample of every kind of layer");
   script += fmt::format(
       "set tmargin 4\nset bmargin 6\nset key outside right top Left reverse samplen 2\nset logscale x 2\nset ylabel 'error of {} (%)'\n"
       "set xlabel 'codes that share a scale, and bits a weight in memory'\n",
@@ -451,7 +208,7 @@ std::string groups(const ReportData& data, PictureSize& size) {
     for (const GroupTrial& trial : list[i]->trials) {
       const double now = 100 * (outputs ? trial.output_error : trial.weight_error);
       const double nearest = percent(outputs ? trial.nearest_output_error : trial.nearest_weight_error);
-      script += fmt::format("{} {:.6g} {}\n", trial.group, now, text_of(nearest));
+      script += fmt::format("{} {:.6g} {}\n", trial.group, now, number_text(nearest));
       most = std::max({most, now, std::isfinite(nearest) ? nearest : 0});
       if (trial.group > high)
         tics += fmt::format("{}\"{}\\n{:.3g} bits\" {}", tics.empty() ? "" : ", ", trial.group, trial.bits, trial.group);
@@ -504,7 +261,7 @@ std::string memory(const ReportData& data, PictureSize& size) {
   std::string script = head(data, "Memory before and after, by kind of layer") + key_at_top(size) + "$m << EOD\n", tics;
   for (std::size_t i = 0; i < bars.size(); ++i) {
     const Bar& bar = bars[i];
-    script += fmt::format("{} {:.6g} {:.6g} '{:.1f} x smaller'\n", i, bar.before / unit, bar.after / unit,
+    script += fmt::format("{} {:.6g} {:.6g} \"{:.1f} times less\"\n", i, bar.before / unit, bar.after / unit,
                           bar.after > 0 ? bar.before / bar.after : 0);
     tics += fmt::format("{}{} {}", i == 0 ? "" : ", ", gnuplot_text(bar.name), i);
   }
@@ -536,14 +293,14 @@ std::vector<std::string> draw_report(const ReportData& data, const std::string& 
   };
   const auto any = [&](auto&& fit) { return std::any_of(data.layers.begin(), data.layers.end(), fit); };
   if (data.layers.empty()) return names;
-  if (any([](const LayerNumbers& layer) { return layer.weight_error >= 0; })) draw("errors", errors);
-  if (any([](const LayerNumbers& layer) { return layer.held_out_error >= 0; })) draw("held_out", held_out);
+  if (any([](const LayerNumbers& layer) { return layer.weight_error >= 0; })) draw("errors", errors_script);
+  if (any([](const LayerNumbers& layer) { return layer.held_out_error >= 0; })) draw("held_out", held_out_script);
   if (data.worst() != nullptr) draw("distribution", distribution);
   if (const LayerNumbers* worst = data.worst(); worst != nullptr && !worst->salient.empty()) draw("channels", channels);
   if (any([](const LayerNumbers& layer) { return layer.awq_losses.size() == BILLFISH_AWQ_RATIOS; })) draw("awq_search", awq_search);
   if (any([](const LayerNumbers& layer) { return layer.trials.size() > 1; })) draw("groups", groups);
   if (any([](const LayerNumbers& layer) { return layer.bytes_before > 0; })) draw("memory", memory);
-  if (any([](const LayerNumbers& layer) { return layer.seconds > 0; })) draw("time", time);
+  if (any([](const LayerNumbers& layer) { return layer.seconds > 0; })) draw("time", time_script);
   return names;
 }
 
