@@ -4,25 +4,13 @@
 #include <vector>
 
 #include "api/arguments.hpp"
+#include "api/pack_functions.hpp"
 #include "billfish/billfish_tools.h"
 #include "formats/convert.hpp"
 #include "formats/pattern.hpp"
-#include "pack/pack.hpp"
 
 namespace billfish::api {
 namespace {
-
-formats::PackFunctions pack_functions() {
-  formats::PackFunctions functions;
-  functions.sizes = [](const QuantizedMatrix& matrix) -> Result<formats::PackedBytes> {
-    const Result<pack::PackedSizes> sizes = pack::packed_sizes(matrix);
-    if (!sizes.ok()) return sizes.status();
-    return formats::PackedBytes{sizes->codes, sizes->scales, sizes->zeros, sizes->perm, sizes->g_idx, sizes->bias};
-  };
-  functions.pack = pack::pack;
-  functions.unpack = pack::unpack;
-  return functions;
-}
 
 Status read_conversion(const char* in, const char* target, const billfish_convert_options* given, formats::ConvertOptions& out) {
   if (in == nullptr) return null_argument("in");

@@ -108,14 +108,14 @@ Status OutputFile::finish() {
 }
 
 Status StagedOutput::enter(const std::string& path, bool directory) {
+  if (kept_) return {};
   void* entry = enter_output(path, directory);
   if (!entry) return {Code::out_of_memory, "no memory for a path"};
   entries_.push_back(entry);
   return {};
 }
 
-Status StagedOutput::begin(const std::string& target, bool directory) {
-  static std::atomic<unsigned> counter{0};
+Status StagedOutput::check_target(const std::string& target, bool directory, std::string& name) {
   fs::path path(target);
   if (!path.has_filename()) path = path.parent_path();  // "out/" is "out"
   const std::string leaf = path.filename().string();
@@ -131,10 +131,25 @@ Status StagedOutput::begin(const std::string& target, bool directory) {
       return io_error(text("cannot write ", quote(target), ": the directory is not empty (remove it, or name another)"));
     }
   }
+  name = path.string();
+  return {};
+}
+
+Status StagedOutput::begin_kept(const std::string& target, const std::string& staging) {
+  BILLFISH_RETURN_IF_ERROR(check_target(target, true, target_));
   if (outputs_abandoned()) return cancelled();
-  target_ = path.string();
+  directory_ = kept_ = true;
+  staging_ = staging;
+  if (::mkdir(staging_.c_str(), 0777) != 0 && errno != EEXIST) return cannot_write(target, errno);
+  return {};
+}
+
+Status StagedOutput::begin(const std::string& target, bool directory) {
+  static std::atomic<unsigned> counter{0};
+  BILLFISH_RETURN_IF_ERROR(check_target(target, directory, target_));
+  if (outputs_abandoned()) return cancelled();
   directory_ = directory;
-  remove_leftovers(path.parent_path(), leaf);
+  remove_leftovers(fs::path(target_).parent_path(), fs::path(target_).filename().string());
   staging_ = text(target_, kMark, ::getpid(), '-', counter++);
   BILLFISH_RETURN_IF_ERROR(enter(staging_, directory));
   if (directory && ::mkdir(staging_.c_str(), 0777) != 0) return cannot_write(target, errno);
@@ -163,15 +178,17 @@ void StagedOutput::remove_all() {
   entries_.clear();
 }
 
+std::string StagedOutput::path_of(const std::string& name) const { return directory_ ? (fs::path(staging_) / name).string() : staging_; }
+
 Result<OutputFile> StagedOutput::create(const std::string& name, std::int64_t bytes) {
-  if (!directory_) return OutputFile::create(staging_, bytes);
-  const std::string path = (fs::path(staging_) / name).string();
+  const std::string path = path_of(name);
+  if (!directory_) return OutputFile::create(path, bytes);
   BILLFISH_RETURN_IF_ERROR(enter(path, false));
   return OutputFile::create(path, bytes);
 }
 
 Status StagedOutput::make_directory(const std::string& name) {
-  const std::string path = (fs::path(staging_) / name).string();
+  const std::string path = path_of(name);
   BILLFISH_RETURN_IF_ERROR(enter(path, true));
   if (::mkdir(path.c_str(), 0777) != 0) return cannot_write(path, errno);
   return {};

@@ -153,7 +153,7 @@ class Packing final : public Rewrite {
     return writer.add(std::move(file));
   }
 
-  Status write_more(std::size_t s, TensorWriter& writer) override {
+  Status write_first(std::size_t s, TensorWriter& writer, Progress&) override {
     const std::string name = empty_shard_name(s);
     return writer.plans(name) && !model_.find(name) ? writer.write(name, nullptr, 0) : Status();
   }

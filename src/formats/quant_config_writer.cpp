@@ -46,7 +46,19 @@ std::string expression_of(const std::string& name) {
   return out + "$";
 }
 
-std::string gptq_config(Format format, const std::vector<LayerNumbers>& layers) {
+constexpr std::string_view kHead = "lm_head";  // which readers treat apart: they leave it alone unless they are told otherwise
+
+bool has_head(const std::vector<LayerNumbers>& layers) {
+  return std::any_of(layers.begin(), layers.end(), [](const LayerNumbers& layer) { return layer.name == kHead; });
+}
+
+std::string name_list(const std::vector<std::string>& names) {
+  std::string out;
+  for (const std::string& name : names) out += text(out.empty() ? "" : ", ", json_string(name));
+  return out;
+}
+
+std::string gptq_config(Format format, const std::vector<LayerNumbers>& layers, const std::vector<std::string>& left) {
   const Kind usual = usual_kind(layers);
   const bool act_order = std::any_of(layers.begin(), layers.end(), [](const LayerNumbers& layer) { return layer.act_order; });
   const std::string version = format == Format::marlin ? "marlin" : format == Format::gptq_v2 ? "gptq_v2" : "gptq";
@@ -58,24 +70,29 @@ std::string gptq_config(Format format, const std::vector<LayerNumbers>& layers) 
     rules += text(json_string(text("+:", expression_of(layer.name))), ": {\"bits\": ", kind.bits, ", \"group_size\": ", kind.group,
                   ", \"sym\": ", boolean(kind.symmetric), '}');
   }
-  return text(
-      "{\"quant_method\": \"gptq\", \"bits\": ", usual.bits, ", \"group_size\": ", usual.group, ", \"desc_act\": ", boolean(act_order),
-      ", \"sym\": ", boolean(usual.symmetric), ", \"lm_head\": false, \"checkpoint_format\": \"", version, '"',
-      format == Format::marlin ? ", \"is_marlin_format\": true" : "", rules.empty() ? "" : text(", \"dynamic\": {", rules, '}'), '}');
+  for (const std::string& name : left) {
+    if (name == kHead) continue;
+    rules += text(rules.empty() ? "" : ", ", json_string(text("-:", expression_of(name))), ": {}");
+  }
+  return text("{\"quant_method\": \"gptq\", \"bits\": ", usual.bits, ", \"group_size\": ", usual.group,
+              ", \"desc_act\": ", boolean(act_order), ", \"sym\": ", boolean(usual.symmetric), ", \"lm_head\": ", boolean(has_head(layers)),
+              ", \"checkpoint_format\": \"", version, '"', format == Format::marlin ? ", \"is_marlin_format\": true" : "",
+              rules.empty() ? "" : text(", \"dynamic\": {", rules, '}'), '}');
 }
 
-Result<std::string> awq_config(const std::vector<LayerNumbers>& layers) {
+Result<std::string> awq_config(const std::vector<LayerNumbers>& layers, const std::vector<std::string>& left) {
   const LayerNumbers& first = layers.front();
   for (const LayerNumbers& layer : layers) {
     if (layer.group == first.group) continue;
     return unsupported(text("AWQ has one group size for all layers, but ", quote(first.name), " has ", first.group, " and ",
                             quote(layer.name), " has ", layer.group, ": gptq and compressed-tensors can hold both"));
   }
-  return text("{\"quant_method\": \"awq\", \"bits\": 4, \"group_size\": ", first.group, ", \"zero_point\": true, \"version\": \"gemm\", ",
-              "\"modules_to_not_convert\": null}");
+  return text("{\"quant_method\": \"awq\", \"bits\": 4, \"group_size\": ", first.group,
+              ", \"zero_point\": true, \"version\": \"gemm\", \"modules_to_not_convert\": ",
+              left.empty() ? "null" : text('[', name_list(left), ']'), '}');
 }
 
-std::string compressed_tensors_config(const std::vector<LayerNumbers>& layers) {
+std::string compressed_tensors_config(const std::vector<LayerNumbers>& layers, const std::vector<std::string>& left) {
   using Key = std::tuple<Kind, bool>;
   std::map<Key, std::vector<std::string>> groups;
   for (const LayerNumbers& layer : layers) groups[{kind_of(layer), layer.act_order}].push_back(layer.name);
@@ -95,16 +112,16 @@ std::string compressed_tensors_config(const std::vector<LayerNumbers>& layers) {
                 "\"input_activations\": null, \"output_activations\": null}");
     ++index;
   }
-  return out + "}, \"ignore\": []}";
+  return out + text("}, \"ignore\": [", name_list(left), "]}");
 }
 
 }  // namespace
 
-Result<std::string> make_quant_config(Format format, const std::vector<LayerNumbers>& layers) {
+Result<std::string> make_quant_config(Format format, const std::vector<LayerNumbers>& layers, const std::vector<std::string>& left) {
   if (layers.empty()) return std::string("{}");
-  if (format == Format::awq) return awq_config(layers);
-  if (format == Format::compressed_tensors) return compressed_tensors_config(layers);
-  return gptq_config(format, layers);
+  if (format == Format::awq) return awq_config(layers, left);
+  if (format == Format::compressed_tensors) return compressed_tensors_config(layers, left);
+  return gptq_config(format, layers, left);
 }
 
 }  // namespace billfish::formats

@@ -38,32 +38,6 @@ bool known_suffix(std::string_view suffix) {
   return suffix.starts_with(kSourcePrefix) || std::find(std::begin(kSuffixes), std::end(kSuffixes), suffix) != std::end(kSuffixes);
 }
 
-// Digits compare as numbers, so that layer 10 follows layer 9.
-bool natural_less(std::string_view a, std::string_view b) {
-  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
-  std::size_t i = 0, j = 0;
-  while (i < a.size() && j < b.size()) {
-    if (digit(a[i]) && digit(b[j])) {
-      std::size_t i_end = i, j_end = j;
-      while (i_end < a.size() && digit(a[i_end])) ++i_end;
-      while (j_end < b.size() && digit(b[j_end])) ++j_end;
-      while (i + 1 < i_end && a[i] == '0') ++i;
-      while (j + 1 < j_end && b[j] == '0') ++j;
-      if (i_end - i != j_end - j) return i_end - i < j_end - j;
-      const int order = a.substr(i, i_end - i).compare(b.substr(j, j_end - j));
-      if (order != 0) return order < 0;
-      i = i_end;
-      j = j_end;
-    } else {
-      if (a[i] != b[j]) return a[i] < b[j];
-      ++i;
-      ++j;
-    }
-  }
-  if (a.size() - i != b.size() - j) return a.size() - i < b.size() - j;
-  return a < b;
-}
-
 bool is_float8_or_int8(const Part* weight) {
   return weight && (weight->place.tensor->dtype.starts_with("F8_") || weight->place.tensor->dtype == "I8");
 }
@@ -94,6 +68,31 @@ Status recognise_layer(const Evidence& evidence, Layer& layer, bool& is_layer) {
 }
 
 }  // namespace
+
+bool natural_less(std::string_view a, std::string_view b) {
+  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+  std::size_t i = 0, j = 0;
+  while (i < a.size() && j < b.size()) {
+    if (digit(a[i]) && digit(b[j])) {
+      std::size_t i_end = i, j_end = j;
+      while (i_end < a.size() && digit(a[i_end])) ++i_end;
+      while (j_end < b.size() && digit(b[j_end])) ++j_end;
+      while (i + 1 < i_end && a[i] == '0') ++i;
+      while (j + 1 < j_end && b[j] == '0') ++j;
+      if (i_end - i != j_end - j) return i_end - i < j_end - j;
+      const int order = a.substr(i, i_end - i).compare(b.substr(j, j_end - j));
+      if (order != 0) return order < 0;
+      i = i_end;
+      j = j_end;
+    } else {
+      if (a[i] != b[j]) return a[i] < b[j];
+      ++i;
+      ++j;
+    }
+  }
+  if (a.size() - i != b.size() - j) return a.size() - i < b.size() - j;
+  return a < b;
+}
 
 const Part* Layer::part(Role role) const {
   for (const Part& part : parts) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,6 +44,11 @@ struct Recognised {
 };
 
 Result<Recognised> recognise(const Model& model);
+
+// F32, F16 or BF16; nothing for others.
+std::optional<ElementType> element_type(std::string_view dtype);
+// The order in which layers are listed: digits compare as numbers, so that layer 10 follows layer 9.
+bool natural_less(std::string_view a, std::string_view b);
 
 // --- for the recognise_*.cpp files
 

@@ -9,13 +9,6 @@
 namespace billfish::formats {
 namespace {
 
-std::optional<ElementType> element_type(std::string_view dtype) {
-  if (dtype == "F16") return ElementType::f16;
-  if (dtype == "BF16") return ElementType::bf16;
-  if (dtype == "F32") return ElementType::f32;
-  return std::nullopt;
-}
-
 enum class Order : std::uint8_t { none, trivial, act };
 
 struct GIdx {
@@ -61,6 +54,13 @@ std::optional<std::int64_t> choose_group(const Common& common, const GIdx& g_idx
 }
 
 }  // namespace
+
+std::optional<ElementType> element_type(std::string_view dtype) {
+  if (dtype == "F16") return ElementType::f16;
+  if (dtype == "BF16") return ElementType::bf16;
+  if (dtype == "F32") return ElementType::f32;
+  return std::nullopt;
+}
 
 Status finish_common(const Evidence& evidence, Layer& layer, const Common& common) {
   LayerInfo& info = layer.info;

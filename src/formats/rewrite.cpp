@@ -4,6 +4,8 @@
 
 #include <set>
 
+#include "formats/text.hpp"
+
 namespace billfish::formats {
 
 const Layer* Rewrite::layer_at(const Tensor& tensor) const {
@@ -12,21 +14,26 @@ const Layer* Rewrite::layer_at(const Tensor& tensor) const {
   return found->second->part(Role::codes)->place.tensor == &tensor ? found->second : nullptr;
 }
 
+Status Rewrite::write_layer(const Layer& layer, TensorWriter&) {
+  return {Code::internal, text("layer ", quote(layer.info.name), " was taken by a conversion that writes none")};
+}
+
 Status Rewrite::write(const std::string& out) {
   StagedOutput output;
   TensorWriter writer(output);
   for (std::size_t s = 0; s < model_.shards.size(); ++s) BILLFISH_RETURN_IF_ERROR(plan_file(s, writer));
-  BILLFISH_RETURN_IF_ERROR(output.begin(out, model_.is_directory));
+  BILLFISH_RETURN_IF_ERROR(begin(output, out));
   BILLFISH_RETURN_IF_ERROR(writer.create_all());
   Progress progress{options_.progress, options_.user, 0, total_bytes(model_)};
+  BILLFISH_RETURN_IF_ERROR(take_up(writer, progress));
   for (std::size_t s = 0; s < model_.shards.size(); ++s) BILLFISH_RETURN_IF_ERROR(write_shard(s, writer, progress));
   BILLFISH_RETURN_IF_ERROR(writer.finish());
-  if (model_.is_directory) BILLFISH_RETURN_IF_ERROR(write_texts(output, writer, progress));
+  if (output.is_directory()) BILLFISH_RETURN_IF_ERROR(write_texts(output, writer, progress));
   return output.commit();
 }
 
 Status Rewrite::write_shard(std::size_t shard, TensorWriter& writer, Progress& progress) {
-  BILLFISH_RETURN_IF_ERROR(write_more(shard, writer));
+  BILLFISH_RETURN_IF_ERROR(write_first(shard, writer, progress));
   for (const Tensor& tensor : model_.shards[shard].header.tensors) {
     if (!is_taken(tensor)) {
       BILLFISH_RETURN_IF_ERROR(writer.copy(tensor.name, model_, {shard, &tensor}, progress));
@@ -49,7 +56,8 @@ Status Rewrite::write_texts(StagedOutput& output, const TensorWriter& writer, Pr
     BILLFISH_RETURN_IF_ERROR(output.write_text(made.name, made.content));
     written.insert(made.name);
   }
-  return copy_other_files(model_, output, written, progress);
+  // Beside a file that was named alone may lie anything.
+  return model_.is_directory ? copy_other_files(model_, output, written, progress) : Status();
 }
 
 }  // namespace billfish::formats

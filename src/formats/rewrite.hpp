@@ -43,9 +43,12 @@ class Rewrite {
   const Layer* layer_at(const Tensor& tensor) const;
 
   virtual Status plan_file(std::size_t shard, TensorWriter& writer) = 0;
-  virtual Status write_layer(const Layer& layer, TensorWriter& writer) = 0;
-  // Tensors that belong to no layer and to no source.
-  virtual Status write_more(std::size_t, TensorWriter&) { return {}; }
+  virtual Status write_layer(const Layer& layer, TensorWriter& writer);  // one that was given to take()
+  // Before the tensors of a shard are gone through: those that belong to no layer and to no source, or that want another order.
+  virtual Status write_first(std::size_t, TensorWriter&, Progress&) { return {}; }
+  virtual Status begin(StagedOutput& output, const std::string& out) { return output.begin(out, model_.is_directory); }
+  // What an earlier run has written already.
+  virtual Status take_up(TensorWriter&, Progress&) { return {}; }
   // Configs to write. Those of the model that are neither here nor in outdated_configs() are copied.
   virtual std::vector<WrittenConfig> new_configs() const = 0;
   virtual std::vector<std::string> outdated_configs() const { return {}; }

@@ -127,7 +127,39 @@ Status TensorWriter::write(std::string_view tensor, const void* data, std::int64
   BILLFISH_RETURN_IF_ERROR(begin_tensor(tensor, bytes, place));
   File& file = files_[place->file];
   BILLFISH_RETURN_IF_ERROR(file.output.write_at(file.data_begin + place->begin, data, bytes));
+  digest_.add(tensor);
+  digest_.add(data, static_cast<std::size_t>(bytes));
   return end_tensor(*place);
+}
+
+std::uint64_t TensorWriter::take_digest() {
+  const std::uint64_t value = digest_.value();
+  digest_ = Digest();
+  return value;
+}
+
+bool TensorWriter::take_written(const std::vector<std::string>& tensors, std::uint64_t expected) {
+  Digest digest;
+  std::vector<Place*> places;
+  for (const std::string& name : tensors) {
+    const auto found = places_.find(name);
+    if (found == places_.end() || found->second.written) return false;
+    const Place& place = found->second;
+    const File& file = files_[place.file];
+    // A map of its own, so that only these pages are touched, and given back at the end.
+    const Result<MappedFile> map = MappedFile::open(output_.path_of(file.name));
+    const std::int64_t begin = file.data_begin + place.begin;
+    if (!map.ok() || static_cast<std::int64_t>(map->bytes().size()) < begin + place.bytes) return false;
+    digest.add(name);
+    digest.add(map->bytes().data() + begin, static_cast<std::size_t>(place.bytes));
+    places.push_back(&found->second);
+  }
+  if (digest.value() != expected) return false;
+  for (Place* place : places) {
+    place->written = true;
+    if (!end_tensor(*place).ok()) return false;
+  }
+  return true;
 }
 
 Status TensorWriter::copy(std::string_view tensor, const Model& model, const TensorPlace& source, Progress& progress) {

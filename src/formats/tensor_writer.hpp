@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/status.hpp"
+#include "formats/digest.hpp"
 #include "formats/model.hpp"
 #include "formats/output.hpp"
 #include "formats/safetensors.hpp"
@@ -44,10 +45,15 @@ class TensorWriter {
   bool plans(const std::string& tensor) const { return places_.contains(tensor); }
 
   Status create_all();  // after the last add
+  // Whether these tensors lie in the files that create_all found, written one after another with this digest; then they count as written.
+  bool take_written(const std::vector<std::string>& tensors, std::uint64_t digest);
   Status write(std::string_view tensor, const void* data, std::int64_t bytes);
   // A tensor of `model`, in pieces whose pages are given back.
   Status copy(std::string_view tensor, const Model& model, const TensorPlace& place, Progress& progress);
   Status finish();  // internal error if some tensor was never written
+
+  // What was written (not copied) since the last call.
+  std::uint64_t take_digest();
 
   // Tensor name -> file name, and the bytes of all: what an index says.
   std::vector<std::pair<std::string, std::string>> weight_map() const;
@@ -72,6 +78,7 @@ class TensorWriter {
   std::vector<File> files_;
   std::unordered_map<std::string, Place> places_;
   std::int64_t total_bytes_ = 0;
+  Digest digest_;
 };
 
 }  // namespace billfish::formats

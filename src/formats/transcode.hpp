@@ -21,6 +21,7 @@ struct LayerNumbers {
   std::int64_t group = -1;
   bool act_order = false;
 };
-Result<std::string> make_quant_config(Format format, const std::vector<LayerNumbers>& layers);
+// left: other linear layers of the model, for readers that have to be told which ones are not quantised.
+Result<std::string> make_quant_config(Format format, const std::vector<LayerNumbers>& layers, const std::vector<std::string>& left = {});
 
 }  // namespace billfish::formats

@@ -8,6 +8,7 @@ std::span<const Command> commands() {
       {"inspect", "show what a checkpoint holds and what of it is supported", add_inspect},
       {"pack", "rewrite a checkpoint in Marlin bytes", add_pack},
       {"unpack", "rewrite a packed checkpoint in another format, code for code", add_unpack},
+      {"quantize", "make a 4- or 8-bit checkpoint from a model in f32, f16 or bf16", add_quantize},
       {"verify", "hold every layer's product against the oracle", add_verify},
       {"dequantize", "write one layer's weights as a NumPy file", add_dequantize},
       {"matmul", "multiply a NumPy file by one layer", add_matmul},

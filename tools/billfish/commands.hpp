@@ -24,6 +24,7 @@ std::span<const Command> commands();
 Runner add_inspect(CLI::App& app);
 Runner add_pack(CLI::App& app);
 Runner add_unpack(CLI::App& app);
+Runner add_quantize(CLI::App& app);
 Runner add_dequantize(CLI::App& app);
 Runner add_matmul(CLI::App& app);
 Runner add_verify(CLI::App& app);

@@ -42,6 +42,8 @@ void check_expression(const std::string& path, const std::string& expression) {
        path);
 }
 
+}  // namespace
+
 std::int64_t bytes_at(const std::string& path) {
   std::error_code error;
   if (std::filesystem::is_regular_file(path, error)) return static_cast<std::int64_t>(std::filesystem::file_size(path, error));
@@ -51,8 +53,6 @@ std::int64_t bytes_at(const std::string& path) {
   }
   return bytes;
 }
-
-}  // namespace
 
 void add_convert_options(CLI::App& app, ConvertOptions& options) {
   app.add_option("in", options.in, "A .safetensors file, a shard index or a model directory")->required()->type_name("IN");

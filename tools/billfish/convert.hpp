@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `pack` and `unpack` share: choosing layers, progress, refusing to write over the input, the closing line.
+// What `pack`, `unpack` and, in part, `quantize` share: choosing layers, progress, refusing to write over the input, the closing line.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -18,6 +19,9 @@ struct ConvertOptions {
   int threads = 0;
   bool skip_unsupported = false, json = false;
 };
+
+// Of a file, or of all files of a directory; 0 where nothing can be read.
+std::int64_t bytes_at(const std::string& path);
 
 void add_convert_options(CLI::App& app, ConvertOptions& options);
 

@@ -26,6 +26,11 @@ std::set<std::string>& paths() {
   return *set;
 }
 
+std::string& last_words() {
+  static auto* words = new std::string;
+  return *words;
+}
+
 void watch(sigset_t signals) {
   int signal = 0;
   while (sigwait(&signals, &signal) != 0) {
@@ -36,6 +41,10 @@ void watch(sigset_t signals) {
   std::error_code ignored;
   for (int attempt = 0; attempt < 3; ++attempt) {  // a worker may still be adding files to a folder that goes away
     for (const std::string& path : paths()) std::filesystem::remove_all(path, ignored);
+  }
+  if (!last_words().empty()) {
+    const std::string line = "\n" + last_words() + "\n";
+    (void)!write(STDERR_FILENO, line.data(), line.size());
   }
   _exit(kInterrupted);
 }
@@ -53,6 +62,11 @@ void start_interrupt_watch() {
   ::signal(SIGPIPE, SIG_IGN);                     // a closed pipe is a write error, seen when stdout is flushed
   ::signal(SIGXFSZ, SIG_IGN);                     // so is a file that grows beyond its limit
   std::thread(watch, signals).detach();
+}
+
+void set_last_words(std::string words) {
+  const std::lock_guard hold(paths_lock());
+  last_words() = std::move(words);
 }
 
 Temporary::Temporary(std::string path) : path_(std::move(path)) {

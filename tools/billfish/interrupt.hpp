@@ -10,6 +10,9 @@ namespace billfish::cli {
 // Before any other thread is made. Signals that the parent ignores (nohup) stay ignored.
 void start_interrupt_watch();
 
+// What is said on stderr when the process is interrupted: how to go on. "": nothing.
+void set_last_words(std::string words);
+
 // A file or folder that exists only while this object does; also removed when the process is interrupted.
 class Temporary {
  public:
