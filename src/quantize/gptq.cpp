@@ -17,11 +17,12 @@
 #include "quantize/linear_algebra.hpp"
 #include "quantize/nearest.hpp"
 #include "quantize/panel.hpp"
+#include "quantize/refine.hpp"
 
 namespace billfish::quantize {
 namespace {
 
-constexpr std::int64_t kRows = 128;
+constexpr std::int64_t kRows = kRefineRows;
 constexpr std::int64_t kParts = kRows / kLanes;
 
 struct Block {
@@ -95,7 +96,7 @@ Plan plan_of(const Options& options, const float* h, std::int64_t k) {
 struct Attempt {
   Attempt(std::int64_t k, std::int64_t groups)
       : codes(k * kRows), grids(groups * kParts), clipped(static_cast<std::size_t>(groups * kRows)) {}
-  Buffer<std::uint8_t> codes;         // [k by place, kRows]
+  Buffer<std::uint8_t> codes;         // [k, kRows]
   Buffer<Grid> grids;                 // [groups, kParts]
   std::vector<std::uint8_t> clipped;  // [groups, kRows]
   double cost[kRows] = {};            // what the rows lose in outputs, in units of H's mean; damping does not count
@@ -106,12 +107,13 @@ struct Attempt {
 class Sweep {
  public:
   Sweep(const Options& options, const Weights& weights, const Plan& plan, const Factor& factor, const LinearAlgebra& algebra,
-        const Scheme& scheme, std::int64_t first)
+        const float* h, const Scheme& scheme, std::int64_t first)
       : options_(options),
         weights_(weights),
         plan_(plan),
         factor_(factor),
         algebra_(algebra),
+        h_(h),
         scheme_(scheme),
         first_(first),
         k_(weights.k),
@@ -138,6 +140,10 @@ class Sweep {
         feed_back(begin, inner, attempt);
       }
     }
+    restore_order(errors_.get(), spare_);
+    restore_order(attempt.codes.get(), spare_codes_);
+    refine({&algebra_, h_, k_, options_.group, factor_.mean, factor_.damping, options_.rounds, &scheme_},
+           {errors_.get(), attempt.codes.get(), attempt.grids.get(), attempt.cost});
     // The factor is that of H with damping: its part of the cost is no loss.
     float squares[kLanes];
     for (std::int64_t part = 0; part < kParts; ++part) {
@@ -148,6 +154,18 @@ class Sweep {
   }
 
  private:
+  // rows [k by place, kRows] become rows by column of W.
+  template <class T>
+  void restore_order(T* rows, Buffer<T>& spare) {
+    if (std::is_sorted(plan_.order.begin(), plan_.order.end())) return;
+    if (spare.get() == nullptr) spare = Buffer<T>(k_ * kRows);
+    std::memcpy(spare.get(), rows, static_cast<std::size_t>(k_ * kRows) * sizeof(T));
+    for (std::int64_t place = 0; place < k_; ++place) {
+      const std::int64_t column = plan_.order[static_cast<std::size_t>(place)];
+      std::memcpy(rows + column * kRows, spare.get() + place * kRows, kRows * sizeof(T));
+    }
+  }
+
   std::int32_t group_at(std::int64_t place) const { return plan_.group_of[static_cast<std::size_t>(place)]; }
   bool opens_group(const Block& inner, std::int64_t outer_begin) const {
     return inner.begin == outer_begin || group_at(inner.begin) != group_at(inner.begin - 1);
@@ -233,11 +251,14 @@ class Sweep {
   const Plan& plan_;
   const Factor& factor_;
   const LinearAlgebra& algebra_;
+  const float* h_;
   Scheme scheme_;
   std::int64_t first_, k_;
   Buffer<float> errors_;                      // [k by place, kRows]: weights - what the codes mean
   Buffer<float> original_, targets_, ideal_;  // [outer block, kRows]
   Buffer<float> links_;                       // [kMostWidth, kMostWidth]
+  Buffer<float> spare_;                       // [k, kRows], if columns are not taken as they lie
+  Buffer<std::uint8_t> spare_codes_;
 };
 
 // Row by row the better of two attempts: clipping for its own sake never costs anything.
@@ -245,7 +266,7 @@ void take_better(std::int64_t k, std::int64_t groups, const Attempt& other, Atte
   for (std::int64_t row = 0; row < kRows; ++row) {
     if (!(other.cost[row] < attempt.cost[row])) continue;
     attempt.cost[row] = other.cost[row];
-    for (std::int64_t place = 0; place < k; ++place) attempt.codes[place * kRows + row] = other.codes[place * kRows + row];
+    for (std::int64_t column = 0; column < k; ++column) attempt.codes[column * kRows + row] = other.codes[column * kRows + row];
     const std::int64_t part = row / kLanes, lane = row % kLanes;
     for (std::int64_t group = 0; group < groups; ++group) {
       attempt.grid(group, part).scale[lane] = other.grid(group, part).scale[lane];
@@ -273,7 +294,7 @@ Status gptq(const Options& options, const Weights& weights, const float* h, floa
   const LinearAlgebra::OneThread alone(**algebra);
   const Status done = run_all(options.parallel, tasks, [&](std::int64_t task) -> Status {
     const std::int64_t first = task * kRows, rows = std::min(kRows, n - first);
-    Sweep sweep(options, weights, plan, *factored, **algebra, scheme, first);
+    Sweep sweep(options, weights, plan, *factored, **algebra, h, scheme, first);
     Attempt attempt(k, groups);
     sweep.run(false, attempt);
     if (options.clip) {
@@ -281,9 +302,8 @@ Status gptq(const Options& options, const Weights& weights, const float* h, floa
       sweep.run(true, smaller);
       take_better(k, groups, smaller, attempt);
     }
-    for (std::int64_t place = 0; place < k; ++place) {
-      std::memcpy(out.codes + plan.order[static_cast<std::size_t>(place)] * n + first, attempt.codes.get() + place * kRows,
-                  static_cast<std::size_t>(rows));
+    for (std::int64_t column = 0; column < k; ++column) {
+      std::memcpy(out.codes + column * n + first, attempt.codes.get() + column * kRows, static_cast<std::size_t>(rows));
     }
     for (std::int64_t group = 0; group < groups; ++group) {
       for (std::int64_t row = 0; row < rows; row += kLanes) {

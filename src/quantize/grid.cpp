@@ -18,15 +18,6 @@ float smallest_of(ElementType type) {  // subnormal
   return type == ElementType::f16 ? 0x1p-24f : type == ElementType::bf16 ? 0x1p-133f : 0x1p-149f;
 }
 
-// What is stored for a scale of `wanted` units, in units. Only a scale of 0 becomes 0: a tiny one still tells signs apart.
-float rounded(const Scheme& scheme, float wanted) {
-  float stored = 0;
-  store_element(&stored, scheme.scale_type, 0, wanted * scheme.unit);
-  float scale = load_element(&stored, scheme.scale_type, 0);
-  if (scale == 0.0f && wanted > 0.0f) scale = smallest_of(scheme.scale_type);
-  return scale / scheme.unit;
-}
-
 float inverse_of(float scale) { return scale > 0.0f && scale < kInfinite ? 1.0f / scale : 0.0f; }
 
 class Search {
@@ -53,7 +44,7 @@ class Search {
     for (int lane = 0; lane < kLanes; ++lane) {
       const float low = low_[lane] * low_part, high = high_[lane] * high_part;
       Grid& grid = trial_;
-      grid.scale[lane] = rounded(scheme_, (high - low) / scheme_.largest_code());
+      grid.scale[lane] = storable_scale(scheme_, (high - low) / scheme_.largest_code());
       grid.inverse[lane] = inverse_of(grid.scale[lane]);
       grid.zero[lane] = std::clamp(std::nearbyint(-low * grid.inverse[lane]), 0.0f, scheme_.largest_code());
       parts_[lane] = std::min(low_part, high_part);
@@ -74,7 +65,7 @@ class Search {
  private:
   void try_wanted() {
     for (int lane = 0; lane < kLanes; ++lane) {
-      trial_.scale[lane] = rounded(scheme_, wanted_[lane]);
+      trial_.scale[lane] = storable_scale(scheme_, wanted_[lane]);
       trial_.inverse[lane] = inverse_of(trial_.scale[lane]);
       trial_.zero[lane] = best_.zero[lane];
       parts_[lane] = chosen_parts_[lane];
@@ -110,6 +101,14 @@ constexpr float kLeastPart = 0.4f, kPartStep = 0.025f;
 constexpr int kFits = 2;
 
 }  // namespace
+
+float storable_scale(const Scheme& scheme, float wanted) {
+  float stored = 0;
+  store_element(&stored, scheme.scale_type, 0, wanted * scheme.unit);
+  float scale = load_element(&stored, scheme.scale_type, 0);
+  if (scale == 0.0f && wanted > 0.0f) scale = smallest_of(scheme.scale_type);
+  return scale / scheme.unit;
+}
 
 float unit_of(float largest) {
   if (!(largest > 0.0f)) return 1.0f;

@@ -26,6 +26,10 @@ struct Scheme {
 // The power of two that brings `largest` (finite, >= 0) into [1, 2).
 float unit_of(float largest);
 
+// What is stored for a scale of `wanted` units, in units; infinite if the type cannot hold it. Only 0 becomes 0: a tiny scale still tells
+// signs apart.
+float storable_scale(const Scheme& scheme, float wanted);
+
 // Chooses for the panel [columns, ld] (columns of one group): the candidate with the least sum of importance * error^2 when every value is
 // rounded to nearest; importance null: 1.
 //   symmetric   amax / 7.5, amax / 7 and amax / 8 (4-bit; the first is what others take, the last fits where the extreme is negative)

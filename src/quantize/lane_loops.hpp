@@ -167,8 +167,44 @@ void feed_back_loop(const FeedBack& block) {
   }
 }
 
+inline void load_codes(const std::uint8_t* at, float* codes) {
+  for (int lane = 0; lane < kLanes; ++lane) codes[lane] = static_cast<float>(at[lane]);
+}
+
+// With all other errors fixed the sum is a parabola in what a code means, least at value + gradient / moment: the nearest code to that.
+void improve_loop(const Improve& block) {
+  alignas(64) float change[kMostWidth][kLanes];
+  alignas(64) float found[kLanes];
+  const Floats most = splat(block.largest_code);
+  for (int k = 0; k < block.width; ++k) {
+    Floats gradient[kVectors];
+    for (int v = 0; v < kVectors; ++v) gradient[v] = load(block.gradients + k * block.ld + v * kWidth);
+    const float* const links = block.links + k * kMostWidth;
+    for (int j = 0; j < k; ++j) {
+      const Floats link = splat(links[j]);
+      for (int v = 0; v < kVectors; ++v) gradient[v] += load(change[j] + v * kWidth) * link;
+    }
+    const Grid& grid = *block.grids[k];
+    const float moment = block.moments[k];
+    const Floats steepness = splat(moment), flatness = splat(moment > 0.0f ? 1.0f / moment : 0.0f);
+    load_codes(block.codes + k * block.ld_codes, found);
+    for (int v = 0; v < kVectors; ++v) {
+      const Floats zero = load(grid.zero + v * kWidth), scale = load(grid.scale + v * kWidth);
+      const Floats value = (load(found + v * kWidth) - zero) * scale;
+      const Floats code = code_of(value + gradient[v] * flatness, load(grid.inverse + v * kWidth), zero, most);
+      const Floats change_here = value - (code - zero) * scale;
+      store(block.gain + v * kWidth, load(block.gain + v * kWidth) - change_here * (gradient[v] + gradient[v] + change_here * steepness));
+      store(change[k] + v * kWidth, change_here);
+      float* const error = block.errors + k * block.ld + v * kWidth;
+      store(error, load(error) + change_here);
+      store(found + v * kWidth, code);
+    }
+    store_codes(block.codes + k * block.ld_codes, found);
+  }
+}
+
 constexpr LaneKernels kernels_named(const char* name) {
-  return {name, range_loop, nearest_error, fit_loop, encode_loop, subtract_loop, dot_loop, feed_back_loop};
+  return {name, range_loop, nearest_error, fit_loop, encode_loop, subtract_loop, dot_loop, feed_back_loop, improve_loop};
 }
 
 }  // namespace

@@ -34,6 +34,21 @@ struct FeedBack {
   float* cost = nullptr;  // [kLanes] += sum of pivot * (target - what the code means)^2
 };
 
+// One round of coordinate descent over a block of columns: each code becomes the best one while all others stay.
+struct Improve {
+  const float* gradients = nullptr;  // [width, ld]: errors times moments, as they were before the block
+  std::int64_t ld = 0;
+  int width = 0;
+  const float* links = nullptr;    // [width, kMostWidth]: row k holds the moments of k with every j < k
+  const float* moments = nullptr;  // [width]: of k with itself; 0: the column stays as it is
+  const Grid* const* grids = nullptr;
+  float largest_code = 0;
+  float* errors = nullptr;  // [width, ld]
+  std::uint8_t* codes = nullptr;
+  std::int64_t ld_codes = 0;
+  float* gain = nullptr;  // [kLanes] += what the sum of errors * moments * errors fell by
+};
+
 struct LaneKernels {
   const char* name;
 
@@ -53,6 +68,7 @@ struct LaneKernels {
   // sum[lane] = over columns of a * b, both [columns, ld]
   void (*dot)(const float* a, const float* b, std::int64_t ld, std::int64_t columns, float* sum);
   void (*feed_back)(const FeedBack& block);
+  void (*improve)(const Improve& block);
 };
 
 extern const LaneKernels scalar_lane_kernels;

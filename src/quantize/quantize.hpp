@@ -30,6 +30,7 @@ struct Options {
   ActOrder act_order = ActOrder::none;
   bool clip = false;
   double damping = 0.01;
+  int rounds = 3;  // GPTQ: of refinement (refine.hpp) at most; 0 leaves the codes as the papers' recursion finds them
   std::uint64_t seed = 0;
   Parallel parallel;
 };
