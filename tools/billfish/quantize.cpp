@@ -295,7 +295,7 @@ void check_arguments(const Options& options) {
 }
 
 int run(const Options& options) {
-  if (options.demo) fail(kUsage, "--demo is not here yet");
+  if (options.demo) return quantize_demo(options.in, options.report, options.threads, options.json);
   check_arguments(options);
   const std::string format = !options.format.empty() ? options.format : options.method == "awq" && options.bits == 4 ? "awq" : "gptq";
   if (parse_format(format) == BILLFISH_FORMAT_RAW) fail(kUsage, "--format raw: a checkpoint cannot have it");

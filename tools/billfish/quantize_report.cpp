@@ -100,13 +100,20 @@ struct QuantizeReport::State {
   // What lies in the folder already: nothing, or a report that this one replaces or goes on with.
   void look_around() {
     std::error_code error;
-    if (fs::exists(path("report.md"), error) && !text_of_file(path("report.md")).starts_with(kReportMark)) {
-      fail(kUsage, "--report {}: the report.md there is not one of billfish quantize: name another folder", folder);
-    }
     if (data.facts.options.resume == 0 || !fs::exists(path("report.json"), error)) return;
     earlier = layers_of_json(text_of_file(path("report.json")), data.facts);
   }
 };
+
+void begin_report_folder(const std::string& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) fail(kBadInput, "--report {}: cannot make this folder: {}", folder, error.message());
+  const std::string text = folder + "/report.md";
+  if (fs::exists(text, error) && !text_of_file(text).starts_with(kReportMark)) {
+    fail(kUsage, "--report {}: the report.md there is not one of billfish quantize: name another folder", folder);
+  }
+}
 
 QuantizeReport::QuantizeReport(const std::string& folder, const QuantizeReportFacts& facts) : state_(std::make_unique<State>()) {
   State& state = *state_;
@@ -121,8 +128,7 @@ QuantizeReport::QuantizeReport(const std::string& folder, const QuantizeReportFa
   if (fs::is_directory(facts.in, error) && inside(folder, facts.in)) {
     fail(kUsage, "--report {} lies in {}, which is read: name a folder elsewhere", folder, facts.in);
   }
-  fs::create_directories(folder, error);
-  if (error) fail(kBadInput, "--report {}: cannot make this folder: {}", folder, error.message());
+  begin_report_folder(folder);
   state.look_around();
   state.data.stopped = "quantising was still under way";
   state.write_texts({}, "they are drawn at the end");

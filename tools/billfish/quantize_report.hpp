@@ -51,7 +51,8 @@ class QuantizeReport {
 };
 
 // `billfish quantize --demo [OUT] [--report DIR]`: a small model made on the spot, quantised by all three methods, checked against the
-// oracle. out, report: "" for none kept. An Exit. quantize_demo.cpp
-int quantize_demo(const std::string& out, const std::string& report, int threads);
+// oracle. out: where model, samples and checkpoints stay; "" for a folder that goes away. report: "" for quantize-demo-report. An Exit.
+// quantize_demo.cpp
+int quantize_demo(const std::string& out, const std::string& report, int threads, bool json);
 
 }  // namespace billfish::cli

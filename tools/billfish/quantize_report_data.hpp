@@ -58,6 +58,7 @@ struct UntouchedLayer {
 };
 
 struct ReportData {
+  std::string caption;  // of the pictures; "": what was quantised, and how
   QuantizeReportFacts facts;
   std::string stopped;                       // "" when whole
   std::int64_t bytes_in = 0, bytes_out = 0;  // of the whole checkpoints; 0: not known
@@ -69,6 +70,9 @@ struct ReportData {
   const LayerNumbers* worst() const;    // of those whose weights were seen; null if there are none
   const LayerNumbers* typical() const;  // the median by error(); the worst only if it is alone
 };
+
+// quantize_report.cpp. Makes the folder; Failure(kUsage) if the report.md in it is not one of this program.
+void begin_report_folder(const std::string& folder);
 
 // quantize_report_measure.cpp. with_trials: also quantise a sample of it in groups of other sizes.
 LayerNumbers numbers_of(const billfish_quantize_layer& layer, const billfish_quantize_options& options, bool with_trials);

@@ -91,6 +91,19 @@ Spread values_of(const billfish_quantize_layer& layer, const Rows& rows) {
   return spread;
 }
 
+// AWQ may have divided whole rows too (the layer behind this one gave it its scales): what the row's first code that is not zero says.
+double row_factor(const billfish_quantize_layer& layer, const std::vector<float>& scales, std::int64_t row, int levels) {
+  if (layer.quantized->codes == nullptr) return 1;
+  for (std::int64_t j = 0; j < layer.k; ++j) {
+    const auto at = static_cast<std::size_t>(j / layer.group * layer.n + row);
+    const double zero = layer.quantized->zeros != nullptr ? layer.quantized->zeros[at] : levels / 2;
+    const double code = layer.quantized->codes[j * layer.n + row] - zero;
+    const double there = layer.dequantized[row * layer.k + j] * (layer.awq_scales != nullptr ? layer.awq_scales[j] : 1.0);
+    if (code != 0 && there != 0) return code * scales[at] / there;
+  }
+  return 1;
+}
+
 // Every weight against the grid of its own group.
 void measure_grid(const billfish_quantize_layer& layer, const billfish_quantize_options& options, const Rows& rows, LayerNumbers& out) {
   const std::int64_t groups = groups_of(layer.k, layer.group);
@@ -103,10 +116,11 @@ void measure_grid(const billfish_quantize_layer& layer, const billfish_quantize_
   const double share = 100.0 / static_cast<double>(rows.count * layer.k);
   for (std::int64_t i = 0; i < rows.count; ++i) {
     const std::int64_t row = i * rows.step;
+    const double undo = row_factor(layer, scales, row, levels);
     for (std::int64_t j = 0; j < layer.k; ++j) {
       const auto at = static_cast<std::size_t>(j / layer.group * layer.n + row);
       const double zero = layer.quantized->zeros != nullptr ? layer.quantized->zeros[at] : levels / 2;
-      const double factor = scales[at] == 0 ? 0 : (layer.awq_scales != nullptr ? layer.awq_scales[j] : 1.0) / scales[at];
+      const double factor = scales[at] == 0 ? 0 : undo * (layer.awq_scales != nullptr ? layer.awq_scales[j] : 1.0) / scales[at];
       const double before = layer.weights[row * layer.k + j] * factor + zero, after = layer.dequantized[row * layer.k + j] * factor + zero;
       grid.before[bin_of(before, grid.low, grid.high, grid.before.size())] += share * steps;
       grid.after[static_cast<std::size_t>(std::clamp<std::int64_t>(std::lround(after), 0, levels - 1))] += share;

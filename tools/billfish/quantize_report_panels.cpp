@@ -172,7 +172,7 @@ std::string errors_script(const ReportData& data, PictureSize& size) {
                       {{"round to nearest", kGrey, 6, [](const LayerNumbers& layer) { return percent(layer.nearest_output_error); }},
                        {method, kBlue, 7, [](const LayerNumbers& layer) { return percent(layer.output_error); }}}});
   }
-  return per_layer(data, "Error of every layer (left is better)", panels, size);
+  return per_layer(data, "Error of every layer (smaller is better)", panels, size);
 }
 
 std::string held_out_script(const ReportData& data, PictureSize& size) {
@@ -182,11 +182,9 @@ std::string held_out_script(const ReportData& data, PictureSize& size) {
        false,
        {{"calibration samples", kGrey, 6, [](const LayerNumbers& layer) { return percent(layer.output_error); }},
         {"samples kept aside", kBlue, 7, [](const LayerNumbers& layer) { return percent(layer.held_out_error); }}}},
-      {"1 - cosine of outputs, samples kept aside", true, false, {{"samples kept aside", kBlue, 7, [](const LayerNumbers& layer) {
-                                                                     return layer.held_out_cosine >= -1
-                                                                                ? std::max(1 - layer.held_out_cosine, 1e-9)
-                                                                                : kUnknown;
-                                                                   }}}}};
+      {"1 - cosine of outputs", true, false, {{"samples kept aside", kBlue, 7, [](const LayerNumbers& layer) {
+                                                 return layer.held_out_cosine >= -1 ? std::max(1 - layer.held_out_cosine, 1e-9) : kUnknown;
+                                               }}}}};
   return per_layer(data, "Outputs on samples kept aside", panels, size);
 }
 
@@ -199,6 +197,24 @@ std::string time_script(const ReportData& data, PictureSize& size) {
                                       true,
                                       {{"time", kBlue, 7, [scale](const LayerNumbers& layer) { return scale * layer.seconds; }}}}};
   return per_layer(data, "Time of every layer", panels, size);
+}
+
+std::string methods_script(const ReportData& data, const std::vector<std::pair<std::string, const std::vector<LayerNumbers>*>>& methods,
+                           PictureSize& size) {
+  static constexpr const char* kMethodColours[] = {kGrey, kBlue, kOrange};
+  static constexpr int kMethodPoints[] = {6, 7, 5};
+  std::vector<Panel> panels = {{"error of outputs (% of their norm)", false, false, {}},
+                               {"the same on samples kept aside (%)", false, false, {}}};
+  for (std::size_t m = 0; m < methods.size(); ++m) {
+    for (const bool kept : {false, true}) {
+      const auto value = [layers = methods[m].second, kept](const LayerNumbers& layer) {
+        const auto found = std::find_if(layers->begin(), layers->end(), [&](const LayerNumbers& one) { return one.name == layer.name; });
+        return found == layers->end() ? kUnknown : percent(kept ? found->held_out_error : found->output_error);
+      };
+      panels[kept ? 1 : 0].series.push_back({methods[m].first, kMethodColours[m % 3], kMethodPoints[m % 3], value});
+    }
+  }
+  return per_layer(data, "Three methods, layer by layer (smaller is better)", panels, size);
 }
 
 }  // namespace billfish::cli

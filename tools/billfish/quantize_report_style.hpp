@@ -5,6 +5,8 @@
 
 #include <limits>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "gnuplot.hpp"
 #include "quantize_report_data.hpp"
@@ -38,5 +40,8 @@ std::string key_at_top(PictureSize size);
 std::string errors_script(const ReportData& data, PictureSize& size);
 std::string held_out_script(const ReportData& data, PictureSize& size);
 std::string time_script(const ReportData& data, PictureSize& size);
+// Of several runs over the same layers; `data` has them and the caption.
+std::string methods_script(const ReportData& data, const std::vector<std::pair<std::string, const std::vector<LayerNumbers>*>>& methods,
+                           PictureSize& size);
 
 }  // namespace billfish::cli
