@@ -3,7 +3,7 @@
 
 >>> import numpy as np, billfish
 >>> weights = np.random.default_rng(0).standard_normal((256, 192)).astype(np.float32)
->>> codes, scales, zeros = billfish.quantize(weights, group_size=128)
+>>> codes, scales, zeros = billfish.round_to_nearest(weights, group_size=128)
 >>> packed = billfish.pack(codes, scales, zeros, group_size=128)
 >>> x = np.ones((2, 256), np.float32)
 >>> bool(np.allclose(x @ packed, x @ packed.dequantize(), atol=1e-2))
@@ -13,6 +13,7 @@ This package needs NumPy only. billfish.torch has operators and modules for torc
 time and to draw. Everything sits on the C library that lies beside this file.
 """
 
+from . import quantize
 from ._fetch import fetch
 from .checkpoint import Checkpoint, Layer, Layers, TensorInfo, open
 from .functions import (
@@ -23,9 +24,9 @@ from .functions import (
     explain,
     explain_json,
     implementations,
-    quantize,
     repack_gptq_to_marlin,
     repack_scales_to_marlin,
+    round_to_nearest,
     set_threads,
     threads,
     version,
@@ -55,6 +56,7 @@ __all__ = [
     "quantize",
     "repack_gptq_to_marlin",
     "repack_scales_to_marlin",
+    "round_to_nearest",
     "set_threads",
     "threads",
     "version",

@@ -192,7 +192,7 @@ def open(path: str | os.PathLike[str]) -> Checkpoint:
 
     >>> import tempfile, numpy as np, billfish
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     codes, scales, _ = billfish.quantize(np.eye(64, dtype=np.float32), group_size=32)
+    ...     codes, scales, _ = billfish.round_to_nearest(np.eye(64, dtype=np.float32), group_size=32)
     ...     billfish.write_checkpoint(folder + "/model", "gptq", {"layer": billfish.PlainMatrix(codes, scales, group_size=32)})
     ...     with billfish.open(folder + "/model") as checkpoint:
     ...         layer = checkpoint.layers["layer"]

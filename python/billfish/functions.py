@@ -155,13 +155,13 @@ def _explain(
     )
 
 
-def quantize(
+def round_to_nearest(
     weights: object, group_size: int = 128, type: WeightType = "u4b8", scale_type: ElementType = "float16"
 ) -> tuple[npt.NDArray[np.uint8], Array, npt.NDArray[np.uint8] | None]:
-    """float32 [K, N] to codes, scales and zeros (None for u4b8 and u8b128), round to nearest: for tests and examples, not a quantiser.
+    """float32 [K, N] to codes, scales and zeros (None for u4b8 and u8b128): for tests and examples; billfish.quantize is the quantiser.
 
     >>> import numpy as np, billfish
-    >>> codes, scales, zeros = billfish.quantize(np.eye(32, dtype=np.float32), group_size=16)
+    >>> codes, scales, zeros = billfish.round_to_nearest(np.eye(32, dtype=np.float32), group_size=16)
     >>> codes.shape, scales.shape, zeros is None
     ((32, 32), (2, 32), True)
     """

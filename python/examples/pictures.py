@@ -11,7 +11,7 @@ def main() -> None:
     dense = np.random.default_rng(0).standard_normal((256, 256)).astype(np.float32)
     helper = VisualizationHelper("pictures")
     for kind in ("u4b8", "u8b128"):
-        codes, scales, zeros = billfish.quantize(dense, group_size=64, type=kind)
+        codes, scales, zeros = billfish.round_to_nearest(dense, group_size=64, type=kind)
         weights = billfish.pack(codes, scales, zeros, group_size=64, type=kind)
         print(helper.plot_quantization_error(dense, weights, f"error_{kind}.png"))
         print(helper.plot_weight_distribution({"before": dense, kind: weights.dequantize()}, f"weights_{kind}.png"))

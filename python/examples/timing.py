@@ -11,7 +11,7 @@ K, N = 1024, 1024
 
 def main() -> None:
     dense = np.random.default_rng(0).standard_normal((K, N)).astype(np.float32)
-    codes, scales, zeros = billfish.quantize(dense, group_size=128)
+    codes, scales, zeros = billfish.round_to_nearest(dense, group_size=128)
     weights = billfish.pack(codes, scales, zeros, group_size=128)
     print(f"{weights}: {weights.nbytes / 1e6:.1f} MB instead of {dense.nbytes / 1e6:.1f} MB")
     for m in (1, 16, 64):

@@ -19,7 +19,7 @@ def main() -> None:
     layers = {}
     for name, linear in model.named_modules():
         if isinstance(linear, torch.nn.Linear) and name != "lm_head":
-            codes, scales, zeros = billfish.quantize(linear.weight.detach().t().contiguous().numpy(), group_size=64)
+            codes, scales, zeros = billfish.round_to_nearest(linear.weight.detach().t().contiguous().numpy(), group_size=64)
             layers[name] = billfish.PlainMatrix(codes, scales, zeros, group_size=64)
             rounded = billfish.pack(codes, scales, zeros, group_size=64).dequantize()
             with torch.no_grad():

@@ -16,7 +16,7 @@ def main() -> None:
         before = model(x)
         for i in (0, 2):
             linear = model[i]
-            codes, scales, zeros = billfish.quantize(linear.weight.detach().t().contiguous().numpy(), group_size=64)
+            codes, scales, zeros = billfish.round_to_nearest(linear.weight.detach().t().contiguous().numpy(), group_size=64)
             weights = billfish.pack(codes, scales, zeros, group_size=64, bias=linear.bias.detach().half().numpy())
             model[i] = QuantLinear.from_weights(weights)
         model = model.to(device)

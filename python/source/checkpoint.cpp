@@ -6,6 +6,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
 
+#include "watch.hpp"
 #include "weights.hpp"
 
 namespace billfish_python {
@@ -77,46 +78,21 @@ nb::dict raw_parts(const Checkpoint& self, std::int64_t index) {
   return out;
 }
 
-// Asks Python for signals (Ctrl-C) and tells its callback, at most every few chunks of work; remembers what it raised.
-struct Watch {
-  nb::object callback;
-  nb::python_error* raised = nullptr;
-  ~Watch() { delete raised; }
-};
 int on_progress(void* user, const char* layer_name, std::int64_t done, std::int64_t total) {
-  Watch& watch = *static_cast<Watch*>(user);
-  const nb::gil_scoped_acquire acquired;
-  if (watch.raised != nullptr) return 1;
-  try {
-    if (PyErr_CheckSignals() != 0) throw nb::python_error();
-    if (!watch.callback.is_none()) watch.callback(layer_name == nullptr ? "" : layer_name, done, total);
-  } catch (nb::python_error& error) {
-    watch.raised = new nb::python_error(std::move(error));
-    return 1;
-  }
-  return 0;
+  return static_cast<Watch*>(user)->tell(layer_name, done, total);
 }
 
 template <class Convert>
 void convert(nb::handle callback, bool skip_unsupported, const Convert& call) {
-  Watch watch{nb::borrow(callback)};
+  Watch watch(callback);
   billfish_convert_options options = BILLFISH_CONVERT_OPTIONS_INIT;
   options.progress = &on_progress;
   options.user = &watch;
   options.skip_unsupported = skip_unsupported ? 1 : 0;
-  billfish_status status = BILLFISH_OK;
-  std::string message;
-  {
-    const nb::gil_scoped_release released;
+  watch.run([&] {
     options.parallel = shared_parallel();
-    status = call(options);
-    if (status != BILLFISH_OK) message = billfish_last_error();
-  }
-  if (watch.raised != nullptr) {
-    nb::python_error error = std::move(*watch.raised);
-    throw error;
-  }
-  if (status != BILLFISH_OK) refuse(status, message);
+    return call(options);
+  });
 }
 
 }  // namespace

@@ -71,6 +71,7 @@ class CheckpointHandle;
 void bind_weights(nb::module_& module);
 void bind_checkpoint(nb::module_& module);
 void bind_functions(nb::module_& module);
+void bind_quantize(nb::module_& module);
 void bind_torch(nb::module_& module);
 void bind_torch_eager(nb::module_& module);
 

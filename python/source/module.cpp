@@ -34,6 +34,7 @@ NB_MODULE(_core, module) {
   billfish_python::bind_weights(module);
   billfish_python::bind_checkpoint(module);
   billfish_python::bind_functions(module);
+  billfish_python::bind_quantize(module);
   billfish_python::bind_torch(module);
   billfish_python::bind_torch_eager(module);
 }

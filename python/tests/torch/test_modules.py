@@ -130,7 +130,7 @@ def quantised(model, path, format="gptq"):
         if isinstance(linear, torch.nn.Linear) and name != "lm_head":
             dense = linear.weight.detach().t().contiguous().numpy()
             asymmetric = "u4" if format == "awq" else "u4b8"
-            codes, scales, zeros = billfish.quantize(dense, 32, asymmetric)
+            codes, scales, zeros = billfish.round_to_nearest(dense, 32, asymmetric)
             bias = None if linear.bias is None else linear.bias.detach().numpy()
             layers[name] = billfish.PlainMatrix(codes, scales, zeros, bias, 32, asymmetric)
             rounded = billfish.pack(codes, scales, zeros, group_size=32).dequantize()
