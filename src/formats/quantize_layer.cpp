@@ -14,7 +14,7 @@
 namespace billfish::formats {
 namespace {
 
-constexpr std::int64_t kMostChecked = 256;  // held-out tokens that the result is checked with
+constexpr std::int64_t kMostChecked = 512;  // held-out tokens that the result is checked with
 
 double seconds_now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 

@@ -8,9 +8,11 @@
 
 #include <bit>
 #include <charconv>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <thread>
 #include <vector>
 
 #include "formats/digest.hpp"
@@ -21,6 +23,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr int kLockTries = 20;
+constexpr std::chrono::milliseconds kLockPause{100};
 constexpr std::string_view kFirst = "billfish-journal 1 ";
 
 std::string hex(std::uint64_t value) {
@@ -127,8 +131,12 @@ Status UnfinishedWork::begin(const std::string& target, const std::string& ident
   if (::mkdir(folder_.c_str(), 0777) != 0 && errno != EEXIST) return cannot("write", folder_, errno);
   lock_ = ::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
   if (lock_ < 0) return cannot("open", folder_, errno);
-  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0)
-    return io_error(text("cannot write ", quote(target), ": another process works in ", quote(folder_)));
+  // A process that was killed a moment ago may not be gone yet.
+  int tries = 0;
+  while (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+    if (++tries == kLockTries) return io_error(text("cannot write ", quote(target), ": another process works in ", quote(folder_)));
+    std::this_thread::sleep_for(kLockPause);
+  }
   BILLFISH_RETURN_IF_ERROR(take_up(identity, resume));
   const std::string journal = folder_ + "/journal";
   journal_ = ::open(journal.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0666);
