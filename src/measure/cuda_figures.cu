@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(kSharedThreads) read_shared(unsigned* sink) {
 #pragma unroll
     for (int j = 0; j < kInFlight; ++j) {
       const unsigned at = base + (threadIdx.x * 16 + j * 2048) % (kSharedWords * 4);
-      asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+      asm volatile("ld.volatile.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
                    : "=r"(value[j].x), "=r"(value[j].y), "=r"(value[j].z), "=r"(value[j].w)
                    : "r"(at));
     }

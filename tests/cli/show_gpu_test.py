@@ -94,9 +94,26 @@ class ShowAndGpu(CliTest):
             for words in ("tiles of", "blocks ", "reduction ", "shared memory "):
                 self.assertIn(words, text)
             root, words = self.picture("plan.svg")
-            for title in ("C: ", "K of one tile", "Shared memory of a block", "reduction: "):
+            for title in ("C: ", "K of the first tile", "Shared memory of a block", "reduction: "):
                 self.assertIn(title, words)
             self.assertLess(float(root.get("height")), 1200)
+
+    def test_a_zeroed_workspace_shows_the_streaming_plan(self):
+        """Up to 16 tokens; each block's items in order, every item once."""
+        problem = ["--m", 1, "--n", 4096, "--k", 4096]
+        self.assertNotIn("stream", self.run_tool("show", "plan", *problem).stdout)
+        for m, n in ((1, 4096), (16, 11008), (3, 200)):
+            text = self.run_tool("show", "plan", "--m", m, "--n", n, "--k", 4096, "--zeroed-workspace", "--svg", self.path("p.svg")).stdout
+            self.assertIn(f"m={m} n={n} k=4096 u4b8 group 128 f16, zeroed workspace", text)
+            self.assertIn(f"sm90 stream-{8 if m <= 8 else 16}", text)
+            _, words = self.picture("p.svg")
+            self.assertIn("zeroed workspace", words)
+        found = self.json_of("gpu", "kernel-config", *problem, "--zeroed-workspace", "--device-facts", self.device)
+        self.assertIn("stream-8", found["launch"])
+        self.assertEqual(found["blocks"], 132)
+        plan = self.json_of("explain", *problem, "--device", "sm_90", "--zeroed-workspace")
+        self.assertIs(plan["problem"]["zeroed_workspace"], True)
+        self.assertIs(self.json_of("explain", *problem, "--device", "sm_90")["problem"]["zeroed_workspace"], False)
 
     def test_show_refuses(self):
         for expect, words, arguments in (
@@ -123,6 +140,16 @@ class ShowAndGpu(CliTest):
         self.assertEqual(again["measured"], self.document["measured"])
         _, words = self.picture("out", "memory.svg")
         self.assertIn("6.00 TB/s measured", words)
+
+    def test_a_figure_that_cannot_be_is_left_out_and_said(self):
+        self.document["measured"]["shared_gbps"] = 62170.0
+        pathlib.Path(self.device).write_text(json.dumps(self.document))
+        found = self.json_of("gpu", "snapshot", "--device-facts", self.device)
+        self.assertFalse(found["measured"]["shared_gbps"])
+        self.assertEqual(len(found["missing"]), 1)
+        self.assertIn("shared memory, read left out: 62170 GB/s were measured", found["missing"][0])
+        text = self.run_tool("gpu", "snapshot", "--device-facts", self.device).stdout
+        self.assertRegex(text, "shared memory, read +not measured")
 
     def test_a_snapshot_can_be_read_back(self):
         self.run_tool("gpu", "snapshot", "--device-facts", self.device, "--out", self.path("out"))

@@ -45,11 +45,13 @@ facts="$out/snapshot/snapshot.json"
 [ -f "$facts" ] || facts=$(dirname "$0")/../../bench/devices/h200.json
 step kernel-config 20 gpu kernel-config "128,4,1;256,1,1" --smem 49152 --regs 96 --device-facts "$facts" --svg "$out/kernel-config.svg"
 step kernel-config-m1 20 gpu kernel-config --m 1 --n 4096 --k 4096 --device-facts "$facts" --svg "$out/kernel-config-m1.svg"
+step kernel-config-m1-zeroed 20 gpu kernel-config --m 1 --n 4096 --k 4096 --zeroed-workspace --device-facts "$facts"
 step kernel-config-m1024 20 gpu kernel-config --m 1024 --n 14336 --k 4096 --device-facts "$facts"
 step packing 20 show packing --n 64 --k 16 --format gptq --lines 8 --svg "$out/packing-gptq.svg" --verify
 step packing-awq 20 show packing --n 64 --k 16 --format awq --type u4 --lines 8 --svg "$out/packing-awq.svg" --verify
 step dequant 20 show dequant --word 0x89abcdef
 step plan-m16 20 show plan --m 16 --n 4096 --k 4096 --device sm_90 --svg "$out/plan-m16.svg"
+step plan-m16-zeroed 20 show plan --m 16 --n 11008 --k 4096 --device sm_90 --zeroed-workspace --svg "$out/plan-m16-zeroed.svg"
 step plan-m1024 20 show plan --m 1024 --n 14336 --k 4096 --device sm_90 --svg "$out/plan-m1024.svg"
 step bench-llama 100 bench --device cuda --models meta-llama/Llama-2-7b-hf/TP1 --batch-sizes 1 16 256 --limit-k 4096 --no-dependent-launch \
   --minutes 1 --out "$out/bench-llama"

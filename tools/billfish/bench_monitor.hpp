@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The device's clock, power and throttle reasons while something is being timed, sampled by a thread. Called by bench_cuda.cpp.
+// The device's clock, power and throttle reasons while something is being timed, sampled by a thread. Called by bench_cuda.cpp, gpu_benchmark.cpp.
 #pragma once
 
 #include <atomic>
@@ -12,8 +12,11 @@ namespace billfish::cli {
 
 struct Conditions {
   double clock_mhz = 0, power_w = 0;
-  std::string throttle;  // every reason seen
+  std::string throttle;  // every reason seen while the clock was lowered
 };
+
+// Waits, a second at most, until the driver has forgotten the reasons of what ran earlier.
+void settle(int device);
 
 class Monitor {
  public:
@@ -25,6 +28,7 @@ class Monitor {
 
  private:
   int device_;
+  double top_mhz_ = 0;  // the clock of a device that nothing holds back
   std::atomic<bool> stop_{false};
   std::vector<double> clocks_, powers_;
   std::vector<std::uint64_t> reasons_;

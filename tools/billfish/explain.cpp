@@ -18,7 +18,8 @@ struct Options {
   std::int64_t m = 1, n = 0, k = 0, group = 128;
   std::string type = "u4b8", act = "f16", out_type = "f16", scale_type = "f16", precision = "full", device, implementation;
   int threads = 0;
-  bool act_order = false, bias = false, wide_scales = false, batch_invariant = false, dependent_launch = false, json = false;
+  bool act_order = false, bias = false, wide_scales = false, batch_invariant = false, dependent_launch = false;
+  bool zeroed_workspace = false, json = false;
 };
 
 int run(const Options& options) {
@@ -32,8 +33,9 @@ int run(const Options& options) {
   problem.c_type = parse_element_type(options.out_type, "--out-type");
   problem.scale_type = parse_element_type(options.scale_type, "--scale-type");
   problem.precision = parse_precision(options.precision);
-  problem.flags =
-      (options.batch_invariant ? BILLFISH_GEMM_BATCH_INVARIANT : 0) | (options.dependent_launch ? BILLFISH_GEMM_DEPENDENT_LAUNCH : 0);
+  problem.flags = (options.batch_invariant ? BILLFISH_GEMM_BATCH_INVARIANT : 0) |
+                  (options.dependent_launch ? BILLFISH_GEMM_DEPENDENT_LAUNCH : 0) |
+                  (options.zeroed_workspace ? BILLFISH_GEMM_ZEROED_WORKSPACE : 0);
   problem.act_order = options.act_order;
   problem.bias = options.bias;
   problem.wide_scales = options.wide_scales;
@@ -84,6 +86,8 @@ Runner add_explain(CLI::App& app) {
   app.add_flag("--wide-scales", options->wide_scales, "Some scale times code leaves the 16-bit range");
   app.add_flag("--batch-invariant", options->batch_invariant, "A row's bits may not depend on M");
   app.add_flag("--dependent-launch", options->dependent_launch, "May start before the stream's previous kernel ends");
+  app.add_flag("--zeroed-workspace", options->zeroed_workspace,
+               "CUDA: the caller's workspace is all zeros, and every call leaves zeros (BILLFISH_GEMM_ZEROED_WORKSPACE)");
   add_json_flag(app, options->json);
   app.footer("Example:\n  billfish explain --m 16 --n 11008 --k 4096 --type u4b8 --group 128 --device sm_90");
   return [options] { return run(*options); };

@@ -51,6 +51,7 @@ Row measure(const Cublas& cublas, Device device, std::int64_t size) {
   cool.seconds = 0.01;
   cool.least = 1;
   hot.warm_seconds = hot.seconds = 0.3;
+  settle(device.index);
   row.burst = billfish::time_on_device(device.index, 1, enqueue, cool);
   Monitor monitor(device.index);
   row.sustained = billfish::time_on_device(device.index, 1, enqueue, hot);

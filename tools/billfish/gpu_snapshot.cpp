@@ -42,11 +42,31 @@ std::string utc_now() {
   return text;
 }
 
+// A figure above what the device can do at all is a defect of its measurement: it is said, and left out.
+void drop_impossible(Snapshot& snapshot) {
+  constexpr double kMost = 1.02;  // of the theoretical figure: clocks are known to a per cent
+  billfish_cuda_figures& f = snapshot.gpu.figures;
+  const Theory theory = snapshot.gpu.theory();
+  const auto hold = [&](const char* what, double& value, double most, const char* unit) {
+    if (most <= 0 || value <= kMost * most) return;
+    snapshot.missing.push_back(
+        fmt::format("{} left out: {:.0f} {} were measured, and the device can do at most {:.0f}", what, value, unit, most));
+    value = 0;
+  };
+  hold("memory, read", f.read_gbps, theory.read_gbps, "GB/s");
+  hold("memory, copy", f.copy_gbps, theory.read_gbps, "GB/s");
+  hold("L2, read", f.l2_gbps, theory.l2_gbps, "GB/s");
+  hold("shared memory, read", f.shared_gbps, theory.shared_gbps, "GB/s");
+  hold("f16 tensor cores, mma", f.mma_tflops, theory.tensor_tflops, "TFLOP/s");
+  hold("f16 tensor cores, wgmma", f.wgmma_tflops, theory.tensor_tflops, "TFLOP/s");
+}
+
 Snapshot take(const Words& words) {
   Snapshot snapshot;
   if (!words.file.empty()) {
     snapshot.gpu = read_gpu_facts(words.file);
     snapshot.when = snapshot.gpu.when;
+    drop_impossible(snapshot);
     return snapshot;
   }
   snapshot.when = utc_now();
@@ -62,6 +82,7 @@ Snapshot take(const Words& words) {
   if (billfish_tools_cuda_figures(words.device, &snapshot.gpu.figures) != BILLFISH_OK) {
     snapshot.missing.push_back(std::string("nothing measured: ") + billfish_last_error());
   }
+  drop_impossible(snapshot);
   return snapshot;
 }
 

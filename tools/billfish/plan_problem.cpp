@@ -15,6 +15,8 @@ void add_plan_options(CLI::App& app, PlanWords& words) {
   app.add_option("--act", words.act, "Type of activations: f16 or bf16")->capture_default_str()->type_name("TYPE");
   app.add_option("--device", words.architecture, "sm_80, sm_90, ...; that of the device's facts if not given")->type_name("DEVICE");
   app.add_option("--implementation", words.implementation, "Force one by name")->type_name("NAME");
+  app.add_flag("--zeroed-workspace", words.zeroed_workspace,
+               "The plan of a caller whose workspace is all zeros (BILLFISH_GEMM_ZEROED_WORKSPACE)");
 }
 
 billfish_problem problem_of(const PlanWords& words) {
@@ -29,7 +31,7 @@ billfish_problem problem_of(const PlanWords& words) {
   problem.type = parse_weight_type(words.type);
   problem.a_type = problem.c_type = parse_element_type(words.act, "--act");
   problem.scale_type = problem.a_type == BILLFISH_BF16 ? BILLFISH_BF16 : BILLFISH_F16;
-  problem.flags = BILLFISH_GEMM_DEPENDENT_LAUNCH;
+  problem.flags = BILLFISH_GEMM_DEPENDENT_LAUNCH | (words.zeroed_workspace ? std::uint32_t{BILLFISH_GEMM_ZEROED_WORKSPACE} : 0u);
   return problem;
 }
 
@@ -45,7 +47,8 @@ billfish_plan_details plan_of(const PlanWords& words, const std::string& device)
 }
 
 std::string text_of(const PlanWords& words) {
-  return fmt::format("m={} n={} k={} {} group {} {}", words.m, words.n, words.k, words.type, words.group, words.act);
+  return fmt::format("m={} n={} k={} {} group {} {}{}", words.m, words.n, words.k, words.type, words.group, words.act,
+                     words.zeroed_workspace ? ", zeroed workspace" : "");
 }
 
 }  // namespace billfish::cli

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The options that name a problem for pictures of its plan: --m --n --k --type --group --act --arch. Called by gpu_kernel_config.cpp,
+// The options that name a problem for pictures of its plan: --m --n --k --type --group --act --device ... Called by gpu_kernel_config.cpp,
 // show_plan.cpp.
 #pragma once
 
@@ -15,7 +15,7 @@ namespace billfish::cli {
 struct PlanWords {
   std::int64_t m = 0, n = 0, k = 0, group = 128;
   std::string type = "u4b8", act = "f16", architecture, implementation;
-  bool isolated = false;
+  bool zeroed_workspace = false;
 };
 void add_plan_options(CLI::App& app, PlanWords& words);
 

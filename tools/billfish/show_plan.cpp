@@ -90,6 +90,11 @@ std::vector<Part> shared_parts(const billfish_plan_details& d) {
   return parts;
 }
 
+// Equal shares begin and end anywhere: a tile may have fewer parts than another.
+std::string parts_text(const billfish_plan_details& d) {
+  return fmt::format("{}{} part{}", d.reduction == 3 ? "at most " : "", d.splits, d.splits == 1 ? "" : "s");
+}
+
 std::string reduction_text(const billfish_plan_details& d) {
   if (d.reduction == 0) return "none: a block has the whole sum of its tile and stores it";
   if (d.reduction == 3) {
@@ -110,7 +115,7 @@ void print(const Plan& plan, const PlanWords& words) {
   fmt::print("{} {} for {} on {}\n", bold(d.implementation), d.policy, text_of(words), plan.device);
   fmt::print("  C               {} x {} in tiles of {} tokens x {} columns: {} x {} tiles\n", words.m, words.n, d.tile_m, d.tile_n,
              d.tiles_m, d.tiles_n);
-  fmt::print("  K               {} in {} part{}, read {} rows at a time\n", words.k, d.splits, d.splits == 1 ? "" : "s", d.tile_k);
+  fmt::print("  K               {} in {}, read {} rows at a time\n", words.k, parts_text(d), d.tile_k);
   fmt::print("  blocks          {} of {} threads, at most {} registers each, {} a multiprocessor{}{}\n", d.blocks, d.threads, d.registers,
              d.blocks_per_sm, d.cluster > 1 ? fmt::format(", in clusters of {}", d.cluster) : "",
              d.persistent != 0 ? ", which go on to further tiles" : "");
@@ -175,13 +180,14 @@ double draw_tiles(Svg& svg, const Plan& plan, const PlanWords& words, double top
 double draw_splits(Svg& svg, const Plan& plan, const PlanWords& words, double top) {
   const billfish_plan_details& d = plan.details;
   constexpr double kLeft = 60, kWidth = 820, kHeight = 34;
-  svg.text(20, top,
-           fmt::format("K of one tile: {} rows in {} part{}, {} rows a stage", words.k, d.splits, d.splits == 1 ? "" : "s", d.tile_k), 14,
-           "start", true);
   std::vector<const Piece*> parts;
   for (const Piece& piece : plan.pieces) {
     if (piece.work.m0 == 0 && piece.work.n0 == 0) parts.push_back(&piece);
   }
+  svg.text(20, top,
+           fmt::format("K of the first tile: {} rows in {} part{}, {} rows a stage", words.k, parts.size(), parts.size() == 1 ? "" : "s",
+                       d.tile_k),
+           14, "start", true);
   const double scale = kWidth / static_cast<double>(words.k);
   for (const Piece* part : parts) {
     const double x = kLeft + static_cast<double>(part->work.k0) * scale, w = static_cast<double>(part->work.k1 - part->work.k0) * scale;
@@ -256,8 +262,8 @@ double draw_shared(Svg& svg, const Plan& plan, double top) {
 
 std::string picture(const Plan& plan, const PlanWords& words) {
   const auto draw = [&](Svg& svg) {
-    svg.text(20, 28, fmt::format("{} {}: {} on {}", plan.details.implementation, plan.details.policy, text_of(words), plan.device), 18,
-             "start", true);
+    const std::string title = fmt::format("{} {}: {} on {}", plan.details.implementation, plan.details.policy, text_of(words), plan.device);
+    svg.text(20, 28, title, title.size() > 74 ? 15 : 18, "start", true);
     svg.text(20, 48,
              fmt::format("{} blocks of {} threads, {} a multiprocessor, {} multiprocessors", plan.details.blocks, plan.details.threads,
                          plan.details.blocks_per_sm, plan.details.multiprocessors),
