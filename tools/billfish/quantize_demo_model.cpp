@@ -69,7 +69,10 @@ std::vector<float> made_inputs(std::int64_t tokens, std::int64_t k, bool gated, 
       before = 0.7f * before + 0.714f * random.normal();
       float value = 0.7f * before;
       for (std::int64_t f = 0; f < kFactors; ++f) value += factors[f] * mix[static_cast<std::size_t>(f * k + j)];
-      if (gated) value *= random.normal();
+      if (gated) {
+        const float gate = random.normal() + 0.5f;
+        value *= gate / (1 + std::exp(-gate));
+      }
       x[static_cast<std::size_t>(t * k + j)] = value * gains[static_cast<std::size_t>(j)];
     }
   }

@@ -26,8 +26,8 @@ void write_safetensors(const std::string& path, const std::deque<HalfTensor>& te
 // [n, k]: nearly normal, some columns and a few single weights far larger than the rest.
 std::vector<float> made_weights(std::int64_t n, std::int64_t k, std::uint64_t seed);
 
-// [tokens, k]: neighbours go together, tokens share a few factors, one channel in a hundred is ten times as large. gated: the product of
-// two, as behind a gate, where most values are near zero.
+// [tokens, k]: neighbours go together, tokens share a few factors, one channel in a hundred is ten times as large. gated: times
+// silu of another number, as between two layers of an MLP.
 std::vector<float> made_inputs(std::int64_t tokens, std::int64_t k, bool gated, std::uint64_t seed);
 
 }  // namespace billfish::cli

@@ -168,7 +168,7 @@ std::string awq_search(const ReportData& data, PictureSize& size) {
   const auto list = some_layers(data, [](const LayerNumbers& layer) { return layer.awq_losses.size() == BILLFISH_AWQ_RATIOS; });
   std::string script = head(data, "AWQ's search for a ratio (dashed: without scales)");
   script +=
-      "set tmargin 4\nset bmargin 5\nset key outside right top Left reverse samplen 2\nset xlabel 'ratio r: 0 follows the weights, 1 the "
+      "set tmargin 3.2\nset bmargin 4\nset key outside right top Left reverse samplen 2\nset xlabel 'ratio r: 0 follows the weights, 1 the "
       "activations'\nset ylabel 'error of outputs (%)'\nset xrange [-0.03:1.03]\n";
   std::string plot;
   double low = 1e300, high = 0;
@@ -198,8 +198,8 @@ std::string groups(const ReportData& data, PictureSize& size) {
   const bool outputs = std::all_of(list.begin(), list.end(), [](const LayerNumbers* layer) { return layer->trials[0].output_error >= 0; });
   std::string plot, tics, script = head(data, "Error against group size, on a sample of every kind of layer");
   script += fmt::format(
-      "set tmargin 4\nset bmargin 6\nset key outside right top Left reverse samplen 2\nset logscale x 2\nset ylabel 'error of {} (%)'\n"
-      "set xlabel 'codes that share a scale, and bits a weight in memory'\n",
+      "set tmargin 3.2\nset bmargin 5.2\nset key outside right top Left reverse samplen 2\nset logscale x 2\nset ylabel 'error of {} (%)'\n"
+      "set xlabel 'codes that share a scale, and bits a weight in memory' offset 0,-0.7\n",
       outputs ? "outputs" : "weights");
   double most = 0;
   std::int64_t low = 1 << 30, high = 0;

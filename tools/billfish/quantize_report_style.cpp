@@ -14,8 +14,9 @@ std::string number_text(double value) { return std::isfinite(value) ? fmt::forma
 std::string head(const ReportData& data, const std::string& title) {
   std::string name = data.facts.in.substr(data.facts.in.find_last_of('/', data.facts.in.find_last_not_of('/')) + 1);
   if (name.size() > 26) name.replace(24, std::string::npos, "..");
-  const std::string caption =
-      fmt::format("{}: {}{}", name, method_text(data.facts.options.matrix), data.stopped.empty() ? "" : ", NOT COMPLETE");
+  const std::string caption = !data.caption.empty() ? data.caption
+                                                    : fmt::format("{}: {}{}", name, method_text(data.facts.options.matrix),
+                                                                  data.stopped.empty() ? "" : ", NOT COMPLETE");
   return fmt::format(
       "set grid lc rgb '#dddddd' lw 0.8\nset border 3 lw 0.8\nset tics nomirror font ',<SMALL>'\nset key font ',<SMALL>'\n"
       "set style fill solid 0.95 noborder\nset label 98 {} at screen 0.012,0.999 offset 0,-0.9 left\n"
