@@ -236,6 +236,14 @@ class Plot(Files):
         run = self.write("run", run_of([row(1, 10.0, vs_baseline=None)]))
         self.assertIn("no speedup_heatmap", self.run_tool("plot", run, "--out", self.path("pictures")).stdout)
 
+    def test_a_peers_run_of_more_programs_than_colours_is_drawn_and_says_whom_it_leaves_out(self):
+        rows = [row(m, 10.0 + i, implementation=f"program {i} full", threads=2, operations=None, bytes=None, vs_baseline=None)
+                for m in (1, 16) for i in range(10)]
+        done = self.run_tool("plot", self.write("run", run_of(rows)), "--out", self.path("pictures"))
+        self.assertIn("only 8 colours: program 8 full, program 9 full", done.stdout)
+        self.assertIn("no roofline", done.stdout)
+        self.assertIn(">program 0 full<", pathlib.Path(self.path("pictures", "throughput_scaling.svg")).read_text())
+
     def test_refusals(self):
         run = self.write("run", run_of(self.rows()))
         done = self.fails(UNSUPPORTED, "gnuplot-nox", "plot", run, "--out", self.path("p"),

@@ -194,6 +194,9 @@ BenchRow row_of_json(const Json& json) {
   row.us.samples = static_cast<std::int64_t>(number("samples"));
   row.bytes = number("bytes");
   row.operations = number("operations");
+  if (row.operations <= 0 && row.kind == "gemm") {  // a run of bench/peers
+    row.operations = 2.0 * static_cast<double>(row.m) * static_cast<double>(row.n) * static_cast<double>(row.k);
+  }
   row.read_gbps = number("read_gbps");
   row.rate_gflops = number("rate_gflops");
   row.vs_baseline = number("vs_baseline");

@@ -84,7 +84,7 @@ std::string list_of(const Json& run, const char* name, const char* title) {
 
 std::string contender_of(const BenchRow& row) {
   std::string name = row.implementation;
-  if (row.kind == "gemm" && row.threads > 0) name += " " + row.precision;
+  if (row.kind == "gemm" && row.threads > 0 && !name.ends_with(" " + row.precision)) name += " " + row.precision;
   if (row.dependent_launch && *row.dependent_launch) name += " dependent";
   return name;
 }

@@ -87,8 +87,11 @@ void draw_with_gnuplot(const std::string& script, const std::string& folder, con
     file.write(text.data(), text.size());
     file.commit();
     const int code = run_gnuplot(path, temporary.path() + "/errors");
-    if (code != 0)
-      fail(kDefect, "gnuplot ended with {} on {}: {}", code, name, one_line(text_of_file(temporary.path() + "/errors").substr(0, 400)));
+    if (code != 0) {
+      const std::string said = text_of_file(temporary.path() + "/errors");  // the reason stands at its end, after the line at fault
+      fail(kDefect, "gnuplot ended with {} on {}: {}", code, name,
+           one_line(said.substr(said.size() - std::min<std::size_t>(400, said.size()))));
+    }
     write_picture(folder + "/" + name + "." + suffix, text_of_file(output));
   };
   draw(fmt::format("svg size {},{} dynamic noenhanced font 'Helvetica,16' background 'white'", size.width, size.height), "svg", "13");

@@ -2,6 +2,7 @@
 // `billfish plot`: pictures of a benchmark run, drawn by gnuplot from generated scripts: throughput_scaling, latency_comparison,
 // speedup_heatmap, roofline. Needs no GPU.
 #include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
@@ -20,6 +21,8 @@ namespace billfish::cli {
 namespace {
 
 constexpr std::size_t kMostContenders = 8;  // as many as there are colours
+// Okabe and Ito's again, for lines on white: yellow, which is faint there, comes last; grey is the baseline's.
+constexpr const char* kLines[] = {"#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#0072b2", "#d55e00", "#f0e442"};
 
 struct Words {
   std::string results, out, act;
@@ -34,6 +37,7 @@ struct Data {
   std::vector<std::string> contenders;  // in order of appearance, the baseline first
   std::vector<std::pair<std::string, const BenchRow*>> rows;
   std::vector<std::int64_t> ms;
+  std::set<std::string> left_out;  // more than there are colours
 };
 
 bool is_baseline(const std::string& name, const Data& data) {
@@ -60,7 +64,10 @@ Data data_of(const Words& words) {
       if (row.kind != kind || !fits || !row.correct || row.us.median <= 0 || row.m < 1) continue;
       const std::string name = contender_of(row);
       if (std::find(data.contenders.begin(), data.contenders.end(), name) == data.contenders.end()) {
-        if (data.contenders.size() == kMostContenders) continue;
+        if (data.contenders.size() == kMostContenders) {
+          data.left_out.insert(name);
+          continue;
+        }
         data.contenders.push_back(name);
       }
       data.rows.emplace_back(name, &row);
@@ -109,12 +116,12 @@ std::string head(const std::string& title, const Data& data) {
 
 std::string style(std::size_t index, double size = 1.1) {
   static constexpr int kPoints[] = {7, 5, 9, 11, 13, 4, 6, 8};
-  return fmt::format("lc rgb '{}' lw 2.5 pt {} ps {}", index == 0 ? "#555555" : kColours[(index - 1) % kColourCount], kPoints[index % 8],
+  return fmt::format("lc rgb '{}' lw 2.5 pt {} ps {}", index == 0 ? "#555555" : kLines[(index - 1) % std::size(kLines)], kPoints[index % 8],
                      size);
 }
 
 // Bars and points: a contender keeps its colour in every picture; the baseline, which is first, is grey.
-std::string colour(std::size_t index) { return index == 0 ? "#888888" : kColours[(index - 1) % kColourCount]; }
+std::string colour(std::size_t index) { return index == 0 ? "#888888" : kLines[(index - 1) % std::size(kLines)]; }
 
 std::string m_axis(const Data& data) {
   std::string tics;
@@ -123,10 +130,19 @@ std::string m_axis(const Data& data) {
                      static_cast<double>(data.ms.front()) / 1.25, static_cast<double>(data.ms.back()) * 1.25);
 }
 
+// Few series are named inside the picture, many beside it.
+bool names_inside(const Data& data) { return data.contenders.size() <= 5; }
+
 std::string throughput(const Data& data) {
   const Means means = means_of(data, [&](const BenchRow& row) { return row.gflops() * data.scale; });
   std::string script = head("Throughput by batch size (geometric mean over the layers)", data) + m_axis(data);
-  script += fmt::format("set ylabel '{}'\nset logscale y\n<KEY>\nset mytics 10\n", data.unit);
+  double least = 1e300, most = 0;
+  for (const auto& [name, by_m] : means) {
+    for (const auto& [m, value] : by_m) least = std::min(least, value), most = std::max(most, value);
+  }
+  // Room above the lines for the names.
+  script += fmt::format("set ylabel '{}'\nset logscale y\n<KEY>\nset mytics 10\nset yrange [{:g}:{:g}]\n", data.unit, least / 1.5,
+                        most * (names_inside(data) ? 8 : 1.5));
   std::string plot;
   for (std::size_t i = 0; i < data.contenders.size(); ++i) {
     const std::string& name = data.contenders[i];
@@ -280,26 +296,33 @@ std::string roofline(const Data& data) {
   return script + plot + "\n";
 }
 
-// Few series are named inside the picture, many beside it.
 std::string with_key(std::string script, const Data& data) {
-  const std::string mark = "<KEY>", key = data.contenders.size() <= 5 ? "set key left top reverse Left"
-                                                                      : "set key outside right top reverse Left samplen 2";
+  const std::string mark = "<KEY>",
+                    key = names_inside(data) ? "set key left top reverse Left" : "set key outside right top reverse Left samplen 2";
   for (std::size_t at = script.find(mark); at != std::string::npos; at = script.find(mark)) script.replace(at, mark.size(), key);
   return script;
 }
 
 int run(const Words& words) {
   const Data data = data_of(words);
-  std::vector<std::string> written = {"throughput_scaling", "latency_comparison", "roofline"};
+  std::vector<std::string> written = {"throughput_scaling", "latency_comparison"};
   draw_with_gnuplot(with_key(throughput(data), data), words.out, written[0], {});
   draw_with_gnuplot(with_key(latency(data), data), words.out, written[1], {1000, 620});
-  draw_with_gnuplot(with_key(roofline(data), data), words.out, written[2], {1000, 700});
+  if (std::any_of(data.rows.begin(), data.rows.end(), [](const auto& one) { return one.second->bytes > 0; })) {
+    draw_with_gnuplot(with_key(roofline(data), data), words.out, "roofline", {1000, 700});
+    written.emplace_back("roofline");
+  } else {
+    fmt::print("no roofline: the run does not say how many bytes its products move\n");
+  }
   const Heatmap map = heatmap(data);
   if (map.rows > 0) {
     draw_with_gnuplot(map.script, words.out, "speedup_heatmap", {1000, std::clamp(210 + 42 * static_cast<int>(map.rows), 300, 1600)});
     written.emplace_back("speedup_heatmap");
   } else {
     fmt::print("no speedup_heatmap: the run has no unquantised product to compare with\n");
+  }
+  if (!data.left_out.empty()) {
+    fmt::print("not drawn, as there are only {} colours: {}\n", kMostContenders, fmt::join(data.left_out, ", "));
   }
   for (const std::string& name : written) fmt::print("written: {0}/{1}.svg, {0}/{1}.png\n", words.out, name);
   return kOk;
