@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The device's clock, power and throttle reasons while something is being timed, sampled by a thread. Called by bench_cuda.cpp, gpu_benchmark.cpp.
+// The device's clock, power and throttle reasons while something is being timed, sampled by a thread. Called by bench_cuda.cpp and
+// gpu_benchmark.cpp.
 #pragma once
 
 #include <atomic>
