@@ -28,8 +28,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::int64_t kBlocks = 2, kHidden = 512, kInner = 1024, kVocabulary = 512, kGroup = 128;
-constexpr std::int64_t kTokens = 4096, kUsed = kTokens - kTokens / 8;  // the last eighth of a calibration file is kept aside
-constexpr std::int64_t kHeldOut = 256;                                 // of which the first so many are looked at
+constexpr std::int64_t kTokens = 4096, kHeldOut = kTokens / 8;  // the last eighth of a calibration file is kept aside
 constexpr double kAgreement = 0.01;  // relative difference between the error that was reported and that of the written checkpoint: both
                                      // are sums of f32 products in their own order, far closer than this
 constexpr const char* kReportFolder = "quantize-demo-report";
@@ -129,7 +128,7 @@ class Demo {
         } else {
           samples.push_back(
               {layer.name + ".X", {kTokens, row.k}, to_f16(made_inputs(kTokens, row.k, std::string(row.name) == "mlp.down_proj", seed++))});
-          held_out_[layer.name] = to_f32(samples.back().halves.data() + kUsed * row.k, kHeldOut * row.k);
+          held_out_[layer.name] = to_f32(samples.back().halves.data() + (kTokens - kHeldOut) * row.k, kHeldOut * row.k);
         }
         weights_ += row.n * row.k;
         const std::vector<float> rounded = to_f32(tensors.back().halves.data(), row.n * row.k);

@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::int64_t kRows = 512, kTrialRows = 64, kTrialInputs = 1024, kTrialTokens = 4096;
 constexpr std::int64_t kTrialGroups[] = {32, 64, 128, 256, 512, 1024};
-constexpr std::size_t kSalient = 16, kAcross = 400;
+constexpr std::size_t kSalient = 16, kAcross = 200;
 constexpr int kValueBins = 121;  // odd: zero is in the middle of one
 
 // Rows 0, step, 2 * step ... of a matrix.
