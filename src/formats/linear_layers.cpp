@@ -119,13 +119,13 @@ std::vector<LinearLayer> find_linear_layers(const Model& model, const LayerChoic
       if (layer.linear) {
         if (conv1d && is_conv1d_name(leaf)) {
           layer.left = "GPT-2's Conv1D, stored [k,n]: models with nn.Linear layers, stored [n,k], are supported";
+        } else if (choice.want && choice.want(choice.user, layer.name.c_str()) == 0) {
+          layer.left = kNotAsked;
         } else if (tied && is_head(layer.name)) {
           layer.left = "tied to the embeddings";
-        } else if (choice.want) {
-          if (choice.want(choice.user, layer.name.c_str()) == 0) layer.left = "not asked for";
-        } else if (is_head(layer.name)) {
+        } else if (!choice.want && is_head(layer.name)) {
           layer.left = "a head";
-        } else if (is_router(layer.name)) {
+        } else if (!choice.want && is_router(layer.name)) {
           layer.left = "a router";
         }
       }

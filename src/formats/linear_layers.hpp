@@ -14,6 +14,8 @@
 
 namespace billfish::formats {
 
+inline constexpr std::string_view kNotAsked = "not asked for";  // why a layer is left that `want` does not want
+
 struct LinearLayer {
   std::string name;  // "model.layers.0.mlp.up_proj": the tensor's without ".weight"
   TensorPlace weight;

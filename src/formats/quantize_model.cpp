@@ -154,8 +154,12 @@ class Quantizing final : public Rewrite {
     if (wanted > 0) return {};
     if (layers_.empty())
       return unsupported(text(quote(model_.path), " has no matrices ('*.weight' of two dimensions in F32, F16 or BF16)"));
+    const LinearLayer* example = &layers_.front();
+    for (const LinearLayer& layer : layers_) {
+      if (example->left == kNotAsked) example = &layer;
+    }
     return unsupported(text(quote(model_.path), ": none of its ", layers_.size(), " matrices is a layer to quantise (",
-                            quote(layers_.front().name), ": ", layers_.front().left, ")"));
+                            quote(example->name), ": ", example->left, ")"));
   }
 
   Status plan_folds() {
