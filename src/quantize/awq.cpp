@@ -159,7 +159,7 @@ class Losses {
       multiply_rows(part, columns, scales.data() + begin, false);
       Grid grid;
       bool smaller[kLanes];
-      choose_grid(scheme, part, rows_, columns, nullptr, grid, smaller);
+      choose_grid(scheme, part, rows_, columns, {}, grid, smaller);
       scheme.kernels->encode(part, rows_, columns, grid, scheme.largest_code(), codes, kLanes);
       scheme.kernels->subtract(part, rows_, columns, grid, codes, kLanes, part);
       multiply_rows(part, columns, scales.data() + begin, true);

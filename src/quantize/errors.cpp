@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
+#include <optional>
 
 #include "quantize/grid.hpp"
 #include "quantize/hessian.hpp"
@@ -17,10 +19,6 @@ namespace {
 
 constexpr std::int64_t kRows = 128;
 constexpr std::int64_t kTile = 256;  // columns of H, or tokens, at once
-
-struct Sums {
-  std::vector<double> weight, output;  // of the weights, then of every form's errors
-};
 
 struct Job {
   const Options& options;
@@ -61,15 +59,12 @@ void subtract(const Job& job, std::int64_t first, const Quantized& form, const f
   }
 }
 
-// sums[m] += the sums of a * b over the columns and rows of matrix m of the panels [columns, width].
+// sums [forms + 1, kRows] += the sums over columns of a * b, panels [columns, width].
 void add_dots(const Job& job, const float* a, const float* b, std::int64_t columns, std::vector<double>& sums) {
   float dots[kLanes];
-  for (std::size_t m = 0; m < sums.size(); ++m) {
-    for (std::int64_t row = 0; row < kRows; row += kLanes) {
-      const std::int64_t at = static_cast<std::int64_t>(m) * kRows + row;
-      job.scheme.kernels->dot(a + at, b + at, job.width(), columns, dots);
-      for (const float dot : dots) sums[m] += static_cast<double>(dot);
-    }
+  for (std::int64_t at = 0; at < job.width(); at += kLanes) {
+    job.scheme.kernels->dot(a + at, b + at, job.width(), columns, dots);
+    for (int lane = 0; lane < kLanes; ++lane) sums[static_cast<std::size_t>(at + lane)] += static_cast<double>(dots[lane]);
   }
 }
 
@@ -99,37 +94,48 @@ void add_tokens(const Job& job, const float* panel, float* space, std::vector<do
   }
 }
 
-Sums sums_of_rows(const Job& job, std::int64_t first) {
+// [forms + 1, kRows] each
+Squares squares_of_rows(const Job& job, std::int64_t first) {
   const std::int64_t k = job.weights.k, width = job.width();
   const Buffer<float> panel(k * width);
   gather_panel(job.weights, first, kRows, nullptr, 0, k, 1.0f / job.scheme.unit, panel.get(), width);
   for (std::size_t form = 0; form < job.forms.size(); ++form) {
     subtract(job, first, *job.forms[form], panel.get(), panel.get() + (static_cast<std::int64_t>(form) + 1) * kRows);
   }
-  Sums sums = {std::vector<double>(job.forms.size() + 1, 0.0), std::vector<double>(job.forms.size() + 1, 0.0)};
+  const std::vector<double> nothing(static_cast<std::size_t>(width), 0.0);
+  Squares squares = {nothing, nothing};
   for (std::int64_t begin = 0; begin < k; begin += kTile) {
-    add_dots(job, panel.get() + begin * width, panel.get() + begin * width, std::min(kTile, k - begin), sums.weight);
+    add_dots(job, panel.get() + begin * width, panel.get() + begin * width, std::min(kTile, k - begin), squares.weight);
   }
-  if (job.algebra == nullptr) return sums;
+  if (job.algebra == nullptr) return squares;
   const Buffer<float> space(kTile * width);
   if (job.h != nullptr) {
-    add_moments(job, panel.get(), space.get(), sums.output);
+    add_moments(job, panel.get(), space.get(), squares.output);
   } else {
-    add_tokens(job, panel.get(), space.get(), sums.output);
+    add_tokens(job, panel.get(), space.get(), squares.output);
   }
-  return sums;
+  return squares;
 }
 
-double relative(double lost, double whole) {
-  if (lost <= 0.0) return 0.0;  // rounding may take a sum of nothing below 0
-  return whole > 0.0 ? std::sqrt(lost / whole) : std::numeric_limits<double>::infinity();
+double root_of_ratio(double missed, double whole) {
+  if (missed <= 0.0) return 0.0;  // rounding may take a sum of nothing below 0
+  return whole > 0.0 ? std::sqrt(missed / whole) : std::numeric_limits<double>::infinity();
 }
+
+double sum(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
 
 }  // namespace
 
-Result<std::vector<Errors>> errors_of(const Options& options, const Weights& weights, const std::vector<const Quantized*>& forms,
-                                      const float* h, const Samples& samples) {
-  const std::int64_t tasks = ceil_div(weights.n, kRows);
+Errors relative(const Squares& missed, const Squares& whole) {
+  Errors errors;
+  errors.weight = root_of_ratio(sum(missed.weight), sum(whole.weight));
+  if (!missed.output.empty()) errors.output = root_of_ratio(sum(missed.output), sum(whole.output));
+  return errors;
+}
+
+Result<std::vector<Squares>> squares_of(const Options& options, const Weights& weights, const std::vector<const Quantized*>& forms,
+                                        const float* h, const Samples& samples) {
+  const std::int64_t n = weights.n, tasks = ceil_div(n, kRows);
   const Result<float> largest = largest_weight(weights, options.parallel);
   if (!largest.ok()) return largest.status();
   Job job = {options, weights, forms, h, {}, samples.x == nullptr ? 0 : samples.tokens, nullptr, {}};
@@ -144,30 +150,25 @@ Result<std::vector<Errors>> errors_of(const Options& options, const Weights& wei
     converted = Buffer<float>(samples.x_type == ElementType::f32 ? 0 : job.tokens * weights.k);
     job.x = sample_rows(samples, weights.k, 0, job.tokens, converted, options.parallel);
   }
-  std::vector<Sums> parts(static_cast<std::size_t>(tasks));
-  const auto body = [&](std::int64_t task) -> Status {
-    parts[static_cast<std::size_t>(task)] = sums_of_rows(job, task * kRows);
-    return {};
-  };
-  if (job.algebra != nullptr) {
-    const LinearAlgebra::OneThread alone(*job.algebra);
-    BILLFISH_RETURN_IF_ERROR(run_all(options.parallel, tasks, body));
-  } else {
-    BILLFISH_RETURN_IF_ERROR(run_all(options.parallel, tasks, body));
+  std::vector<Squares> all(forms.size() + 1);
+  for (Squares& squares : all) {
+    squares.weight.resize(static_cast<std::size_t>(n));
+    if (job.algebra != nullptr) squares.output.resize(static_cast<std::size_t>(n));
   }
-  std::vector<Errors> errors(forms.size());
-  for (std::size_t form = 0; form < forms.size(); ++form) {
-    double lost = 0, whole = 0, output_lost = 0, output_whole = 0;
-    for (const Sums& part : parts) {
-      whole += part.weight[0];
-      lost += part.weight[form + 1];
-      output_whole += part.output[0];
-      output_lost += part.output[form + 1];
+  std::optional<LinearAlgebra::OneThread> alone;
+  if (job.algebra != nullptr) alone.emplace(*job.algebra);
+  const Status done = run_all(options.parallel, tasks, [&](std::int64_t task) -> Status {
+    const std::int64_t first = task * kRows, rows = std::min(kRows, n - first);
+    const Squares found = squares_of_rows(job, first);
+    for (std::size_t m = 0; m < all.size(); ++m) {
+      const auto begin = static_cast<std::ptrdiff_t>(m) * kRows;
+      std::copy_n(found.weight.begin() + begin, rows, all[m].weight.begin() + first);
+      if (job.algebra != nullptr) std::copy_n(found.output.begin() + begin, rows, all[m].output.begin() + first);
     }
-    errors[form].weight = relative(lost, whole);
-    if (job.algebra != nullptr) errors[form].output = relative(output_lost, output_whole);
-  }
-  return errors;
+    return {};
+  });
+  if (!done.ok()) return done;
+  return all;
 }
 
 }  // namespace billfish::quantize

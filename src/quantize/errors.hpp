@@ -8,14 +8,21 @@
 
 namespace billfish::quantize {
 
+// Sums of squares, one for every row of W: of its weights and, with samples, of its outputs.
+struct Squares {
+  std::vector<double> weight, output;
+};
+
+// First of the weights themselves, then of what each quantised form of them misses (type, group and scale type from `options`). Outputs:
+// from h [k,k] if given, exactly as e H e^T; else from the samples' tokens, if there are any. Both are in order (check_hessian,
+// check_samples). Units are the same for all.
+Result<std::vector<Squares>> squares_of(const Options& options, const Weights& weights, const std::vector<const Quantized*>& forms,
+                                        const float* h, const Samples& samples);
+
 // Relative, |W - Q| / |W| and |X (W - Q)^T| / |X W^T| in the Frobenius norm; output: -1 without samples.
 struct Errors {
   double weight = 0, output = -1;
 };
-
-// Errors of several quantised forms of the same weights (type, group and scale type from `options`). Outputs: from h [k,k] if given,
-// exactly as tr(E H E^T); else from the samples' tokens, if there are any. Both are in order (check_hessian, check_samples).
-Result<std::vector<Errors>> errors_of(const Options& options, const Weights& weights, const std::vector<const Quantized*>& forms,
-                                      const float* h, const Samples& samples);
+Errors relative(const Squares& missed, const Squares& whole);
 
 }  // namespace billfish::quantize

@@ -194,7 +194,7 @@ class Sweep {
   void choose(const float* panel, std::int64_t columns, const float* importance, std::int32_t group, Attempt& attempt) const {
     bool smaller[kLanes];
     for (std::int64_t part = 0; part < kParts; ++part) {
-      choose_grid(scheme_, panel + part * kLanes, kRows, columns, importance, attempt.grid(group, part), smaller);
+      choose_grid(scheme_, panel + part * kLanes, kRows, columns, {importance}, attempt.grid(group, part), smaller);
       std::uint8_t* const clipped = attempt.clipped.data() + group * kRows + part * kLanes;
       for (int lane = 0; lane < kLanes; ++lane) clipped[lane] = smaller[lane] ? 1 : 0;
     }

@@ -106,6 +106,19 @@ void fit_loop(const float* panel, std::int64_t ld, std::int64_t columns, const f
   }
 }
 
+void split_loop(const float* panel, std::int64_t ld, std::int64_t columns, const Grid& grid, float largest_code, float* steps,
+                float* residuals) {
+  const Floats most = splat(largest_code);
+  for (int v = 0; v < kLanes; v += kWidth) {
+    const Floats scale = load(grid.scale + v), inverse = load(grid.inverse + v), zero = load(grid.zero + v);
+    for (std::int64_t c = 0; c < columns; ++c) {
+      const Floats value = load(panel + c * ld + v), step = code_of(value, inverse, zero, most) - zero;
+      store(steps + c * kLanes + v, step);
+      store(residuals + c * kLanes + v, value - step * scale);
+    }
+  }
+}
+
 void encode_loop(const float* panel, std::int64_t ld, std::int64_t columns, const Grid& grid, float largest_code, std::uint8_t* codes,
                  std::int64_t ld_codes) {
   const Floats most = splat(largest_code);
@@ -204,7 +217,7 @@ void improve_loop(const Improve& block) {
 }
 
 constexpr LaneKernels kernels_named(const char* name) {
-  return {name, range_loop, nearest_error, fit_loop, encode_loop, subtract_loop, dot_loop, feed_back_loop, improve_loop};
+  return {name, range_loop, nearest_error, fit_loop, split_loop, encode_loop, subtract_loop, dot_loop, feed_back_loop, improve_loop};
 }
 
 }  // namespace

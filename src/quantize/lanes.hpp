@@ -60,6 +60,9 @@ struct LaneKernels {
   // The scale that suits the codes best: over[lane] / under[lane], sums of importance * value * (code - zero) and ... * (code - zero)^2.
   void (*fit)(const float* panel, std::int64_t ld, std::int64_t columns, const float* importance, const Grid& grid, float largest_code,
               float* over, float* under);
+  // steps [columns, kLanes] = code - zero of every value, and what is left of it, residuals [columns, kLanes].
+  void (*split)(const float* panel, std::int64_t ld, std::int64_t columns, const Grid& grid, float largest_code, float* steps,
+                float* residuals);
   void (*encode)(const float* panel, std::int64_t ld, std::int64_t columns, const Grid& grid, float largest_code, std::uint8_t* codes,
                  std::int64_t ld_codes);
   // errors [columns, ld] = panel - what the codes mean.

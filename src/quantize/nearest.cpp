@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <optional>
 #include <string>
 
 #include "core/half.hpp"
@@ -15,6 +16,7 @@ namespace billfish::quantize {
 namespace {
 
 constexpr std::int64_t kRows = 2 * kLanes;
+constexpr std::int64_t kWidestBlock = 512;  // a wider group's moments cost more than they gain
 
 }  // namespace
 
@@ -31,8 +33,16 @@ Status check_scale_range(const Options& options, float largest) {
                    " for " + std::string(name_of(options.scale_type)) + ": take bf16 or f32 scales, or scale the weights");
 }
 
-Status nearest(const Options& options, const Weights& weights, const float* importance, float largest, Quantized& out) {
+Status nearest(const Options& options, const Weights& weights, const float* importance, float largest, Quantized& out, const float* h) {
   BILLFISH_RETURN_IF_ERROR(check_scale_range(options, largest));
+  const LinearAlgebra* algebra = nullptr;
+  if (h != nullptr && options.group <= kWidestBlock) {
+    const Result<const LinearAlgebra*> found = LinearAlgebra::get();
+    if (!found.ok()) return found.status();
+    algebra = *found;
+  }
+  std::optional<LinearAlgebra::OneThread> alone;
+  if (algebra != nullptr) alone.emplace(*algebra);
   const float unit = unit_of(largest);
   const Scheme scheme = {options.type, options.scale_type, options.clip, unit, &best_lane_kernels()};
   const std::int64_t n = weights.n, k = weights.k, tasks = ceil_div(n, kRows);
@@ -48,7 +58,9 @@ Status nearest(const Options& options, const Weights& weights, const float* impo
         const float* const part = panel.get() + (first - task * kRows);
         Grid grid;
         bool smaller[kLanes];
-        choose_grid(scheme, part, kRows, columns, importance == nullptr ? nullptr : importance + begin, grid, smaller);
+        Price price = {importance == nullptr ? nullptr : importance + begin};
+        if (algebra != nullptr) price = {nullptr, h + begin * k + begin, k, algebra};
+        choose_grid(scheme, part, kRows, columns, price, grid, smaller);
         for (int lane = 0; lane < lanes; ++lane) clipped[static_cast<std::size_t>(task)] += smaller[lane] ? 1 : 0;
         BILLFISH_RETURN_IF_ERROR(store_grid(scheme, grid, lanes, n, group, first, out.scales, out.zeros));
         if (lanes == kLanes) {

@@ -183,9 +183,10 @@ TEST(LinearAlgebra, without_one_only_round_to_nearest_is_left_and_says_what_to_i
 
   const std::int64_t n = 8, k = 32;
   const std::vector<float> weights = normal(n * k, 1.0f, 9), x = normal(40 * k, 1.0f, 10);
-  const Result with = quantized(options_of(Method::nearest, WeightType::u4b8, 16, true), weights, n, k, tokens(x, k));
+  const Result with = quantized(options_of(Method::nearest, WeightType::u4b8, 16), weights, n, k, tokens(x, k));
   ASSERT_EQ(setenv("BILLFISH_LAPACK", "libbillfish_is_no_lapack.so", 1), 0);
-  const Result without = quantized(options_of(Method::nearest, WeightType::u4b8, 16, true), weights, n, k, tokens(x, k));
+  const Result without = quantized(options_of(Method::nearest, WeightType::u4b8, 16), weights, n, k, tokens(x, k));
+  Result clipped = quantized(options_of(Method::nearest, WeightType::u4b8, 16, true), weights, n, k, tokens(x, k));
   Quantized parts = without.parts;
   const Status gptq = quantize_matrix(options_of(Method::gptq, WeightType::u4b8, 16), view(weights, n, k), tokens(x, k), parts);
   std::vector<float> h(static_cast<std::size_t>(k * k));
@@ -195,6 +196,8 @@ TEST(LinearAlgebra, without_one_only_round_to_nearest_is_left_and_says_what_to_i
 
   ASSERT_TRUE(without.status.ok()) << without.status.message();
   EXPECT_TRUE(with.same_bytes(without));
+  EXPECT_TRUE(clipped.status.ok()) << clipped.status.message();
+  EXPECT_GT(clipped.parts.clipped_groups, 0);
   EXPECT_GT(with.parts.output_error, 0.0);
   EXPECT_EQ(without.parts.output_error, -1.0);
   EXPECT_EQ(without.parts.weight_error, with.parts.weight_error);

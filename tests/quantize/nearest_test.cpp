@@ -89,24 +89,35 @@ TEST(Nearest, weights_are_never_farther_off_than_with_the_scales_others_choose) 
   }
 }
 
-TEST(Nearest, clipping_by_samples_loses_no_more_of_what_samples_weigh) {
+TEST(Nearest, clipping_loses_no_more_of_any_rows_outputs) {
   const std::int64_t n = 40, k = 128;
   const std::vector<float> weights = normal(n * k, 1.0f, 3), x = correlated_samples(200, k, 4);
-  std::vector<float> importance(static_cast<std::size_t>(k), 0.0f);
-  for (std::size_t i = 0; i < x.size(); ++i) importance[i % static_cast<std::size_t>(k)] += x[i] * x[i];
-  const auto weighed = [&](Result& result) {
+  const auto lost = [&](Result& result, std::int64_t row) {
     double sum = 0;
-    for (std::int64_t r = 0; r < n; ++r) {
+    for (std::int64_t t = 0; t < 200; ++t) {
+      double off = 0;
       for (std::int64_t c = 0; c < k; ++c) {
-        sum += importance[static_cast<std::size_t>(c)] * std::pow(weights[static_cast<std::size_t>(r * k + c)] - result.value(r, c), 2);
+        off += x[static_cast<std::size_t>(t * k + c)] * (weights[static_cast<std::size_t>(row * k + c)] - result.value(row, c));
       }
+      sum += off * off;
     }
     return sum;
   };
   for (const WeightType type : kTypes) {
-    Result plain = quantized(options_of(Method::nearest, type, 64), weights, n, k, tokens(x, k));
-    Result clipped = quantized(options_of(Method::nearest, type, 64, true), weights, n, k, tokens(x, k));
-    EXPECT_LT(weighed(clipped), weighed(plain) * 1.00001) << name_of(type);
+    for (const std::int64_t group : {16, 64, 128}) {
+      Result plain = quantized(options_of(Method::nearest, type, group), weights, n, k, tokens(x, k));
+      Result clipped = quantized(options_of(Method::nearest, type, group, true), weights, n, k, tokens(x, k));
+      double of_plain = 0, of_clipped = 0;
+      for (std::int64_t row = 0; row < n; ++row) {
+        EXPECT_LE(lost(clipped, row), lost(plain, row) * 1.0001) << name_of(type) << ' ' << row;  // sums in f32
+        of_plain += lost(plain, row);
+        of_clipped += lost(clipped, row);
+      }
+      // Measured: 4 bits lose 25 % less and more, squared; 8 bits 3 %.
+      EXPECT_LT(of_clipped, of_plain * (bits_of(type) == 4 ? 0.85 : 1.0)) << name_of(type) << ' ' << group;
+      EXPECT_EQ(plain.parts.clipped_groups, 0);
+      if (bits_of(type) == 4) EXPECT_GT(clipped.parts.clipped_groups, 0);
+    }
   }
 }
 
