@@ -11,6 +11,7 @@ struct Implementation;
 namespace billfish::cpu {
 
 gemm::DeviceFacts facts();  // of the machine this runs on
+bool fast_subnormals();     // it multiplies subnormal numbers as fast as others; elsewhere they may cost a hundred cycles
 
 extern const gemm::Implementation scalar;
 extern const gemm::Implementation avx2;

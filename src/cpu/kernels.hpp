@@ -80,8 +80,8 @@ struct TileCut {
 };
 
 using PackFn = void (*)(const PackArgs&);
-// True unless a scale was not finite: then the sums may differ from the definition (infinity times a sum is not the sum of infinities),
-// and the caller computes these columns again, exactly.
+// True unless a scale was not finite or beyond 2^119: then the sums may differ from the definition (infinity times a sum is not the sum of
+// infinities), and the caller computes these columns again, exactly.
 using BlockFn = bool (*)(const BlockArgs&);
 
 // One way to do arithmetic with few rows or many: kernels for every weight type, indexed by WeightType.
@@ -107,8 +107,9 @@ struct Arithmetic {
 
 // Indexed by Precision. Tile kernels of full and bf16 take any activation; what stream kernels cannot take goes there.
 // [3]: scalar and AVX2, int8 with 8-bit codes; AVX-512, bf16 where bf16 dots are slower than f32 multiply-adds.
+// [4], [5], AVX2: full and bf16 for processors that multiply subnormal numbers as fast as others.
 extern const Arithmetic kScalarArithmetic[4];
-extern const Arithmetic kAvx2Arithmetic[4];
+extern const Arithmetic kAvx2Arithmetic[6];
 extern const Arithmetic kAvx512Arithmetic[4];
 
 }  // namespace billfish::cpu

@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include "cpu/kernel/float32.hpp"
+#include "cpu/kernel/float32_subnormals.hpp"
 #include "cpu/kernel/float32_sums.hpp"
 #include "cpu/kernel/int16_pairs.hpp"
 #include "cpu/kernel/int8_pairs.hpp"
@@ -62,6 +63,14 @@ struct Avx2 {  // one instruction a function
         : [sum0] "+x"(sum[0]), [sum1] "+x"(sum[1]), [repeated] "=&x"(repeated), [product] "=&x"(product)
         : [w0] "x"(w[0]), [w1] "x"(w[1]), [a] "m"(a));
   }
+  // The caller may have told its thread to take subnormal numbers for zero, or to trap them. Returns what to restore.
+  [[gnu::always_inline]] static std::uint32_t keep_subnormals() {
+    constexpr std::uint32_t kZeroInputs = 0x40, kZeroResults = 0x8000, kMasks = 0x1f80;
+    const std::uint32_t was = _mm_getcsr();
+    _mm_setcsr((was | kMasks) & ~(kZeroInputs | kZeroResults));
+    return was;
+  }
+  [[gnu::always_inline]] static void restore_mode(std::uint32_t mode) { _mm_setcsr(mode); }
   [[gnu::always_inline]] static F from_f16(H h) { return (F)_mm256_cvtph_ps((__m128i)h); }
   [[gnu::always_inline]] static H to_f16(F f) { return (H)_mm256_cvtps_ph((__m256)f, _MM_FROUND_TO_NEAREST_INT); }
 };
@@ -75,7 +84,7 @@ struct Tuned : Base {
   static constexpr int stream_columns(int rows) {
     if (Base::kJoinsHalves) return rows == 1 ? 8 : rows == 2 ? 4 : rows <= 4 ? 2 : 1;
     const int sums = 8 / C::kHalves;  // eight sums; masks and activations are memory operands
-    return rows == 1 ? sums : rows == 2 ? sums / 2 : C::kHalves == 2 ? 1 : 2;
+    return rows == 1 ? sums : rows == 2 ? (C::kHalves == 2 ? 3 : 4) : C::kHalves == 2 ? 1 : 2;
   }
   // Loaded once, into a register, although the compiler would rather make every use a memory operand: loads are what runs out.
   [[gnu::always_inline]] static void once(Avx2::U& value) { __asm__("" : "+x"(value)); }
@@ -88,17 +97,22 @@ using Full = Tuned<Float32<Avx2, false>>;
 using Rounded = Tuned<Float32<Avx2, true>>;
 using FullSums = Tuned<Float32Sums<Avx2, false>>;
 using RoundedSums = Tuned<Float32Sums<Avx2, true>>;
+using FullSubnormals = Tuned<Float32Subnormals<Avx2, false>>;
+using RoundedSubnormals = Tuned<Float32Subnormals<Avx2, true>>;
 using Int8 = Tuned<Int8Pairs<Avx2>>;
 using Int8Tile = Tuned<Int8QuadPartials<Avx2>>;
 using Int8Wide = Tuned<Int16Pairs<Avx2>>;
 
 }  // namespace
 
-constinit const Arithmetic kAvx2Arithmetic[4] = {
+constinit const Arithmetic kAvx2Arithmetic[6] = {
     {stream_kernels<Avx2, FullSums, FullSums>("f32, zeros after the sum"), tile_kernels<Avx2, Full, Full>("f32"), 16},
     {stream_kernels<Avx2, FullSums, RoundedSums>("f32 of bf16, zeros after the sum"), tile_kernels<Avx2, Full, Rounded>("f32 of bf16"), 16},
     {stream_kernels<Avx2, Int8, Int8>("int8 pairs"), tile_kernels<Avx2, Int8Tile, Int8Tile>("int8 pairs"), 16},
     {stream_kernels<Avx2, Int8Wide, Int8Wide>("int16 pairs"), tile_kernels<Avx2, Int8Wide, Int8Wide>("int16 pairs"), 8},
+    {stream_kernels<Avx2, FullSubnormals, FullSubnormals>("f32, codes as subnormals"), tile_kernels<Avx2, Full, Full>("f32"), 16},
+    {stream_kernels<Avx2, FullSubnormals, RoundedSubnormals>("f32 of bf16, codes as subnormals"),
+     tile_kernels<Avx2, Full, Rounded>("f32 of bf16"), 16},
 };
 
 }  // namespace billfish::cpu
@@ -106,7 +120,7 @@ constinit const Arithmetic kAvx2Arithmetic[4] = {
 #else
 
 namespace billfish::cpu {
-constinit const Arithmetic kAvx2Arithmetic[4] = {};  // not an x86 machine: facts() never offers it
+constinit const Arithmetic kAvx2Arithmetic[6] = {};  // not an x86 machine: facts() never offers it
 }  // namespace billfish::cpu
 
 #endif

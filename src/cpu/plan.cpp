@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/integers.hpp"
+#include "cpu/cpu.hpp"
 
 namespace billfish::cpu {
 namespace {
@@ -28,12 +29,13 @@ std::int64_t group_steps_of(const gemm::Problem& p) {
 }
 
 int arithmetic_index(const gemm::Problem& p, const gemm::DeviceFacts& facts, const Arithmetic* table) {
-  constexpr int kOther = 3;
+  constexpr int kOther = 3, kSubnormals = 4;
   const bool dots = table == kAvx512Arithmetic;
   const bool bf16 = p.precision == Precision::bf16 || (p.precision == Precision::full && p.a == ElementType::bf16);
-  if (bf16) return dots && facts.slow_bf16_dot ? kOther : static_cast<int>(Precision::bf16);
+  if (bf16 && dots && facts.slow_bf16_dot) return kOther;
   if (p.precision == Precision::int8 && bits_of(p.weight) == 8 && !dots) return kOther;
-  return static_cast<int>(p.precision);
+  const int index = static_cast<int>(bf16 ? Precision::bf16 : p.precision);
+  return table == kAvx2Arithmetic && p.precision != Precision::int8 && fast_subnormals() ? kSubnormals + index : index;
 }
 
 Workspace cut(const gemm::Problem& p, const Arithmetic& arithmetic, bool stream, int rows, int slots) {

@@ -37,7 +37,16 @@ inline std::vector<Backend> backends() {
                                {"emulated_avx512", &cpu::avx512, kEmulatedAvx512, all},
                                {"emulated_avx512_slow_bf16", &cpu::avx512, kEmulatedAvx512, slow}};
   const gemm::DeviceFacts here = cpu::facts();
-  if (here.avx2) list.push_back({"avx2", &cpu::avx2, nullptr, all});
+  if (here.avx2) {
+    list.push_back({"avx2", &cpu::avx2, nullptr, all});
+    // The ways with and without subnormal numbers, exchanged: the one that this machine does not take.
+    static std::vector<cpu::Arithmetic> other(std::begin(cpu::kAvx2Arithmetic), std::end(cpu::kAvx2Arithmetic));
+    for (const int i : {0, 1}) {
+      other[static_cast<std::size_t>(i)] = cpu::kAvx2Arithmetic[4 + i];
+      other[static_cast<std::size_t>(4 + i)] = cpu::kAvx2Arithmetic[i];
+    }
+    list.push_back({"avx2_other", &cpu::avx2, other.data(), all});
+  }
   if (here.avx512_bf16 && here.avx512_vnni) list.push_back({"avx512", &cpu::avx512, nullptr, here});
   return list;
 }

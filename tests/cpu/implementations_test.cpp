@@ -2,6 +2,10 @@
 // What the CPU implementations refuse and in which words, what they plan, and what this machine is taken for.
 #include <gtest/gtest.h>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include "backends.hpp"
 
 namespace billfish::cpu_tests {
@@ -99,6 +103,28 @@ TEST(CpuImplementations, RefuseAWorkspaceThatIsTooSmall) {
 }
 
 #if defined(__x86_64__)
+// Codes are multiplied as subnormal numbers: a caller's thread that takes those for zero must get the same bits, and keep its mode.
+TEST(CpuImplementations, GiveTheSameBitsWhereTheCallerFlushesSubnormals) {
+  if (!cpu::facts().avx2) return;
+  std::mt19937 random(3);
+  Options o;
+  const Packed p = make_packed(o, random);
+  for (const std::int64_t m : {1, 2, 5, 20}) {
+    const Rows a = random_rows(ElementType::f16, m, o.k, 0, false, random);
+    Rows plain(ElementType::f32, m, o.n, 0), flushed = plain;
+    const gemm::Problem problem = problem_of(p, m, a.type, plain.type, Precision::full, 1);
+    ASSERT_EQ(multiply(cpu::avx2, everything(), p, problem, a, plain, {}), "");
+    const unsigned mode = _mm_getcsr(), flushing = (mode | 0x8040u) & ~0x3fu;
+    _mm_setcsr(flushing);
+    const std::string why = multiply(cpu::avx2, everything(), p, problem, a, flushed, {});
+    const unsigned after = _mm_getcsr();
+    _mm_setcsr(mode);
+    EXPECT_EQ(why, "");
+    EXPECT_EQ(after & ~0x3fu, flushing) << "the mode of the caller's thread was changed";  // but for the sticky flags
+    EXPECT_EQ(plain.bytes, flushed.bytes) << m << " rows";
+  }
+}
+
 TEST(CpuFacts, AgreeWithTheCompilersOwnDetection) {
   const gemm::DeviceFacts facts = cpu::facts();
   EXPECT_EQ(facts.kind, DeviceKind::cpu);

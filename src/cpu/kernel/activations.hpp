@@ -80,12 +80,13 @@ template <class Isa>
   return {peak / 127.0f, 127.0f / peak};
 }
 
-// Lanes are set where activations are outside of 2^-96 <= |a| < 2^96, zero apart: what arithmetic that scales activations by powers of two
+// Lanes are set where activations are outside of 2^low <= |a| < 2^high, zero apart: what arithmetic that scales activations by powers of two
 // must not be given.
+template <int kLow, int kHigh>
 [[gnu::always_inline]] inline Lanes<8>::U unusual(Lanes<8>::F a) {
   using U = Lanes<8>::U;
   const U magnitude = (U)a & 0x7fffffffu;
-  return (U)(magnitude >= 0x6f800000u) | ((U)(magnitude < 0x0f800000u) & (U)(magnitude != 0u));
+  return (U)(magnitude >= std::uint32_t{127 + kHigh} << 23) | ((U)(magnitude < std::uint32_t{127 + kLow} << 23) & (U)(magnitude != 0u));
 }
 
 // Eight activations as integers: to nearest even, as adding 1.5 * 2^23 leaves them in the low bits (|a * inverse| < 2^22).
@@ -145,7 +146,7 @@ void pack_rows(const PackArgs& args) {
         Arith::template pack<kRepeat>(a.low, a.high, dwords);
       }
       if constexpr (Arith::kScreens) {
-        found |= unusual(a.low) | unusual(a.high);
+        found |= unusual<Arith::kScreenLow, Arith::kScreenHigh>(a.low) | unusual<Arith::kScreenLow, Arith::kScreenHigh>(a.high);
       }
       if constexpr (Arith::kZeroAfterSum && !Arith::kQuantizes) {
         Arith::template add_to_sums<kRepeat>(dwords, sums);

@@ -50,7 +50,10 @@ struct Bf16Pairs {
   static constexpr int kParts = kPartsArg;
   static constexpr bool kQuantizes = false;
   static constexpr bool kZeroAfterSum = false;
+  static constexpr bool kScalesPanel = false;
   static constexpr bool kScreens = kParts == 2;  // the second part of tiny activations would be subnormal, of infinities NaN
+  static constexpr int kScreenLow = -96, kScreenHigh = 96;
+  static constexpr bool kSubnormals = false;
   using Wide = Float32<Isa, false>;
 
   struct NibbleZero {

@@ -39,7 +39,9 @@ struct Float32 {
   static constexpr int kParts = 1;
   static constexpr bool kQuantizes = false;
   static constexpr bool kZeroAfterSum = false;
+  static constexpr bool kScalesPanel = true;  // the codes of a tile kernel are multiplied by their scales when they are decoded
   static constexpr bool kScreens = false;
+  static constexpr bool kSubnormals = false;
 
   template <class C>
   struct Zero {

@@ -32,6 +32,8 @@ struct Float32Sums {
   static constexpr bool kQuantizes = false;
   static constexpr bool kZeroAfterSum = true;
   static constexpr bool kScreens = true;
+  static constexpr bool kSubnormals = false;                // codes are multiplied as subnormal numbers
+  static constexpr int kScreenLow = -96, kScreenHigh = 96;  // powers of two between which activations must lie
 
   template <class C>
   struct Zero {};
@@ -56,7 +58,7 @@ struct Float32Sums {
     // Eight sums and four activations leave no registers for the masks; told that the pointer changes, the compiler leaves them in memory.
     static constexpr Masks<C> kMasks;
     const U* masks = reinterpret_cast<const U*>(kMasks.words);
-    if constexpr (kRows > 2) __asm__("" : "+r"(masks));
+    if constexpr (kRows > 1) __asm__("" : "+r"(masks));
     return {{words, words >> 16}, masks};
   }
   // code * 2^(place): 4-bit 2^(8h + 4 upper), 8-bit 2^(8 upper).

@@ -25,7 +25,8 @@ template <class Isa>
   return (F)(__builtin_convertvector(h, Lanes<8>::U) << 16);
 }
 
-// Any lane set: a scale was not finite.
+// Any lane set: a scale was not finite, or so large that scale * code is not (tile kernels whose panels are scaled).
+constexpr std::uint32_t kLargeScale = (127 + 119) << 23;
 using BadScales = Lanes<8>::U;
 [[gnu::always_inline]] inline bool any(BadScales bad) {
   std::uint32_t found = 0;
@@ -45,14 +46,14 @@ template <class Isa, class C>
     alignas(64) float stored[kBlockColumns];
     for (int i = 0; i < kBlockColumns; i += 8) store(stored + i, load_scales<Isa>(w, row + i));
     for (int i = 0; i < kBlockColumns; ++i) tables.scales[i] = stored[kOrder.from[i]];
-    for (int i = 0; i < kBlockColumns; i += 8) bad |= (U)((load<U>(stored + i) & 0x7fffffffu) >= 0x7f800000u);
+    for (int i = 0; i < kBlockColumns; i += 8) bad |= (U)((load<U>(stored + i) & 0x7fffffffu) >= kLargeScale);
   } else {
 #pragma GCC unroll 8
     for (int i = 0; i < kBlockColumns; i += 8) {
       F s = load_scales<Isa>(w, row + i);  // 2w + h
       if constexpr (C::kBits == 4) s = __builtin_shufflevector(s, s, 0, 2, 4, 6, 1, 3, 5, 7);
       store(tables.scales + i, s);
-      bad |= (U)(((U)s & 0x7fffffffu) >= 0x7f800000u);
+      bad |= (U)(((U)s & 0x7fffffffu) >= kLargeScale);
     }
   }
   if constexpr (C::kZeros) {
@@ -93,6 +94,15 @@ template <class Isa>
     }
   }
   if (!whole) std::memcpy(c, rest, static_cast<std::size_t>(columns) * (args.c_type == ElementType::f32 ? 4 : 2));
+}
+
+// Rows [begin, end) of C in one block, into L2 before they are written: a store that misses holds up those behind it.
+[[gnu::always_inline]] inline void prefetch_c(const BlockArgs& args, int block, int begin, int end) {
+  const std::int64_t element = args.c_type == ElementType::f32 ? 4 : 2;
+  const char* c = static_cast<const char*>(args.c) + block * kBlockColumns * element;
+  for (int row = begin; row < end; ++row) {
+    for (std::int64_t byte = 0; byte < kBlockColumns * element; byte += 64) __builtin_prefetch(c + row * args.ldc * element + byte, 1, 2);
+  }
 }
 
 // Sums of args.blocks blocks -> C, with bias.

@@ -28,7 +28,9 @@ struct Int16Pairs {
   static constexpr int kParts = 1;
   static constexpr bool kQuantizes = true;
   static constexpr bool kZeroAfterSum = false;
+  static constexpr bool kScalesPanel = false;
   static constexpr bool kScreens = false;
+  static constexpr bool kSubnormals = false;
 
   template <class C>
   struct Zero {

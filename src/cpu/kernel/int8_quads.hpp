@@ -31,7 +31,9 @@ struct Int8Quads {
   static constexpr int kParts = 1;
   static constexpr bool kQuantizes = true;
   static constexpr bool kZeroAfterSum = true;
+  static constexpr bool kScalesPanel = false;
   static constexpr bool kScreens = false;
+  static constexpr bool kSubnormals = false;
 
   template <class C>
   struct Zero {};

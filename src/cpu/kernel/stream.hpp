@@ -164,8 +164,11 @@ template <class Arith, class C, int kRows>
                                     const std::uint32_t* a, const GroupTables& tables, const ChunkRows& rows, float* sums) {
   constexpr int kColumns = Arith::template stream_columns<C>(kRows);
 #pragma GCC unroll 1
-  for (int j0 = 0; j0 < 8; j0 += kColumns) {
+  for (int j0 = 0; j0 + kColumns <= 8; j0 += kColumns) {
     stream_part<Arith, C, kRows, kColumns>(codes, row_words, ahead, steps, a, tables, j0, rows, sums);
+  }
+  if constexpr (constexpr int kRest = 8 % kColumns; kRest > 0) {
+    stream_part<Arith, C, kRows, kRest>(codes, row_words, ahead, steps, a, tables, 8 - kRest, rows, sums);
   }
 }
 
@@ -178,6 +181,8 @@ struct StreamFunctions<Arith, C, std::integer_sequence<int, kRows...>> {
 
 template <class Arith, class Isa, class C>
 bool stream_blocks(const BlockArgs& args) {
+  [[maybe_unused]] std::uint32_t mode = 0;
+  if constexpr (Arith::kSubnormals) mode = Isa::keep_subnormals();
   const Weights& w = args.weights;
   constexpr int kWordsARowStep = Arith::kSlots * Arith::kParts * 4 * C::kWords;
   BadScales bad{};
@@ -196,6 +201,7 @@ bool stream_blocks(const BlockArgs& args) {
                                             : (args.next_block - args.block - args.blocks + 1) * C::kBlockWords - begin * w.row_words;
     for (int block = 0; block < args.blocks; ++block) {
       load_group<Isa, C>(w, args.block + block, group, tables, bad);
+      if (end == w.steps) prefetch_c(args, block, 0, args.rows);
       const std::uint32_t* codes = w.codes + begin * w.row_words + (args.block + block) * C::kBlockWords;
       float* sums = args.sums + static_cast<std::int64_t>(block) * args.rows * kBlockColumns;
       for (int tile = 0; tile < args.tiles; ++tile) {
@@ -211,6 +217,7 @@ bool stream_blocks(const BlockArgs& args) {
       }
     }
   }
+  if constexpr (Arith::kSubnormals) Isa::restore_mode(mode);
   store_blocks<Isa, C>(args, args.rows);
   return !any(bad);
 }

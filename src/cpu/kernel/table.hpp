@@ -41,7 +41,7 @@ template <class Isa, class Arith, class Pack>
 constexpr Kernels tile_kernels(const char* name) {
   Kernels k = common_facts<Isa, Arith>(name);
   k.tile_rows = Arith::kTileRows;
-  k.panel_words = static_cast<std::int64_t>(kChunkSteps) * Arith::kSlots * 4 * kBlockColumns;
+  k.panel_words = static_cast<std::int64_t>(kChunkSteps) * Arith::kSlots * 4 * panel_columns<Arith>();
   k.pack[0] = k.pack[1] = pack_rows<Pack, Isa, 0>;
   k.block[0] = tile_block<Arith, Isa, Codec<4, false>>;
   k.block[1] = tile_block<Arith, Isa, Codec<4, true>>;

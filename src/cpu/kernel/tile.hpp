@@ -16,10 +16,10 @@
 namespace billfish::cpu {
 namespace {
 
-// All of one block, `steps` steps with one set of zeros, into the panel from `step0` on.
+// Columns of the j in [j_begin, j_end) of one block, `steps` steps with one set of scales and zeros, into the panel.
 template <class Arith, class C>
 [[gnu::always_inline]] inline void decode_panel(const std::uint32_t* codes, std::int64_t row_words, std::int64_t steps,
-                                                const GroupTables& tables, std::uint32_t* panel) {
+                                                const GroupTables& tables, int j_begin, int j_end, std::uint32_t* panel) {
   using U = typename Arith::U;
   using Weight = typename Arith::Weight;
   constexpr int kLanes = Arith::kLanes;
@@ -27,12 +27,13 @@ template <class Arith, class C>
   constexpr int kVectors = 4 / kPairs;
   constexpr int kColumns = kLanes / 8;  // j that share a column vector
   constexpr int kStepWords = Arith::kSlots * 4 * kLanes;
-  for (int j0 = 0; j0 < 8; j0 += kColumns) {
+  for (int j0 = j_begin; j0 < j_end; j0 += kColumns, panel += kChunkSteps * kStepWords) {
+    const auto scale = load<typename Arith::F>(tables.scales + 8 * j0);
+    std::uint32_t* out = panel;
+    const std::uint32_t* words = codes + j0 * kVectors * kLanes;
     typename Arith::template Zero<C> zero[kColumns];
 #pragma GCC unroll 2
     for (int j = 0; j < kColumns; ++j) zero[j] = Arith::template zero<C>(tables.zeros + 8 * (j0 + j));
-    std::uint32_t* out = panel + j0 / kColumns * (kChunkSteps * kStepWords);
-    const std::uint32_t* words = codes + j0 * kVectors * kLanes;
     for (std::int64_t step = 0; step < steps; ++step, words += row_words, out += kStepWords) {
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
@@ -51,7 +52,10 @@ template <class Arith, class C>
           }
           pairs_to_columns<kPairs>(in, columns);
 #pragma GCC unroll 4
-          for (int i = 0; i < kPairs; ++i) store(out + (slot * 4 + v * kPairs + i) * kLanes, columns[i]);
+          for (int i = 0; i < kPairs; ++i) {
+            if constexpr (Arith::kScalesPanel) columns[i] *= scale;
+            store(out + (slot * 4 + v * kPairs + i) * kLanes, columns[i]);
+          }
         }
       }
     }
@@ -59,6 +63,13 @@ template <class Arith, class C>
 }
 
 constexpr int kPanelInL1 = 16384;  // bytes of a panel that stays in L1 with a tile of rows beside it
+
+// Columns decoded at a time: a whole block, or as many as one call of a tile kernel multiplies.
+template <class Arith>
+constexpr int panel_columns() {
+  constexpr int kColumnBytes = kChunkSteps * Arith::kSlots * 4 * 4;
+  return kColumnBytes * kBlockColumns <= kPanelInL1 ? kBlockColumns : Arith::kLanes * Arith::kTileVectors;
+}
 
 // What a tile kernel does for one panel; one chunk an entry of the tables.
 struct PanelArgs {
@@ -88,7 +99,7 @@ void multiply_tile(const PanelArgs& args) {
   constexpr int kDwords = Arith::kSlots * 4;
   constexpr int kVectorWords = kChunkSteps * kDwords * kLanes;
   for (int column = args.column_begin; column < args.column_end; column += kVectors * kLanes) {
-    const std::uint32_t* panel = args.panel + column / kLanes * kVectorWords;
+    const std::uint32_t* panel = args.panel + (column - args.column_begin) / kLanes * kVectorWords;
     const std::uint32_t* a = args.a;
     const std::int64_t ahead = args.ahead;
     for (int chunk = 0; chunk < args.chunks; ++chunk) {
@@ -169,7 +180,10 @@ void multiply_tile(const PanelArgs& args) {
           if constexpr (kZeros) value -= (load<F>(tables.zeros_f32 + at) - float{Arith::kCentre}) * row_sums[row];
           if constexpr (Arith::kQuantizes) value *= row_scales[row];
           float* to = args.sums + row * kBlockColumns + at;
-          store(to, Arith::fma(load<F>(tables.scales + at), value, load<F>(to)));
+          if constexpr (Arith::kScalesPanel)
+            store(to, load<F>(to) + value);
+          else
+            store(to, Arith::fma(load<F>(tables.scales + at), value, load<F>(to)));
         }
       }
     }
@@ -188,8 +202,7 @@ bool tile_block(const BlockArgs& args) {
   const Weights& w = args.weights;
   constexpr int kLanes = Arith::kLanes;
   constexpr int kDwords = Arith::kSlots * 4;
-  constexpr int kVectorWords = kChunkSteps * kDwords * kLanes;
-  constexpr int kColumns = kLanes * Arith::kTileVectors;
+  constexpr int kDecoded = panel_columns<Arith>();
   using Tiles = TileFunctions<Arith, Arith::kZeroAfterSum && C::kZeros>;
   BadScales bad{};
   const TileCut cut(args.rows, args.tiles);
@@ -208,37 +221,49 @@ bool tile_block(const BlockArgs& args) {
       if (stop > (group + 1) * w.group_steps) stop = (group + 1) * w.group_steps;
       if (stop > panel_end) stop = panel_end;
       load_group<Isa, C>(w, args.block, group, tables[chunks], bad);
-      decode_panel<Arith, C>(w.codes + end * w.row_words + args.block * C::kBlockWords, w.row_words, stop - end, tables[chunks],
-                             args.panel + (end - begin) * kDwords * kLanes);
       chunk_steps[chunks++] = static_cast<int>(stop - end);
       end = stop;
     }
+    const auto decode = [&](int column) {
+      const std::uint32_t* codes = w.codes + begin * w.row_words + args.block * C::kBlockWords;
+      std::uint32_t* panel = args.panel;
+      for (int chunk = 0; chunk < chunks; ++chunk) {
+        decode_panel<Arith, C>(codes, w.row_words, chunk_steps[chunk], tables[chunk], column / 8, (column + kDecoded) / 8, panel);
+        codes += chunk_steps[chunk] * w.row_words;
+        panel += chunk_steps[chunk] * kDwords * kLanes;
+      }
+    };
+    const int panel_steps = static_cast<int>(end - begin);
     // The codes of the next panel come into L2 meanwhile, a few lines a tile: below these rows, at the end of K from the next block.
     const bool down = end < w.steps;
     const std::uint32_t* next_codes =
         down ? w.codes + end * w.row_words + args.block * C::kBlockWords : w.codes + args.next_block * C::kBlockWords;
     const std::int64_t next_steps =
         down ? (w.steps - end < kChunkSteps ? w.steps - end : kChunkSteps) : (w.steps < kChunkSteps ? w.steps : kChunkSteps);
-    constexpr bool kTilesFirst = kVectorWords * kBlockColumns / kLanes * 4 <= kPanelInL1;
-    const int fetches = (args.tile_end - args.tile_begin) * (kTilesFirst ? 1 : kBlockColumns / kColumns);
+    const int fetches = (args.tile_end - args.tile_begin) * (kBlockColumns / kDecoded);
     const std::int64_t steps_a_fetch = (next_steps + fetches - 1) / fetches;
     std::int64_t fetched = 0;
-    const auto multiply = [&](int tile, int column_begin, int column_end) {
+    const auto multiply = [&](int tile, int column) {
       for (const std::int64_t stop = fetched + steps_a_fetch < next_steps ? fetched + steps_a_fetch : next_steps; fetched < stop;
            ++fetched) {
         for (int word = 0; word < C::kBlockWords; word += 16) __builtin_prefetch(next_codes + fetched * w.row_words + word, 0, 2);
       }
       const int next = tile + 1 < args.tile_end ? tile + 1 : args.tile_begin;
       const int row = cut.begin(tile), rows = cut.rows(tile), next_row = cut.begin(next);
+      if (!down && column == 0) prefetch_c(args, 0, row - first_row, row - first_row + rows);
       PanelArgs panel;
       panel.panel = args.panel;
       panel.a = args.a + (begin * args.rows + row * (end - begin)) * kDwords * Arith::kParts;
       panel.ahead = (next_row - row) * (end - begin) * kDwords * Arith::kParts;
+      if (next <= tile && column + kDecoded == kBlockColumns) {  // the next panel's first tile, or the first panel's, of the next block
+        const std::int64_t at = down ? end : 0, length = end_of_panel<Arith>(at, w.steps, w.group_steps) - at;
+        panel.ahead = (at * args.rows + next_row * length - begin * args.rows - row * (end - begin)) * kDwords * Arith::kParts;
+      }
       panel.tables = tables;
-      panel.chunk_steps = chunk_steps;
-      panel.chunks = chunks;
-      panel.column_begin = column_begin;
-      panel.column_end = column_end;
+      panel.chunk_steps = Arith::kScalesPanel ? &panel_steps : chunk_steps;
+      panel.chunks = Arith::kScalesPanel ? 1 : chunks;
+      panel.column_begin = column;
+      panel.column_end = column + kDecoded;
       panel.implied_zero = C::kImpliedZero;
       panel.row_scales = args.row_scales + first_chunk * args.row_stride + row;
       panel.row_sums = args.row_sums + first_chunk * args.row_stride + row;
@@ -247,12 +272,9 @@ bool tile_block(const BlockArgs& args) {
       panel.sums = args.sums + (row - first_row) * kBlockColumns;
       Tiles::kFor[rows](panel);
     };
-    if constexpr (kTilesFirst) {
-      for (int tile = args.tile_begin; tile < args.tile_end; ++tile) multiply(tile, 0, kBlockColumns);
-    } else {
-      for (int column = 0; column < kBlockColumns; column += kColumns) {
-        for (int tile = args.tile_begin; tile < args.tile_end; ++tile) multiply(tile, column, column + kColumns);
-      }
+    for (int column = 0; column < kBlockColumns; column += kDecoded) {
+      decode(column);
+      for (int tile = args.tile_begin; tile < args.tile_end; ++tile) multiply(tile, column);
     }
     first_chunk += chunks;
   }
