@@ -120,6 +120,10 @@ Status StagedOutput::check_target(const std::string& target, bool directory, std
   if (!path.has_filename()) path = path.parent_path();  // "out/" is "out"
   const std::string leaf = path.filename().string();
   if (leaf.empty() || leaf == "." || leaf == "..") return io_error(text("cannot write ", quote(target), ": name a new file or directory"));
+  if (std::error_code error; fs::is_symlink(path, error)) {  // renaming would replace the link, or fail when all the work is done
+    path = fs::canonical(path, error);
+    if (error) return io_error(text("cannot write ", quote(target), ": it is a link that leads nowhere (remove it, or name another)"));
+  }
   struct stat facts {};
   if (::stat(path.c_str(), &facts) == 0) {
     const bool is_directory = S_ISDIR(facts.st_mode);

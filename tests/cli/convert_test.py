@@ -296,6 +296,19 @@ class Large(CliTest):
         self.assertGreater(peak, 0)
         self.assertLess(peak * 1024, 2 * layer + 256 * 1024 * 1024)
 
+    def test_links_as_targets(self):
+        """One that leads nowhere is refused before any work is done; one to an empty folder fills that folder and stays."""
+        for name, target in (("astray", "nowhere"), ("itself", "itself")):
+            os.symlink(target, self.path(name))
+            done = self.fails(BAD_INPUT, "leads nowhere", "pack", self.model, self.path(name))
+            self.assertEqual(done.stdout, "")
+            self.assertTrue(os.path.islink(self.path(name)))
+        os.mkdir(self.path("empty"))
+        os.symlink("empty", self.path("link"))
+        self.run_tool("pack", self.model, self.path("link"))
+        self.assertTrue(os.path.islink(self.path("link")))
+        self.assertEqual(self.digest(self.path("empty")), self.whole)
+
     def test_a_full_disk_is_an_error_that_leaves_nothing(self):
         def limit():  # what can be written to one file; the system reports it as a write error, as a full disk does
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, 20_000_000))

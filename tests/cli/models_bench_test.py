@@ -244,6 +244,11 @@ class Plot(Files):
         self.assertIn("no roofline", done.stdout)
         self.assertIn(">program 0 full<", pathlib.Path(self.path("pictures", "throughput_scaling.svg")).read_text())
 
+    def test_numbers_beyond_reason_are_not_drawn(self):
+        wild = [row(1, 1e308, operations=1e308, bytes=1e-308), row(16, 1e-300)]
+        self.fails(BAD_INPUT, "no timed products", "plot", self.write("wild", run_of(wild)), "--out", self.path("p"))
+        self.run_tool("plot", self.write("mixed", run_of(self.rows() + wild)), "--out", self.path("p"))
+
     def test_refusals(self):
         run = self.write("run", run_of(self.rows()))
         done = self.fails(UNSUPPORTED, "gnuplot-nox", "plot", run, "--out", self.path("p"),

@@ -84,6 +84,8 @@ class Usage(CliTest):
     def test_sizes_and_times_of_a_benchmark_name_what_is_wrong(self):
         for n, k, option in ((0, 64, "--n"), (64, 0, "--k"), (-64, 64, "--n"), (0, 0, "--n")):
             self.fails(USAGE, [option, "must be positive"], "bench", "--n", n, "--k", k)
+        self.fails(USAGE, "--model-dim", "bench", "--device", "cpu", "--model-dim", 0)
+        self.fails(USAGE, "--lines", "show", "packing", "--lines", -5)
         for option in ("--seconds", "--min-time"):
             self.fails(USAGE, [option, "-1", "0 to 3600"], "bench", "--n", 64, "--k", 64, "--device", "cpu", option, -1)
 
@@ -113,6 +115,17 @@ class Usage(CliTest):
         closed = subprocess.run(["sh", "-c", f"('{BIN}' inspect '{support.fixture('gptq_v1_g128_sym')}'; echo $? >&2) | true"],
                                 stderr=subprocess.PIPE, text=True, timeout=60, check=False)
         self.assertEqual(closed.stderr.strip(), "0")
+
+    def test_a_reader_that_goes_away_in_the_middle_is_not_an_error(self):
+        """More than a buffer: the write fails while the command still prints."""
+        long = "show packing --n 128 --k 128 --lines 100000"
+        done = subprocess.run(["bash", "-c", f"'{BIN}' {long} | head -n 1; exit ${{PIPESTATUS[0]}}"], capture_output=True, text=True,
+                              timeout=60, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        for words in (f"{long} >/dev/full", f"{long} >&-"):
+            done = subprocess.run(["sh", "-c", f"'{BIN}' {words}"], capture_output=True, text=True, timeout=60, check=False)
+            self.assertEqual(done.returncode, BAD_INPUT, words)
+            self.assertIn("could not write to standard output", done.stderr)
 
     def test_json_is_alone_on_stdout(self):
         path = support.fixture("gptq_v1_g128_sym")

@@ -256,7 +256,7 @@ Runner add_bench(CLI::App& app) {
   app.add_option("--models", words->models, "Layers of models, as meta-llama/Llama-2-7b-hf/TP1 (the default); list names all")
       ->expected(1, -1)
       ->type_name("MODEL...");
-  app.add_option("--model-dim", words->model_dim, "One D x D layer, too")->type_name("D");
+  app.add_option("--model-dim", words->model_dim, "One D x D layer, too")->check(CLI::PositiveNumber)->type_name("D");
   add_list_option(app, "--m,--batch-sizes", words->m, "Rows of activations")->type_name("M...");
   add_list_option(app, "--limit-k", words->limit_k, "Only layers of these K")->type_name("K...");
   add_list_option(app, "--limit-n", words->limit_n, "Only layers of these N")->type_name("N...");

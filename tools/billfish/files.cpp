@@ -22,8 +22,9 @@ using File = std::unique_ptr<std::FILE, Close>;
 std::string behind_links(const std::string& path) {
   std::error_code error;
   if (!std::filesystem::is_symlink(path, error)) return path;
-  const auto target = std::filesystem::weakly_canonical(path, error);
-  return error ? path : target.string();
+  const auto target = std::filesystem::canonical(path, error);
+  if (error) fail(kBadInput, "{} is a link that leads nowhere ({}): remove it, or name another file", path, error.message());
+  return target.string();
 }
 
 std::string make_folder() {

@@ -8,6 +8,7 @@
 #include <map>
 #include <new>
 #include <stdexcept>
+#include <system_error>
 
 #include "billfish/billfish.hpp"
 #include "commands.hpp"
@@ -27,6 +28,14 @@ int report(const std::string& who, const std::string& message, int code) {
 // CLI11's words for a wrong command line, with the way to the right one.
 int report_usage(const std::string& who, const CLI::ParseError& error) {
   return report(who, fmt::format("{} (see {} --help)", error.what(), who), kUsage);
+}
+
+// A full disk behind stdout is an error; a reader that went away (`| head`) is not.
+int report_output(int reason) {
+  std::clearerr(stdout);
+  if (reason == EPIPE) return kOk;
+  errno = reason;
+  return report("billfish", "could not write to standard output: " + (reason != 0 ? system_error() : "is its disk full?"), kBadInput);
 }
 
 int run(const std::vector<std::string>& arguments) {
@@ -71,17 +80,19 @@ int run(const std::vector<std::string>& arguments) {
     return report(who, "out of memory: free some, or use a machine with more", kDevice);
   } catch (const std::length_error&) {  // more elements than a vector can ever have
     return report(who, "out of memory: the sizes asked for are too large for any machine", kDevice);
+  } catch (const std::system_error& error) {  // of fmt::print, where a buffer's worth could not be written
+    if (std::ferror(stdout) != 0) return report_output(error.code().value());
+    return report(who, fmt::format("a defect of billfish, please report it: {}", error.what()), kDefect);
   } catch (const std::exception& error) {
     return report(who, fmt::format("a defect of billfish, please report it: {}", error.what()), kDefect);
   }
 }
 
-// A full disk behind stdout is an error; a reader that went away (`| head`) is not.
 int flushed(int code) {
   errno = 0;
   const bool failed = std::ferror(stdout) != 0;
-  if ((std::fflush(stdout) == 0 && !failed) || errno == EPIPE || code != kOk) return code;
-  return report("billfish", "could not write to standard output: " + (errno != 0 ? system_error() : "is its disk full?"), kBadInput);
+  if ((std::fflush(stdout) == 0 && !failed) || code != kOk) return code;
+  return report_output(errno);
 }
 
 // A caller may have closed any of the three: the next file opened would take its number, and messages would end up in it.

@@ -20,6 +20,7 @@
 namespace billfish::cli {
 namespace {
 
+constexpr double kMostMicroseconds = 1e12;  // twelve days: a damaged file
 constexpr std::size_t kMostContenders = 8;  // as many as there are colours
 // Okabe and Ito's again, for lines on white: yellow, which is faint there, comes last; grey is the baseline's.
 constexpr const char* kLines[] = {"#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#0072b2", "#d55e00", "#f0e442"};
@@ -61,7 +62,8 @@ Data data_of(const Words& words) {
     for (const BenchRow& row : data.run.rows) {
       const bool fits = row.act == data.act || (row.kind == "baseline" && row.act == "f32");
       if (row.kind == "gemm" && (row.type != data.type || row.group != data.group || row.act_order)) continue;
-      if (row.kind != kind || !fits || !row.correct || row.us.median <= 0 || row.m < 1) continue;
+      const bool timed = row.us.median > 1e-6 && row.us.median < kMostMicroseconds && row.gflops() > 0;
+      if (row.kind != kind || !fits || !row.correct || !timed || row.m < 1) continue;
       const std::string name = contender_of(row);
       if (std::find(data.contenders.begin(), data.contenders.end(), name) == data.contenders.end()) {
         if (data.contenders.size() == kMostContenders) {

@@ -260,7 +260,10 @@ Runner add_show_packing(CLI::App& app) {
       ->capture_default_str()
       ->type_name("FORMAT");
   app.add_option("--type", words->type, "u4b8, u4, u8b128 or u8")->capture_default_str()->type_name("TYPE");
-  app.add_option("--lines", words->lines, "Words to list of each side")->capture_default_str()->type_name("COUNT");
+  app.add_option("--lines", words->lines, "Words to list of each side")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->type_name("COUNT");
   app.add_option("--svg", words->svg, "File for the picture")->type_name("FILE");
   app.add_flag("--verify", words->verify, "Pack random codes, look for each, unpack them, check a product");
   app.add_option("--seed", words->seed, "Of the random codes")->capture_default_str()->type_name("SEED");
