@@ -292,7 +292,7 @@ Status gptq(const Options& options, const Weights& weights, const float* h, floa
   const Scheme scheme = {options.type, options.scale_type, options.clip, unit_of(largest), &best_lane_kernels()};
   std::vector<std::int64_t> clipped(static_cast<std::size_t>(tasks), 0);
   const LinearAlgebra::OneThread alone(**algebra);
-  const Status done = run_all(options.parallel, tasks, [&](std::int64_t task) -> Status {
+  Status done = run_all(options.parallel, tasks, [&](std::int64_t task) -> Status {
     const std::int64_t first = task * kRows, rows = std::min(kRows, n - first);
     Sweep sweep(options, weights, plan, *factored, **algebra, h, scheme, first);
     Attempt attempt(k, groups);

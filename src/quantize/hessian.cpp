@@ -3,7 +3,9 @@
 // in f32 within a chunk and from chunk to chunk, in an order that depends on sizes alone.
 #include "quantize/hessian.hpp"
 
+#include <bit>
 #include <cmath>
+#include <cstring>
 #include <string>
 
 #include "core/half.hpp"
@@ -22,19 +24,40 @@ const char* at_token(const Samples& samples, std::int64_t token) {
 
 bool in_range(float value) { return std::fabs(value) <= kLargestSample; }
 
-// The column of the first element out of range, or k.
+// The column of the first element out of range, or k. Magnitudes of bit patterns sort like values: most rows are seen through at once.
 std::int64_t first_bad(const Samples& samples, std::int64_t k, std::int64_t token) {
   const char* const row = at_token(samples, token);
   if (samples.x_type == ElementType::f32) {
-    const auto* const values = reinterpret_cast<const float*>(row);
     bool fine = true;
-    for (std::int64_t i = 0; i < k; ++i) fine &= in_range(values[i]);
+    for (std::int64_t i = 0; i < k; ++i) fine &= in_range(load_element(row, ElementType::f32, i));
     if (fine) return k;
+  } else {
+    const std::uint16_t limit = samples.x_type == ElementType::f16 ? 0x7bffu : f32_to_bf16(kLargestSample);
+    std::uint16_t most = 0;
+    for (std::int64_t i = 0; i < k; ++i) {
+      std::uint16_t bits = 0;
+      std::memcpy(&bits, row + 2 * i, sizeof bits);
+      most = std::max<std::uint16_t>(most, bits & 0x7fffu);
+    }
+    if (most < limit) return k;
   }
   for (std::int64_t i = 0; i < k; ++i) {
     if (!in_range(load_element(row, samples.x_type, i))) return i;
   }
   return k;
+}
+
+// Finite values alone: so an f16 is its exponent and mantissa moved to their places in f32, times 2^112, subnormal or not.
+void widen(const char* row, ElementType type, std::int64_t k, float* target) {
+  const bool half = type == ElementType::f16;
+  for (std::int64_t i = 0; i < k; ++i) {
+    std::uint16_t bits = 0;
+    std::memcpy(&bits, row + 2 * i, sizeof bits);
+    const std::uint32_t wide = bits;
+    const std::uint32_t sign = (wide & 0x8000u) << 16, magnitude = (wide & 0x7fffu) << 13;
+    const std::uint32_t of_half = sign | std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) * 0x1p112f);
+    target[i] = std::bit_cast<float>(half ? of_half : wide << 16);
+  }
 }
 
 // h += factor * x^T x for one tile of the lower triangle; h *= keep first.
@@ -90,11 +113,7 @@ Status check_samples(const Samples& samples, std::int64_t k, const Parallel& par
 SampleRows sample_rows(const Samples& samples, std::int64_t k, std::int64_t first, std::int64_t count, Buffer<float>& space,
                        const Parallel& parallel) {
   if (samples.x_type == ElementType::f32) return {reinterpret_cast<const float*>(at_token(samples, first)), samples.ld};
-  parallel.run(count, [&](std::int64_t i) {
-    const char* const row = at_token(samples, first + i);
-    float* const target = space.get() + i * k;
-    for (std::int64_t c = 0; c < k; ++c) target[c] = load_element(row, samples.x_type, c);
-  });
+  parallel.run(count, [&](std::int64_t i) { widen(at_token(samples, first + i), samples.x_type, k, space.get() + i * k); });
   return {space.get(), k};
 }
 

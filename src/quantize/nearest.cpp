@@ -47,7 +47,7 @@ Status nearest(const Options& options, const Weights& weights, const float* impo
   const Scheme scheme = {options.type, options.scale_type, options.clip, unit, &best_lane_kernels()};
   const std::int64_t n = weights.n, k = weights.k, tasks = ceil_div(n, kRows);
   std::vector<std::int64_t> clipped(static_cast<std::size_t>(tasks), 0);
-  const Status done = run_all(options.parallel, tasks, [&](std::int64_t task) -> Status {
+  Status done = run_all(options.parallel, tasks, [&](std::int64_t task) -> Status {
     const Buffer<float> panel(options.group * kRows);
     alignas(64) std::uint8_t block[16 * kRows];  // codes of 16 columns, before the part behind the last row is cut off
     for (std::int64_t begin = 0; begin < k; begin += options.group) {

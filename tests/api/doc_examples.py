@@ -13,6 +13,7 @@ import sys
 import tempfile
 
 C_BEFORE = """#include <billfish/billfish.h>
+#include <billfish/billfish_quantize.h>
 #include <stdio.h>
 #include <stdlib.h>
 static billfish_weights weights = BILLFISH_WEIGHTS_INIT;
@@ -26,6 +27,11 @@ static const uint16_t* scales;
 static uint16_t* marlin_scales;
 static uint32_t *device_word, found;
 static void* stream;
+static const float* dense_weights;
+static const float* const* both_weights;
+static float *hessian, *channel_scales;
+static uint8_t* codes_out;
+static uint16_t* scales_out;
 static void my_log(void* user, billfish_log_level level, const char* message) { (void)user; (void)level; puts(message); }
 void example(void);
 void example(void) {

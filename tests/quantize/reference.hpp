@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// GPTQ in f64 as papers write it: U = the upper Cholesky factor of the inverse of H, each column's error over U_kk sent on to all later ones.
+// GPTQ in f64 as papers write it: U = the upper Cholesky factor of the inverse of H, each column's error over U_kk sent on to later ones.
 // Slow, and independent of src/quantize: no factor of H itself, no targets looked back to, no lanes.
 #pragma once
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrices to quantise, and the memory that results go to: guarded on both sides and poisoned, so that writing too much or too little shows.
+// Matrices to quantise, and the memory that results go to: guarded on both sides and poisoned, so that a byte too many or too few shows.
 #pragma once
 
 #include <gtest/gtest.h>
