@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `billfish quantize --demo`: makes a small model and samples of what goes into its layers, quantises it by all three methods as the command
-// does, multiplies with what was written, and holds that against the original's outputs, the report's numbers and the oracle.
+// `billfish quantize --demo`: makes a small model and samples of what goes into its layers, quantises it by all three methods as the
+// command does, multiplies with what was written, and holds that against the original's outputs, the report's numbers and the oracle.
 #include <fmt/core.h>
 
 #include <algorithm>

@@ -90,10 +90,10 @@ struct QuantizeReport::State {
 
   void write_texts(const std::vector<std::string>& pictures, const std::string& no_pictures) {
     data.seconds = billfish_tools_now() - start;
+    write_text(path("report.json"), report_json(data));  // first: whatever the others hold, a resumed run finds here
     write_text(path("layers.csv"), layers_csv(data));
     write_text(path("groups.csv"), groups_csv(data));
     write_text(path("channels.csv"), channels_csv(data));
-    write_text(path("report.json"), report_json(data));
     write_text(path("report.md"), report_text(data, pictures, no_pictures));
   }
 

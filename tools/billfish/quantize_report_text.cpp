@@ -192,7 +192,9 @@ std::string group_table(const ReportData& data) {
     }
   }
   std::string text = "| group | bits a weight | error of weights | of outputs | of outputs, to nearest |\n|---|---|---|---|---|\n";
+  const auto tried = std::count_if(data.layers.begin(), data.layers.end(), [](const LayerNumbers& layer) { return !layer.trials.empty(); });
   for (const auto& [group, means] : by_group) {
+    if (means.count < tried) continue;  // some layers have fewer inputs: a mean over the others says nothing beside these
     const std::string output = means.outputs == 0 ? "-" : percent_text(std::exp(means.output / means.outputs));
     const std::string nearest = means.outputs == 0 ? "-" : percent_text(std::exp(means.nearest / means.outputs));
     text += fmt::format("| {} | {:.3f} | {} | {} | {} |\n", group, means.bits, percent_text(std::exp(means.weight / means.count)), output,
