@@ -35,6 +35,11 @@ Status read_config(const Model& model, const std::string& name, ConfigText& out)
   Result<std::string> json = read_text(path, kLargestText);
   if (!json.ok()) return json.status();
   BILLFISH_RETURN_IF_ERROR(check_json_depth(path, *json));
+  // Not parsed as a whole: Python writes NaN and Infinity, which are no JSON. But an empty or foreign file is a damaged model.
+  const std::size_t first = json->find_first_not_of(" \t\r\n");
+  if (first == std::string::npos || (*json)[first] != '{') {
+    return bad_input(text(path, ": not a JSON object", first == std::string::npos ? " (the file is empty)" : ""));
+  }
   out.name = name;
   out.json = std::move(*json);
   return {};

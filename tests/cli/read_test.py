@@ -119,6 +119,14 @@ class Dequantize(CliTest):
             self.assertEqual(shape, (layer.k, layer.n))
             self.assertEqual(values, [to_f32(layer.weight(k, n)) for k in range(layer.k) for n in range(layer.n)])
 
+    def test_a_config_that_is_no_object_is_a_damaged_model(self):
+        """Silently going on without it would guess the format from the tensors' names."""
+        model = support.write_gptq(self.path("model"), {LAYER: Gptq(128, 64)})
+        for text, words in (("", "is empty"), ("\n", "is empty"), ("[]", "not a JSON object"), ("<html>", "not a JSON object")):
+            with open(os.path.join(model, "config.json"), "w", encoding="ascii") as file:
+                file.write(text)
+            self.fails(BAD_INPUT, ["config.json", words], "inspect", model)
+
     def test_an_unknown_layer_is_bad_input_and_names_a_near_one(self):
         model = support.write_gptq(self.path("model"), {LAYER: Gptq(128, 64)})
         self.fails(BAD_INPUT, ["up_prj", LAYER], "dequantize", model, "model.layers.0.mlp.up_prj", "--out", self.path("w.npy"))
