@@ -162,9 +162,38 @@ def make_checkpoint():
                                                          struct.pack("<qq", 60, 24), mine))))
 
 
+def make_quantize():
+    """See fuzz/targets/quantize.hpp. The number of bytes chooses format, group and method there: spaces at the end go through them."""
+    linear = [("model.layers.0.self_attn.%s_proj.weight" % part, "F16", [32, 32]) for part in "qkvo"]
+    linear += [("model.layers.0.mlp.gate_proj.weight", "BF16", [64, 32]), ("model.layers.0.mlp.up_proj.weight", "BF16", [64, 32]),
+               ("model.layers.0.mlp.down_proj.weight", "F32", [32, 64])]
+    norms = [("model.layers.0.%s.weight" % name, "F16", [32]) for name in ("input_layernorm", "post_attention_layernorm")]
+    others = [("model.embed_tokens.weight", "F16", [40, 32]), ("lm_head.weight", "F16", [40, 32]), ("m.experts.w", "F16", [2, 4, 32])]
+    layers = [name[:-7] for name, _, _ in linear]
+    x = [(layer + ".X", "F32", [80, 64 if "down" in layer else 32]) for layer in layers]
+    h = [(layers[0] + ".H", "F32", [32, 32]), (layers[0] + ".count", "I64", [1])]
+    same = {"same_input": json.dumps({layer: layers[0] for layer in layers if "down" not in layer})}
+    llama, one = json.dumps({"model_type": "llama"}), b"\x00\x3c\x80\x3f"
+    model = (0, tensors(linear + norms + others, one))
+    for size in range(6):
+        write("quantize", "good-llama-%d" % size, folder(model, (2, tensors(x, one)), (1, llama + " " * size)))
+    write("quantize", "good-nearest", folder(model))
+    write("quantize", "good-moments", folder((1, llama), model, (2, tensors(x[-1:] + h, one, same))))
+    journal = "\n".join(["layer 'a%20b ff " + " ".join(["3fe0000000000000"] * 8) + " 1 2 3 4 'note", "scales 'a 3 2 3f800000 40000000 3ff0000000000000"])
+    write("quantize", "good-journal", folder((3, journal), (1, llama), model))
+    write("quantize", "bad-nothing", b"")
+    write("quantize", "bad-width", folder((1, llama), model, (2, tensors([(layer + ".X", "F32", [80, 31]) for layer in layers], one))))
+    write("quantize", "bad-other-model", folder((1, llama), model, (2, tensors([("bert.X", "F32", [80, 32])], one))))
+    write("quantize", "bad-count", folder((1, llama), model, (2, tensors(x[1:] + h[:1], one))))
+    write("quantize", "bad-same-input", folder((1, llama), model, (2, tensors(x, one, {"same_input": "[" * 100}))))
+    write("quantize", "bad-not-finite", folder((1, llama), (0, tensors(linear + norms, b"\x00\x7e"))))
+    write("quantize", "bad-no-layers", folder((1, llama), (0, tensors(others, one))))
+
+
 if __name__ == "__main__":
     make_safetensors()
     make_config()
     make_pattern()
     make_raw()
     make_checkpoint()
+    make_quantize()
