@@ -15,9 +15,9 @@ DID = words("repaired|forgot about|described|bought|refused to discuss|photograp
             "studied|carried|borrowed|hid|praised|cleaned|weighed|replaced|dreamt of")
 DO = words("repair|forget|describe|buy|photograph|measure|sell|paint|lose|study|carry|borrow|hide|praise|clean|weigh|replace")
 THINGS = words("the broken clock|a basket of pears|an unfinished report|the quarterly budget|a letter from the bank|seven wooden chairs|"
-               "the engine of the ferry|a rare orchid|the map of the tunnels|an expensive camera|the recipe for rye bread|a "
-               "stack of invoices|the telescope|a leaking pipe|the museum's oldest coin|a proof of the theorem|the password file|a pair of red boots|"
-               "the vaccine samples|a chess set")
+               "the engine of the ferry|a rare orchid|the map of the tunnels|an expensive camera|the recipe for rye bread|"
+               "a stack of invoices|the telescope|a leaking pipe|the museum's oldest coin|a proof of the theorem|the password file|"
+               "a pair of red boots|the vaccine samples|a chess set")
 PLACES = words("in the harbour|behind the library|at the railway station|on the third floor|near the glacier|in a crowded market|under the "
                "bridge|at the hospital|in the capital|on a quiet island|beside the reactor|in the greenhouse")
 TIMES = words("yesterday|before sunrise|every Tuesday|during the storm|last winter|in 1987|after the meeting|at noon|for three weeks|while "

@@ -278,8 +278,7 @@ def gptqmodel(folder, zeros, group, bits):
     from gptqmodel import QuantizeConfig
     from gptqmodel.quantization.gptq import GPTQ
 
-    variants = {"gptqmodel": dict(act_group_aware=True), "gptqmodel, no order": dict(act_group_aware=False),
-                "gptqmodel, mse": dict(act_group_aware=True, mse=2.4)}
+    variants = {"gptqmodel": {}, "gptqmodel, mse": dict(mse=2.4)}  # its defaults, and its search for smaller ranges
     for source, names in groups_of(folder).items():
         x = torch.from_numpy(np.array(load(folder, source, "x")))
         for name in names:
@@ -330,19 +329,18 @@ def llmcompressor(folder, zeros, group, bits):
     from compressed_tensors.quantization.utils import calculate_qparams
     from llmcompressor.modifiers.gptq.gptq_quantize import quantize_weight
 
-    variants = {"llm-compressor": "static", "llm-compressor, no order": None}
     for source, names in groups_of(folder).items():
         x = torch.from_numpy(np.array(load(folder, source, "x")))
         h = 2 * x.T @ x / len(x)
         for name in names:
-            for method, order in variants.items():
-                args = QuantizationArgs(num_bits=bits, type="int", symmetric=not zeros, strategy="group", group_size=group, actorder=order)
-                w = torch.from_numpy(np.array(load(folder, name, "w")))
-                grouped = w.view(len(w), -1, group)
-                scale, zero = calculate_qparams(grouped.amin(-1), grouped.amax(-1), args)
-                quantized = quantize_weight(w[None].clone(), h[None].clone(), scale[None], zero[None], None, args, percdamp=0.01)[0]
-                save(folder, method, name, quantized[0].numpy())
-    return list(variants)
+            # Its modifier's defaults: activation order "static", ranges that hold everything.
+            args = QuantizationArgs(num_bits=bits, type="int", symmetric=not zeros, strategy="group", group_size=group, actorder="static")
+            w = torch.from_numpy(np.array(load(folder, name, "w")))
+            grouped = w.view(len(w), -1, group)
+            scale, zero = calculate_qparams(grouped.amin(-1), grouped.amax(-1), args)
+            quantized = quantize_weight(w[None].clone(), h[None].clone(), scale[None], zero[None], None, args, percdamp=0.01)[0]
+            save(folder, "llm-compressor", name, quantized[0].numpy())
+    return ["llm-compressor"]
 
 
 def autoawq(folder, zeros, group, bits):

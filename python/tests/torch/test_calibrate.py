@@ -138,6 +138,26 @@ def test_models_are_quantised_with_what_was_captured(method, format, tmp_path):
     assert total[0] < total[1]
 
 
+@pytest.mark.parametrize("type, group_size, scale_type", [("u4b8", 32, "float16"), ("u4", 32, "bfloat16"), ("u8b128", -1, "float32")])
+def test_compressed_tensors_reads_what_was_written(type, group_size, scale_type, tmp_path):
+    """By its own config class and compressor, every weight; with f32 scales, for its products have the type of the scales."""
+    from compressed_tensors.compressors import PackedQuantizationCompressor
+    from compressed_tensors.quantization import QuantizationConfig
+
+    save(tmp_path / "model", "qwen2")
+    options = dict(type=type, group_size=group_size, scale_type=scale_type, format="compressed-tensors")
+    assert len(quantize.model(tmp_path / "model", tmp_path / "out", "rtn", **options)) == 14
+    config = json.loads((tmp_path / "out/config.json").read_text())
+    scheme = next(iter(QuantizationConfig.model_validate(config["quantization_config"]).config_groups.values()))
+    with safetensors.safe_open(tmp_path / "out/model.safetensors", "pt") as file, billfish.open(tmp_path / "out") as checkpoint:
+        names = file.keys()
+        for layer in checkpoint.layers:
+            part = {name.removeprefix(layer.name + "."): file.get_tensor(name) for name in names if name.startswith(layer.name + ".weight")}
+            part["weight_scale"] = part["weight_scale"].float()
+            dense = PackedQuantizationCompressor.decompress(part, scheme)["weight"].float().numpy()
+            assert np.allclose(dense, layer.dequantize().T, rtol=1e-6, atol=0), layer.name
+
+
 def test_text_is_cut_into_sequences(tmp_path):
     save(tmp_path / "model", "llama")
     (tmp_path / "text").write_text("A B C D\n\nE F G H I J\n")
