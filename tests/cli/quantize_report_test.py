@@ -100,6 +100,11 @@ class Demo(Quantized):
                    self.path("report"))
         self.assertFalse(os.path.exists(self.path("report")))
 
+    def test_options_that_it_would_not_heed_are_refused(self):
+        for extra in (["--method", "gptq"], ["--clip"], ["--layers", "mlp"], [self.path("out"), "--resume"]):
+            self.fails(USAGE, "--demo makes its own model", "quantize", "--demo", self.path("demo"), *extra)
+        self.assertEqual(os.listdir(self.folder), [])
+
 
 class Reports(Quantized):
     def test_everything_a_report_names_is_there(self):

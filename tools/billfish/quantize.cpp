@@ -295,7 +295,15 @@ void check_arguments(const Options& options) {
 }
 
 int run(const Options& options) {
-  if (options.demo) return quantize_demo(options.in, options.report, options.threads, options.json);
+  if (options.demo) {
+    if (!options.out.empty() || !options.method.empty() || !options.calibration.empty() || !options.layers.empty() ||
+        !options.format.empty() || options.resume || options.dry_run || options.clip) {
+      fail(
+          kUsage,
+          "--demo makes its own model and runs every method: beside it only a folder to keep the files in, --report, --threads and --json");
+    }
+    return quantize_demo(options.in, options.report, options.threads, options.json);
+  }
   check_arguments(options);
   const std::string format = !options.format.empty() ? options.format : options.method == "awq" && options.bits == 4 ? "awq" : "gptq";
   if (parse_format(format) == BILLFISH_FORMAT_RAW) fail(kUsage, "--format raw: a checkpoint cannot have it");

@@ -48,7 +48,7 @@ std::string distribution(const ReportData& data, PictureSize& size) {
     const double floor = std::pow(10, std::floor(std::log10(least)));
     script += fmt::format(
         "EOD\nset key at graph 1,1.0 right top Left reverse samplen 1.5 width -2\nset logscale y\nset format y '%g'\nset yrange "
-        "[{:g}:1000]\nset xrange [{:g}:{:g}]\nset xtics auto\nset xlabel 'weight'\nset ylabel '% of weights a bin'\n",
+        "[{:g}:1000]\nset xrange [{:g}:{:g}]\nset xtics auto\nset xlabel 'weight'\nset ylabel '% of weights a bin' offset 1.2,0\n",
         floor, values.low, values.high);
     script += panel_title(list[e].title);
     script += fmt::format(
@@ -75,7 +75,7 @@ std::string distribution(const ReportData& data, PictureSize& size) {
     }
     script += fmt::format(
         "EOD\nunset logscale y\nset yrange [0:{:g}]\nset xrange [{:g}:{:g}]\nset xtics {}\nset xlabel 'code (weight / scale + "
-        "zero)'\nset ylabel '% of weights a step'\n",
+        "zero)'\nset ylabel '% of weights a step' offset 0,0\n",
         most * 1.25, grid.low, grid.high, levels == 16 ? "0,1,15" : "0,32,256");
     script += panel_title(layer.outside >= 0.0005 ? fmt::format("on the grid of its groups; {:.2g} % lie beyond it", layer.outside)
                                                   : "on the grid of its groups");
@@ -203,6 +203,7 @@ std::string groups(const ReportData& data, PictureSize& size) {
       outputs ? "outputs" : "weights");
   double most = 0;
   std::int64_t low = 1 << 30, high = 0;
+  bool compared = false;  // with something else than itself
   for (std::size_t i = 0; i < list.size(); ++i) {
     script += fmt::format("$g{} << EOD\n", i);
     for (const GroupTrial& trial : list[i]->trials) {
@@ -210,6 +211,7 @@ std::string groups(const ReportData& data, PictureSize& size) {
       const double nearest = percent(outputs ? trial.nearest_output_error : trial.nearest_weight_error);
       script += fmt::format("{} {:.6g} {}\n", trial.group, now, number_text(nearest));
       most = std::max({most, now, std::isfinite(nearest) ? nearest : 0});
+      compared = compared || (std::isfinite(nearest) && nearest != now);
       if (trial.group > high)
         tics += fmt::format("{}\"{}\\n{:.3g} bits\" {}", tics.empty() ? "" : ", ", trial.group, trial.bits, trial.group);
       low = std::min(low, trial.group);
@@ -219,7 +221,7 @@ std::string groups(const ReportData& data, PictureSize& size) {
     plot += fmt::format("{0}$g{1} using 1:2 with linespoints {2} title {3}, $g{1} using 1:3 with lines dt 2 lw 1.4 lc rgb '{4}' notitle",
                         plot.empty() ? "plot " : ", ", i, line_style(i), gnuplot_text(list[i]->kind), kLines[i % std::size(kLines)]);
   }
-  plot += ", NaN with lines dt 2 lw 1.4 lc rgb '#555555' title 'round to nearest'";
+  if (compared) plot += ", NaN with lines dt 2 lw 1.4 lc rgb '#555555' title 'round to nearest'";
   const std::int64_t chosen = data.facts.options.matrix.group;
   if (chosen >= low && chosen <= high) {
     script += fmt::format(
@@ -256,7 +258,7 @@ std::string memory(const ReportData& data, PictureSize& size) {
   }
   double most = 1;
   for (const Bar& bar : bars) most = std::max({most, bar.before, bar.after});
-  const double unit = most >= 1e9 ? 1e9 : 1e6;
+  const double unit = most >= 1e9 ? 1e9 : most >= 1e6 ? 1e6 : 1e3;
   size = {1000, static_cast<int>(160 + 44 * bars.size())};
   std::string script = head(data, "Memory before and after, by kind of layer") + key_at_top(size) + "$m << EOD\n", tics;
   for (std::size_t i = 0; i < bars.size(); ++i) {
@@ -272,7 +274,10 @@ std::string memory(const ReportData& data, PictureSize& size) {
       "scale 0\nset "
       "yrange [{}:-0.6]\nset xrange [0:{:g}]\nset xlabel '{}'\n",
       (30 + 7.6 * static_cast<double>(longest)) / size.width, 1 - 65.0 / size.height, 80.0 / size.height, tics,
-      static_cast<double>(bars.size()) - 0.4, most / unit * 1.12, unit == 1e9 ? "GB" : "MB");
+      static_cast<double>(bars.size()) - 0.4, most / unit * 1.12,
+      unit == 1e9   ? "GB"
+      : unit == 1e6 ? "MB"
+                    : "kB");
   return script +
          fmt::format(
              "plot $m using (0):1:(0):2:($1-0.36):($1-0.02) with boxxyerror lc rgb '{}' title 'before', $m using "

@@ -94,7 +94,8 @@ std::string summary(const ReportData& data) {
     row("calibration", code_text(options.calibration) + tokens);
   }
   const double weights = sum_of(layers, [](const LayerNumbers& layer) { return layer.n * layer.k; });
-  row("layers", fmt::format("{} quantised with {:.1f} million weights{}", layers.size(), weights / 1e6,
+  const std::string count = weights >= 1e6 ? fmt::format("{:.1f} million", weights / 1e6) : fmt::format("{:.0f}", weights);
+  row("layers", fmt::format("{} quantised with {} weights{}", layers.size(), count,
                             data.untouched.empty() ? "" : fmt::format("; {} left as they are", data.untouched.size())));
   const double before = sum_of(layers, [](const LayerNumbers& layer) { return layer.bytes_before; });
   const double after = sum_of(layers, [](const LayerNumbers& layer) { return layer.bytes_after; });
