@@ -108,7 +108,8 @@ BILLFISH_API billfish_status billfish_awq_scales(const billfish_quantize_options
 
 /* One finished layer, shown to whoever asked; valid during the call. Of a layer that an interrupted call had finished (resume) the numbers
  * are known, but weights, dequantized, magnitudes, awq_scales, awq_losses and samples are NULL. AWQ: the errors in `quantized` compare
- * with the weights before scaling, nearest_* are those of round to nearest without scales. */
+ * with the weights before scaling (of outputs that a later layer's scales divide: as they are then), nearest_* are those of round to
+ * nearest without scales. */
 typedef struct billfish_quantize_layer {
   size_t size;
   const char* name;

@@ -30,6 +30,16 @@ Status aligned(const Model& model, const TensorPlace& place, std::int64_t alignm
 
 float* floats(const Buffer& buffer) { return reinterpret_cast<float*>(buffer.data()); }
 
+double relative_error(const float* before, const float* after, std::int64_t count) {
+  double difference = 0, all = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const double a = before[i], b = after[i];
+    difference += (a - b) * (a - b);
+    all += a * a;
+  }
+  return all > 0 ? std::sqrt(difference / all) : 0.0;
+}
+
 // AutoAWQ's list, kept so that the same layers are left alone: what is squared by attention is not clipped.
 bool may_clip(std::string_view layer) {
   const std::string_view leaf = layer.substr(layer.rfind('.') + 1);
@@ -221,6 +231,7 @@ Status LayerQuantizer::run(const LayerTask& task, const LayerScaling& scaling, T
   if (wants_values()) {
     BILLFISH_RETURN_IF_ERROR(dequantized_.reserve(n * k * 4));
     dequantize(task, scaling, out.parts, floats(dequantized_));
+    if (scaling.columns || scaling.rows) out.facts.weight_error = relative_error(floats(weights_), floats(dequantized_), n * k);
     BILLFISH_RETURN_IF_ERROR(compare(task, out));
     out.weights = floats(weights_);
     out.dequantized = floats(dequantized_);
