@@ -58,7 +58,8 @@ def extract(layer: Layer, folder: str | os.PathLike[str]) -> Extracted:
         raise ValueError(f"{layer.name} has {weights.scale_type} scales without a float16 that equals them")
     means = halves.astype(np.float64).mean(axis=0).astype(np.float16)
     os.makedirs(folder, exist_ok=True)
-    stem = os.path.join(os.fspath(folder), layer.name.rsplit(".", 1)[-1])
+    last = layer.name.replace("/", ".").rsplit(".", 1)[-1]  # names come from files: none may lead out of the folder
+    stem = os.path.join(os.fspath(folder), last)
     files = (stem + "_qweight.bin", stem + "_scales.bin", stem + "_scales_percolumn.bin")
     codes.tofile(files[0])
     halves.tofile(files[1])

@@ -3,6 +3,7 @@
 
 import os
 import random
+import shutil
 import struct
 
 import support
@@ -126,6 +127,15 @@ class Extract(CliTest):
         self.run_tool("percolumn", self.path("raw", "up_proj_scales.bin"), self.path("p.bin"), "--n", 24, "--groups", 4)
         with open(self.path("p.bin"), "rb") as file:
             self.assertEqual(file.read(), self.read("up_proj_scales_percolumn.bin"))
+
+    def test_a_layers_name_leads_nowhere_but_into_the_folder(self):
+        os.mkdir(self.path("raw"))
+        for name in ("l." + self.path("outside", "up"), "l../../up", "l/up"):
+            model = support.write_gptq(self.path("hostile"), {name: Gptq(128, 64)})
+            self.run_tool("extract", model, name, "--out", self.path("raw"))
+            self.assertEqual(sorted(os.listdir(self.path("raw"))), ["up_qweight.bin", "up_scales.bin", "up_scales_percolumn.bin"])
+            self.assertEqual(sorted(os.listdir(self.folder)), ["hostile", "raw"])
+            shutil.rmtree(self.path("hostile"))
 
     def test_what_raw_files_cannot_hold_is_unsupported(self):
         self.extract(Gptq(128, 64, symmetric=False), expect=UNSUPPORTED)

@@ -8,7 +8,7 @@
 namespace billfish::cli {
 
 RawNames raw_names(const std::string& layer) {
-  const std::string last = layer.substr(layer.rfind('.') + 1);
+  const std::string last = layer.substr(layer.find_last_of("./") + 1);  // names come from files: none may lead out of the folder
   return {last + "_qweight.bin", last + "_scales.bin", last + "_scales_percolumn.bin"};
 }
 

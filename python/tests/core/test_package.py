@@ -8,6 +8,7 @@ import pathlib
 import pkgutil
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 
@@ -120,6 +121,17 @@ def test_extracting_a_layer_writes_what_the_tool_writes(model, tmp_path, capsys)
     assert extract_weight.main([str(path), "nothing"]) == 1
     assert extract_weight.main(["no/where/at/all", "x"]) == 1
     assert "no local path" in capsys.readouterr().err
+
+
+def test_a_layers_name_leads_nowhere_but_into_the_folder(tmp_path):
+    codes, scales, _, _ = matrix(128, 64)
+    for name in (f"l.{tmp_path}/outside/up", "l../../up", "l/up"):
+        path = tmp_path / "model"
+        billfish.write_checkpoint(path, "gptq", {name: billfish.PlainMatrix(codes, scales, group_size=-1)})
+        assert extract_weight.main([str(path), name, "--out", str(tmp_path / "raw")]) == 0
+        assert sorted(os.listdir(tmp_path / "raw")) == ["up_qweight.bin", "up_scales.bin", "up_scales_percolumn.bin"]
+        assert sorted(os.listdir(tmp_path)) == ["model", "raw"]
+        shutil.rmtree(path)
 
 
 def test_fetch_without_its_client_or_network_says_what_to_do(tmp_path, monkeypatch):
