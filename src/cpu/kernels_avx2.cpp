@@ -29,11 +29,17 @@ struct Avx2 {  // one instruction a function
   }
   [[gnu::always_inline]] static I multiply_pairs(U a, U b) { return (I)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
   [[gnu::always_inline]] static U subtract16(U a, U b) { return (U)_mm256_sub_epi16((__m256i)a, (__m256i)b); }
-  [[gnu::always_inline]] static U swap_middle_bytes(U a) {
+  // The even and odd k of column 0 (h = 0) of four words, then of column 8.
+  [[gnu::always_inline]] static U part_columns(U a) {
     const __m256i order =
-        _mm256_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15, 0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15);
+        _mm256_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15, 0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
     return (U)_mm256_shuffle_epi8((__m256i)a, order);
   }
+  // 16-bit lanes of a and b (below: bytes) in turn, from the lower or upper half of every 128 bits.
+  [[gnu::always_inline]] static U low_words(U a, U b) { return (U)_mm256_unpacklo_epi16((__m256i)a, (__m256i)b); }
+  [[gnu::always_inline]] static U high_words(U a, U b) { return (U)_mm256_unpackhi_epi16((__m256i)a, (__m256i)b); }
+  [[gnu::always_inline]] static U low_bytes(U a, U b) { return (U)_mm256_unpacklo_epi8((__m256i)a, (__m256i)b); }
+  [[gnu::always_inline]] static U high_bytes(U a, U b) { return (U)_mm256_unpackhi_epi8((__m256i)a, (__m256i)b); }
   // As sum_pairs<2>, with one shuffle instead of two.
   [[gnu::always_inline]] static I sum_halves(I a, I b) {
     const __m256i crossed = _mm256_permute2x128_si256((__m256i)a, (__m256i)b, 0x21);
@@ -53,13 +59,22 @@ struct Avx2 {  // one instruction a function
             : [sum] "+x"(sum), [product] "=&x"(product)
             : [w] "x"(w), [a] "m"(a));
   }
+  // Two rows. Products first, then additions: they share the four pipes better so.
+  [[gnu::always_inline]] static void dot_bytes(U& sum0, U& sum1, U w, const U* a) {
+    U product0, product1;
+    __asm__(
+        "vpmaddubsw %[a0], %[w], %[product0]\n\tvpmaddubsw %[a1], %[w], %[product1]\n\t"
+        "vpaddw %[product0], %[sum0], %[sum0]\n\tvpaddw %[product1], %[sum1], %[sum1]"
+        : [sum0] "+x"(sum0), [sum1] "+x"(sum1), [product0] "=&x"(product0), [product1] "=&x"(product1)
+        : [w] "x"(w), [a0] "m"(a[0]), [a1] "m"(a[1]));
+  }
   // The same for two vectors of columns and four bytes of a, repeated.
   [[gnu::always_inline]] static void dot_bytes(U (&sum)[2], const U (&w)[2], const std::uint32_t& a) {
     U repeated, product;
     __asm__(
         "vpbroadcastd %[a], %[repeated]\n\t"
-        "vpmaddubsw %[repeated], %[w0], %[product]\n\tvpaddw %[product], %[sum0], %[sum0]\n\t"
-        "vpmaddubsw %[repeated], %[w1], %[repeated]\n\tvpaddw %[repeated], %[sum1], %[sum1]"
+        "vpmaddubsw %[repeated], %[w0], %[product]\n\tvpmaddubsw %[repeated], %[w1], %[repeated]\n\t"
+        "vpaddw %[product], %[sum0], %[sum0]\n\tvpaddw %[repeated], %[sum1], %[sum1]"
         : [sum0] "+x"(sum[0]), [sum1] "+x"(sum[1]), [repeated] "=&x"(repeated), [product] "=&x"(product)
         : [w0] "x"(w[0]), [w1] "x"(w[1]), [a] "m"(a));
   }

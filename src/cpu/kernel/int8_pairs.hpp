@@ -39,6 +39,22 @@ struct Int8QuadPartials : Int8Partials<Isa> {
   static constexpr int kBeginWords = 1;
   using U = typename Int8Partials<Isa>::U;
   using I = typename Int8Partials<Isa>::I;
+  template <class C>
+  using Zero = typename Int8Partials<Isa>::template Zero<C>;
+  struct Fields {
+    U low, high;  // rows 0..7 and 8..15 of a step, columns parted
+  };
+  template <class C, int kRows = 0>
+  [[gnu::always_inline]] static Fields fields(U words, const Zero<C>&) {
+    if constexpr (C::kBits == 8) return {words, words};
+    const U parted = Isa::part_columns(words);
+    return {parted & 0x0f0f0f0fu, (parted >> 4) & 0x0f0f0f0fu};
+  }
+  template <class C>
+  [[gnu::always_inline]] static U weight(const Fields& f, const Zero<C>&, int h, int) {
+    if constexpr (C::kBits == 8) return f.low;
+    return h == 0 ? Isa::low_bytes(f.low, f.high) : Isa::high_bytes(f.low, f.high);
+  }
   [[gnu::always_inline]] static I widen(I sum, U partial, int) { return sum + Isa::multiply_pairs(partial, splat<U>(0x00010001u)); }
   // The first pair of every quad has the even k, the second the odd.
   [[gnu::always_inline]] static void store_begin(I lanes, std::uint32_t* to) {
@@ -64,14 +80,16 @@ struct Int8Pairs : Int8Partials<Isa> {
   };
   template <class C, int kRows = 0>
   [[gnu::always_inline]] static Fields fields(U words, const Zero<C>&) {
-    return {Isa::swap_middle_bytes(words)};
+    return {Isa::part_columns(words)};
   }
   template <class C>
   [[gnu::always_inline]] static U weight(const Fields& f, const Zero<C>&, int, int slot) {
     return (slot == 0 ? f.words : f.words >> 4) & 0x0f0f0f0fu;
   }
-  [[gnu::always_inline]] static I widen(I sum, U partial, int h) {
-    return sum + Isa::multiply_pairs(partial, splat<U>(h == 0 ? 1u : 0x00010000u));
+  // Two partial sums of the same columns -> their sums: of the columns 16w, then of 16w + 8.
+  [[gnu::always_inline]] static void widen(U first, U second, I* sum) {
+    sum[0] = Isa::multiply_pairs(Isa::low_words(first, second), splat<U>(0x00010001u));
+    sum[1] = Isa::multiply_pairs(Isa::high_words(first, second), splat<U>(0x00010001u));
   }
 
   // dwords[slot * 4 + p]: the pair twice.

@@ -92,7 +92,11 @@ template <class Arith, class C, int kRows, int kColumns>
               for (int row = 0; row < kRows; ++row) {
                 const std::uint32_t* from = a + (((v * Arith::kSlots + slot) * Arith::kParts + part) * kRows + row) * kLanes;
                 if constexpr (Arith::kPartialSteps > 0) {
-                  Arith::Instructions::dot_bytes(partial[row][j], w[0], *reinterpret_cast<const U*>(from));
+                  const U* values = reinterpret_cast<const U*>(from);
+                  if (row % 2 == 0 && row + 1 < kRows)
+                    Arith::Instructions::dot_bytes(partial[row][j], partial[row + 1][j], w[0], values);
+                  else if (row % 2 == 0)
+                    Arith::Instructions::dot_bytes(partial[row][j], w[0], *values);
                 } else {
                   U av = load<U>(from);
                   if constexpr (kHalves == 2 && kRows >= 3) Arith::once(av);
@@ -115,27 +119,28 @@ template <class Arith, class C, int kRows, int kColumns>
   if constexpr (Arith::kPartialSteps == 0) {
     add_steps(steps, sum);
   } else {
-    // Narrow sums, which begin where packing says and join the sums: after so many steps, and at the end of the chunk.
+    // Narrow sums, which begin where packing says; at the end of the chunk both join the sums.
+    Partial partial[kChunkPartials][kRows][kColumns] = {};
 #pragma GCC unroll 2
     for (int part = 0; part < kChunkPartials; ++part) {
       const std::int64_t left = steps - part * Arith::kPartialSteps;
       if (part > 0 && left <= 0) break;
-      Partial partial[kRows][kColumns];
 #pragma GCC unroll 8
       for (int row = 0; row < kRows; ++row) {
         const Partial begin = load<Partial>(rows.begins + part * rows.begin_distance + row * Arith::kBeginWords);
 #pragma GCC unroll 8
         for (int j = 0; j < kColumns; ++j) {
-          partial[row][j] = begin;
-          Arith::once(partial[row][j]);
+          partial[part][row][j] = begin;
+          Arith::once(partial[part][row][j]);
         }
       }
-      add_steps(left < Arith::kPartialSteps ? left : Arith::kPartialSteps, partial);
+      add_steps(left < Arith::kPartialSteps ? left : Arith::kPartialSteps, partial[part]);
+    }
 #pragma GCC unroll 8
-      for (int row = 0; row < kRows; ++row) {
-#pragma GCC unroll 16
-        for (int i = 0; i < kSums; ++i) sum[row][i] = Arith::widen(sum[row][i], partial[row][i / C::kHalves], i % C::kHalves);
-      }
+    for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 8
+      for (int j = 0; j < kColumns; ++j)
+        if constexpr (C::kHalves == 2) Arith::widen(partial[0][row][j], partial[1][row][j], &sum[row][j * C::kHalves]);
     }
   }
 #pragma GCC unroll 8
