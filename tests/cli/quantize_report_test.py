@@ -4,9 +4,11 @@ import csv
 import json
 import math
 import os
+import random
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
 import time
@@ -160,6 +162,23 @@ class Reports(Quantized):
         self.assertIn("No pictures: /no/such/gnuplot is not installed here", text)
         self.assertNotIn(".svg", text)
         self.assertEqual(len(rows_of(self.path("report"), "layers.csv")), 14)
+
+    def test_names_are_no_markup_and_odd_layers_no_trouble(self):
+        """A name full of Markdown, zeros only, one weight, weights below f16's normal range."""
+        rng = random.Random(2)
+        tensors = {"a|b`c*d": ([5, 7], [rng.gauss(0, 1) for _ in range(35)]), "zero": ([8, 40], [0.0] * 320), "one": ([1, 1], [0.5]),
+                   "tiny": ([4, 64], [1e-7 * rng.gauss(0, 1) for _ in range(256)])}
+        support.write_safetensors(self.path("odd.safetensors"), {name + ".weight": ("F32", shape, struct.pack(f"<{len(values)}f", *values))
+                                                                 for name, (shape, values) in tensors.items()})
+        self.run_tool("quantize", self.path("odd.safetensors"), self.path("out"), "--method", "rtn", "--group", "-1", "--format",
+                      "compressed-tensors", "--report", self.path("report"))
+        text = self.check_links(self.path("report"), 4)
+        rows = [line for line in text.split("## Weights before")[0].splitlines() if line.startswith("| `") and " x " in line]
+        self.assertEqual(len(rows), 4)
+        self.assertEqual({len(re.findall(r"(?<!\\)\|", row)) for row in rows}, {6})  # cells, not names, part the row
+        self.assertEqual([row["layer"] for row in rows_of(self.path("report"), "layers.csv")], sorted(tensors))
+        for layer in json.loads(read(self.path("report"), "report.json"))["layers"]:
+            self.assertAlmostEqual(sum(layer["grid"]["after"]), 100, places=6)
 
     def test_a_place_that_cannot_hold_a_report_is_found_before_any_work(self):
         with open(self.path("file"), "w", encoding="ascii") as file:

@@ -69,7 +69,7 @@ Side quantize_aside(const billfish_quantize_options& options, const float* weigh
 
 std::size_t bin_of(double value, double low, double high, std::size_t bins) {
   const double at = (value - low) / (high - low) * static_cast<double>(bins);
-  return static_cast<std::size_t>(std::clamp(at, 0.0, static_cast<double>(bins) - 1));
+  return at >= 0 ? static_cast<std::size_t>(std::min(at, static_cast<double>(bins) - 1)) : 0;  // NaN too: of scales that are all but 0
 }
 
 Spread values_of(const billfish_quantize_layer& layer, const Rows& rows) {
@@ -123,7 +123,7 @@ void measure_grid(const billfish_quantize_layer& layer, const billfish_quantize_
       const double factor = scales[at] == 0 ? 0 : undo * (layer.awq_scales != nullptr ? layer.awq_scales[j] : 1.0) / scales[at];
       const double before = layer.weights[row * layer.k + j] * factor + zero, after = layer.dequantized[row * layer.k + j] * factor + zero;
       grid.before[bin_of(before, grid.low, grid.high, grid.before.size())] += share * steps;
-      grid.after[static_cast<std::size_t>(std::clamp<std::int64_t>(std::lround(after), 0, levels - 1))] += share;
+      grid.after[static_cast<std::size_t>(std::isfinite(after) ? std::lround(std::clamp(after, 0.0, levels - 1.0)) : 0)] += share;
       if (before < -0.5 || before > levels - 0.5) out.outside += share;
     }
   }
