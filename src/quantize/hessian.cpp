@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// See hessian.hpp and quantize.hpp. The lower triangle is made tile by tile, tokens in chunks, and mirrored at the end: sums run over tokens
+// See hessian.hpp and quantize.hpp. The lower triangle is made tile by tile, tokens in chunks, and mirrored last: sums run over tokens
 // in f32 within a chunk and from chunk to chunk, in an order that depends on sizes alone.
 #include "quantize/hessian.hpp"
 

@@ -6,8 +6,8 @@
 
 namespace billfish::quantize {
 
-// Fills codes, scales, zeros and clipped_groups of `out`. What an error costs where scales are chosen: h [k,k], of which the part within each
-// group counts (groups of up to 512); else importance [k], one factor a column; else all errors are alike.
+// Fills codes, scales, zeros and clipped_groups of `out`. What an error costs where scales are chosen: h [k,k], of which the part within
+// each group counts (groups of up to 512); else importance [k], one factor a column; else all errors are alike.
 // largest: the largest magnitude among the weights, all of which are finite (largest_weight).
 Status nearest(const Options& options, const Weights& weights, const float* importance, float largest, Quantized& out,
                const float* h = nullptr);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hazards of GPTQ: feedback that goes the wrong way or into the wrong column, scales of stale weights, groups wider or narrower than a block,
+// Hazards of GPTQ: feedback that goes the wrong way or into a wrong column, scales of stale weights, groups wider or narrower than a block,
 // orders that lose a column, a factor of a singular matrix, results that depend on threads.
 #include "quantize/factor.hpp"
 #include "quantize/reference.hpp"

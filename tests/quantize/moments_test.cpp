@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hazards of samples and errors: sums that depend on how tokens were handed over, half a matrix, types read wrong, errors that are not those
-// of the definition, a machine without LAPACK.
+// Hazards of samples and errors: sums that depend on how tokens were handed over, half a matrix, types read wrong, errors other than
+// those of the definition, a machine without LAPACK.
 #include <cstdlib>
 
 #include "quantize/errors.hpp"
