@@ -137,7 +137,7 @@ std::vector<LinearLayer> find_linear_layers(const Model& model, const LayerChoic
 }
 
 std::string why_not_new(Format format, const MatrixShape& shape, std::int64_t group) {
-  if (const std::string reason = why_not(format, shape, false); !reason.empty()) return reason;
+  if (std::string reason = why_not(format, shape, false); !reason.empty()) return reason;
   const std::int64_t fields = codes_per_word(shape.type);
   if (format == Format::gptq_v1 || format == Format::gptq_v2) {
     if (shape.k % fields != 0 || shape.n % fields != 0) {

@@ -95,7 +95,7 @@ class Quantizing final : public Rewrite {
     std::string name;
     BILLFISH_RETURN_IF_ERROR(StagedOutput::check_target(out, true, name));
     BILLFISH_RETURN_IF_ERROR(unfinished_.begin(out, identity(), quantize_.resume));
-    const Status status = write(out);
+    Status status = write(out);
     const bool worth_keeping = status.code() == Code::cancelled || status.code() == Code::io_error || status.code() == Code::out_of_memory;
     if (status.ok() || !worth_keeping || unfinished_.layers() == 0) {
       unfinished_.remove();

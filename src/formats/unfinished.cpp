@@ -192,7 +192,7 @@ Status UnfinishedWork::take_up(const std::string& identity, bool resume) {
   const int fd = ::open(journal.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
   if (fd < 0) return cannot("write", journal, errno);
   journal_ = fd;
-  const Status written = append(first);
+  Status written = append(first);
   ::close(fd);
   journal_ = -1;
   return written;
