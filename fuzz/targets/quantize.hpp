@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model to quantise, its samples and a journal of unfinished work, from one input: parts separated by lines "== <digit>\n": 0 the model, 1
-// its config.json, 2 the samples (both as checkpoint.hpp makes .safetensors files), 3 records of a journal, which get their checksums here.
+// A model to quantise, its samples and a journal of unfinished work, from one input: parts separated by lines "== <digit>\n": 0 the model,
+// 1 its config.json, 2 the samples (0 and 2 as checkpoint.hpp makes .safetensors files), 3 records of a journal, which get their checksums
+// here.
 //
 // Whatever is accepted is quantised with made-up codes: the result must open as a checkpoint, and nothing may be left beside it.
 #pragma once

@@ -18,8 +18,8 @@ SOURCE = os.environ.get("BILLFISH_SOURCE_DIR", os.path.join(os.path.dirname(os.p
 FIXTURES = os.path.join(SOURCE, "tests", "fixtures")
 
 OK, CHECK_FAILED, USAGE, BAD_INPUT, UNSUPPORTED, DEVICE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
-COMMANDS = ["inspect", "pack", "unpack", "quantize", "verify", "dequantize", "matmul", "check", "extract", "percolumn", "explain", "bench", "demo",
-            "implementations", "version"]
+COMMANDS = ["inspect", "pack", "unpack", "quantize", "verify", "dequantize", "matmul", "check", "extract", "percolumn", "explain",
+            "bench", "demo", "implementations", "version"]
 
 
 def fixture(name):
