@@ -119,6 +119,15 @@ class Dequantize(CliTest):
             self.assertEqual(shape, (layer.k, layer.n))
             self.assertEqual(values, [to_f32(layer.weight(k, n)) for k in range(layer.k) for n in range(layer.n)])
 
+    def test_names_from_files_cannot_speak_to_the_terminal(self):
+        name = "l\x1b[31mred\x07\n.q"
+        model = support.write_gptq(self.path("model"), {name: Gptq(128, 64)}, extra={"e\x1b[2J": ("F16", [2], b"1234")})
+        for arguments in (["inspect", model], ["pack", model, self.path("out")], ["verify", model, "--m", 1]):
+            done = self.run_tool(*arguments)
+            self.assertNotIn("\x1b", done.stdout + done.stderr)
+            self.assertIn("l?[31mred?; .q", done.stdout)
+        self.assertEqual(self.json_of("inspect", model)["layers"][0]["name"], name)
+
     def test_a_config_that_is_no_object_is_a_damaged_model(self):
         """Silently going on without it would guess the format from the tensors' names."""
         model = support.write_gptq(self.path("model"), {LAYER: Gptq(128, 64)})

@@ -117,17 +117,18 @@ Json document(const Checkpoint& checkpoint, const std::vector<Seen>& layers, con
 }
 
 void print_text(const Checkpoint& checkpoint, const std::vector<Seen>& layers, const Options& options) {
-  fmt::print("{}\nformat {}: {}\n", options.path, checkpoint.format(), checkpoint.why());
+  // Names and reasons come from files: no control characters of theirs reach a terminal.
+  fmt::print("{}\nformat {}: {}\n", one_line(options.path), checkpoint.format(), one_line(checkpoint.why()));
   bool any_from_config = false;
   if (!layers.empty()) {
     Table table({"layer", "k", "n", "type", "group", "act order", "scales", "bias", "bytes", "supported"});
     for (const Seen& seen : layers) {
       const billfish_layer_info& info = seen.info;
       any_from_config = any_from_config || info.type_from_config != 0;
-      table.add({info.name, std::to_string(info.k), std::to_string(info.n),
+      table.add({one_line(info.name), std::to_string(info.k), std::to_string(info.n),
                  std::string(name_of(info.type)) + (info.type_from_config != 0 ? "*" : ""), std::to_string(info.group),
                  info.act_order != 0 ? "yes" : "no", name_of(info.scale_type), info.bias != 0 ? "yes" : "no", std::to_string(info.bytes),
-                 info.supported != 0 ? "yes" : "no: " + reason_of(seen)});
+                 info.supported != 0 ? "yes" : "no: " + one_line(reason_of(seen))});
     }
     fmt::print("\n{} quantised layers\n{}", layers.size(), table.text());
     if (any_from_config) fmt::print("* as the config says; --deep looks at the zeros themselves\n");
@@ -136,7 +137,8 @@ void print_text(const Checkpoint& checkpoint, const std::vector<Seen>& layers, c
     Table table({"tensor", "type", "shape", "bytes"});
     for (std::int64_t i = 0; i < checkpoint.tensors(); ++i) {
       const billfish_tensor_info tensor = checkpoint.tensor(i);
-      table.add({tensor.name, tensor.dtype, shape_text({tensor.shape, tensor.shape + tensor.rank}), std::to_string(tensor.bytes)});
+      table.add(
+          {one_line(tensor.name), tensor.dtype, shape_text({tensor.shape, tensor.shape + tensor.rank}), std::to_string(tensor.bytes)});
     }
     fmt::print("\n{} other tensors\n{}", checkpoint.tensors(), table.text());
   }

@@ -9,6 +9,7 @@
 #include <cstdio>
 
 #include "billfish/billfish_tools.h"
+#include "errors.hpp"
 #include "text.hpp"
 
 namespace billfish::cli {
@@ -42,7 +43,7 @@ void Progress::update(const std::string& layer, std::int64_t bytes_done, std::in
   const bool new_layer = layer != layer_;
   layer_ = layer;
   if (lines_ && new_layer && !layer.empty()) {
-    fmt::print("{} {} ({} of {})\n", verb_, layer, bytes_text(static_cast<double>(bytes_done)),
+    fmt::print("{} {} ({} of {})\n", verb_, one_line(layer), bytes_text(static_cast<double>(bytes_done)),
                bytes_text(static_cast<double>(bytes_total)));
     std::fflush(stdout);
   }
@@ -58,7 +59,7 @@ void Progress::draw(std::int64_t bytes_done, std::int64_t bytes_total, double no
   if (elapsed > 0.5 && part > 0) {
     line += fmt::format("{}/s, {} left ", bytes_text(static_cast<double>(bytes_done) / elapsed), time_text(elapsed * (1 - part) / part));
   }
-  line += layer_;
+  line += one_line(layer_);
   line.resize(std::min<std::size_t>(line.size(), terminal_columns() - 1));
   fmt::print(stderr, "\r\x1b[K{}", line);
   std::fflush(stderr);

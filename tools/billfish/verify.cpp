@@ -157,7 +157,7 @@ class Verification {
   void say(const std::string& line) {
     progress_.clear();
     if (options_.json) return;
-    fmt::print("{}\n", line);
+    fmt::print("{}\n", one_line(line));
     std::fflush(stdout);
   }
 
