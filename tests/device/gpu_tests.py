@@ -4,7 +4,8 @@
 
 Some run a second time on code that the driver compiles from PTX, which is what a device newer than this library gets: their names in the
 record begin with "from PTX: ". Those of billfish.torch ("torch: ") run where python3 has torch and the extension was carried along
-(python/tests/gpu.py), those of the Rust crate ("rust: ") where their program was (rust/gpu.py). Needs python3, the built programs and a GPU; nothing else. Called by `./dev gpu tests`.
+(python/tests/gpu.py), those of the Rust crate ("rust: ") where their program was (rust/gpu.py). Needs python3, the built programs and a
+GPU; nothing else. Called by `./dev gpu tests`.
 """
 
 import argparse
