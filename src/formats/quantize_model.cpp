@@ -29,7 +29,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Fewer tokens than this say less about a layer's inputs than the damping that would replace them.
+// With fewer tokens than this GPTQ fits what they happen to be. Measured on the true second moments (AR(1), rho 0.9, channels of lognormal
+// size, 4 bits, groups of 128; error of outputs, nearest / GPTQ from that many tokens): k = 512: 0.1076 / 0.1121 from 16, 0.1072 from 32,
+// 0.0939 from 64; k = 1024: 0.1058 / 0.1106 from 32, 0.1038 from 64, 0.0955 from 128.
 std::int64_t fewest_tokens(QuantizeMethod method, std::int64_t k) {
   constexpr std::int64_t kFew = 32;
   return method == QuantizeMethod::gptq ? std::max(kFew, k / 16) : kFew;
