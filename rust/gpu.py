@@ -67,7 +67,8 @@ def cases(folder, seconds, explain=True):
     if not found or (done.returncode and all(result == "passed" for _, result, _ in found)):
         found.append((f"rust: the program ended with {done.returncode}", "failed", round((time.monotonic() - began) * 1000)))
     if done.returncode and explain:
-        print("\n".join(line for line in done.stdout.splitlines() if "panicked at" in line or line.startswith(("no GPU", "assertion", "k="))))
+        telling = ("no GPU", "assertion", "k=")
+        print("\n".join(line for line in done.stdout.splitlines() if "panicked at" in line or line.startswith(telling)))
     return found
 
 
