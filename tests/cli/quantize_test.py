@@ -360,6 +360,7 @@ class Choices(Quantize):
         for zeros in ("--zero-points", "--no-zero-points"):
             out = self.path("out" + zeros)
             self.run_tool("quantize", model, out, "--method", "rtn", "--group", 32, zeros)
+            self.assertEqual(self.json_of("inspect", out)["format"], "gptq_v2" if zeros == "--zero-points" else "gptq")
             k, n, values = self.weights(out, "a")
             for row in range(3):
                 for i in range(k):

@@ -137,6 +137,13 @@ billfish_quantize_options matrix_options(const Options& options, const std::stri
   return out;
 }
 
+// What is not said. Zero points go into the second version of GPTQ's format: GPTQModel takes the first one's from itself alone.
+std::string format_of(const Options& options) {
+  if (!options.format.empty()) return options.format;
+  if (options.method == "awq" && options.bits == 4) return "awq";
+  return options.zero_points ? "gptq_v2" : "gptq";
+}
+
 bool is_npy(const std::string& path) { return std::filesystem::path(path).extension() == ".npy"; }
 
 // A .npy as the one layer of a model; the layer has the file's name.
@@ -305,7 +312,7 @@ int run(const Options& options) {
     return quantize_demo(options.in, options.report, options.threads, options.json);
   }
   check_arguments(options);
-  const std::string format = !options.format.empty() ? options.format : options.method == "awq" && options.bits == 4 ? "awq" : "gptq";
+  const std::string format = format_of(options);
   if (parse_format(format) == BILLFISH_FORMAT_RAW) fail(kUsage, "--format raw: a checkpoint cannot have it");
   const Pool pool(options.threads);
   const billfish_quantize_options matrix = matrix_options(options, format, pool);
@@ -392,7 +399,7 @@ Runner add_quantize(CLI::App& app) {
   app.add_option("--layers", options->layers, "Only linear layers whose name matches; the others are copied as they are")
       ->type_name("REGEX");
   app.add_option("--format", options->format,
-                 "marlin, gptq, gptq_v2, awq or compressed-tensors; awq for 4-bit AWQ, else gptq, if not given")
+                 "marlin, gptq, gptq_v2, awq or compressed-tensors; if not given awq for 4-bit AWQ, else gptq, with zero points gptq_v2")
       ->type_name("FORMAT");
   app.add_option("--scale-type", options->scale_type, "f16, bf16 or f32")->type_name("TYPE")->capture_default_str();
   app.add_option("--damping", options->damping, "GPTQ: this part of the mean diagonal is added to it; 0: 0.01, raised where it must be")
