@@ -12,7 +12,10 @@ namespace billfish::quantize {
 namespace {
 
 constexpr std::int64_t kRows = kRefineRows, kParts = kRows / kLanes;
-constexpr double kWorthIt = 0.01;  // of the cost: a round that took off less is the last
+// A round that took off less of the cost is the last. A round takes as long as GPTQ's own sweep, 0.9 s at 4096 x 4096 on two cores: wide
+// layers go on only where much is to be had.
+constexpr double kWorthIt = 0.01, kWorthItWide = 0.1;
+constexpr std::int64_t kWide = 2048;  // columns
 
 class Rounds {
  public:
@@ -145,10 +148,11 @@ void refine(const RefineJob& job, const RefineRows& rows) {
   constexpr double kSmallest = 1e-30, kLargest = 1e30;  // beyond, moments over their mean leave f32
   if (job.mean < kSmallest || job.mean > kLargest) return;
   Rounds rounds(job, rows);
+  const double worth_it = job.k > kWide ? kWorthItWide : kWorthIt;
   for (int round = 0; round < job.rounds; ++round) {
     const double cost = std::accumulate(rows.cost, rows.cost + kRows, 0.0);
     // The first round leaves scales alone: where no code changes (inputs that know nothing of each other) nothing does.
-    if (!(rounds.run(round > 0) > kWorthIt * cost)) return;
+    if (!(rounds.run(round > 0) > worth_it * cost)) return;
   }
 }
 

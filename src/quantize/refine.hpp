@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What GPTQ leaves to gain: it never looks back at a code. Rounds of coordinate descent do, and fit scales to codes. Called by gptq.cpp;
-// calls linear_algebra.hpp. Measured on layers with outliers (4 bits, group 128): one round takes 8 to 25 % off the error of outputs, the
-// next two another 5 to 15 %; on inputs without outliers 0.1 %, and there it stops after the first.
+// calls linear_algebra.hpp. Measured on twelve layers of a sentence-embedding model (4 bits, groups of 128, geometric mean of the outputs'
+// errors on held-out samples, in per cent): rounds 0 to 3 give 3.89, 3.69, 3.60, 3.57 without an order, 3.16, 3.12, 3.09, 3.08 with the
+// static one and clipping. On inputs without outliers (AR(1)) it is a thousandth, and it stops after the first.
 #pragma once
 
 #include <cstdint>
