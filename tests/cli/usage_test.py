@@ -86,6 +86,7 @@ class Usage(CliTest):
             self.fails(USAGE, [option, "must be positive"], "bench", "--n", n, "--k", k)
         self.fails(USAGE, "--model-dim", "bench", "--device", "cpu", "--model-dim", 0)
         self.fails(USAGE, "--lines", "show", "packing", "--lines", -5)
+        self.fails(USAGE, ["--method", "'magic'", "rtn, gptq, awq"], "quantize", "in", "out", "--method", "magic")
         for option in ("--seconds", "--min-time"):
             self.fails(USAGE, [option, "-1", "0 to 3600"], "bench", "--n", 64, "--k", 64, "--device", "cpu", option, -1)
 

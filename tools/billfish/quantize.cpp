@@ -235,8 +235,8 @@ Json document(const Options& options, const std::string& format, const Context& 
 void print_plan(const Context& context) {
   Table table({"layer", "k", "n", "what becomes of it"});
   for (const Matrix& matrix : context.matrices)
-    table.add(
-        {matrix.name, std::to_string(matrix.k), std::to_string(matrix.n), matrix.left.empty() ? "quantised" : "stays: " + matrix.left});
+    table.add({one_line(matrix.name), std::to_string(matrix.k), std::to_string(matrix.n),
+               matrix.left.empty() ? "quantised" : "stays: " + one_line(matrix.left)});
   fmt::print("{}", table.text());
 }
 
@@ -257,7 +257,7 @@ void print_result(const Options& options, const Context& context, double seconds
     fmt::print("on samples kept aside: {:.4f}\n", *kept);
   std::vector<std::string> notes;
   for (const Layer& layer : context.layers) {
-    if (!layer.note.empty()) notes.push_back(layer.name + ": " + layer.note);
+    if (!layer.note.empty()) notes.push_back(one_line(layer.name + ": " + layer.note));
   }
   constexpr std::size_t kMost = 8;
   for (std::size_t i = 0; i < notes.size() && i < kMost; ++i) fmt::print("{}\n", notes[i]);
@@ -291,6 +291,8 @@ void check_arguments(const Options& options) {
   if (options.in.empty()) fail(kUsage, "IN is missing: a model directory, a .safetensors file or a .npy (see billfish quantize --help)");
   if (options.out.empty() && !options.dry_run) fail(kUsage, "OUT is missing: the directory to write (see billfish quantize --help)");
   if (options.method.empty()) fail(kUsage, "--method is missing: use one of rtn, gptq, awq (see billfish quantize --help)");
+  if (options.method != "rtn" && options.method != "gptq" && options.method != "awq")
+    fail(kUsage, "--method has the value '{}': use one of rtn, gptq, awq", options.method);
   if (!options.layers.empty() && billfish_tools_match(options.layers.c_str(), "") < 0)
     fail(kUsage, "--layers '{}': {}", options.layers, billfish_last_error());
   std::error_code error;
