@@ -18,7 +18,7 @@ constexpr int kBlockColumns = 64;
 constexpr int kStepRows = 16;
 constexpr int kChunkSteps = 16;    // 256 rows: sums of 8-bit codes times int8 stay below 2^24, so they are exact in f32
 constexpr int kChunkPartials = 2;  // chunks of sums narrower than 32 bits are so many such sums (int8_pairs.hpp)
-constexpr int kStreamBlocks = 8;   // blocks side by side that one call of a stream kernel takes: 2 KB of one row of 4-bit codes
+constexpr int kStreamBlocks = 24;  // blocks side by side that one call of a stream kernel takes at most: 12 KB of one row of 4-bit codes
 
 struct Weights {
   const std::uint32_t* codes = nullptr;

@@ -46,7 +46,9 @@ Workspace cut(const gemm::Problem& p, const Arithmetic& arithmetic, bool stream,
   w.stream = stream;
   w.rows = rows;
   w.tiles = static_cast<int>(ceil_div(rows, kernels.tile_rows));
-  w.stream_blocks = stream ? static_cast<int>(std::clamp<std::int64_t>(blocks / (4 * slots), 1, kStreamBlocks)) : 1;
+  // Two items a slot at least, and as many for every slot.
+  const std::int64_t items = round_up(std::max<std::int64_t>(ceil_div(blocks, kStreamBlocks), 2 * slots), slots);
+  w.stream_blocks = stream ? static_cast<int>(ceil_div(blocks, items)) : 1;
   w.row_parts = stream ? 1 : static_cast<int>(std::clamp<std::int64_t>(2 * slots / blocks, 1, w.tiles));
   w.slots = slots;
   w.chunks = chunk_count(steps, group_steps_of(p), kernels.chunk_steps);
