@@ -195,6 +195,23 @@ class Reports(Quantized):
             self.assertEqual(support.leftovers(self.folder, {"file", "other"}), [])
         self.assertEqual(read(self.path("other"), "report.md"), "# Another report\n")
 
+    def test_an_earlier_report_is_not_trusted(self):
+        """What --resume finds in report.json may be anything."""
+        self.quantize("--method", "rtn", "--layers", "mlp", "--report", self.path("report"))
+        document = json.loads(read(self.path("report"), "report.json"))
+        shutil.rmtree(self.path("out"))
+        layer = document["layers"][0]
+        layer.update(values={"low": -1, "high": 1, "before": [1, 2, 3], "after": [1]}, trials=[[1e300] * 6, [32, None, "x", [], {}, 1], 5],
+                     salient="none", n=1e300, seconds=None, grid={"low": 1, "high": 1, "before": [], "after": [1, 2]})
+        document["layers"] += [7, {"name": 5}, {"name": "stranger"}]
+        for text in (json.dumps(document), "[" * 200 + "]" * 200, "{", ""):
+            with open(self.path("report", "report.json"), "w", encoding="ascii") as file:
+                file.write(text)
+            self.quantize("--method", "rtn", "--layers", "mlp", "--report", self.path("report"), "--resume",
+                          environment={"BILLFISH_GNUPLOT": "/no/such/gnuplot"})
+            self.assertEqual(len(rows_of(self.path("report"), "layers.csv")), 6)
+            shutil.rmtree(self.path("out"))
+
     def test_an_interrupted_run_leaves_a_report_that_says_so_and_goes_on(self):
         report = self.path("report")
         command = ["quantize", self.shared_path("demo", "model"), self.path("out"), "--method", "gptq", "--threads", "1", "--calibration",

@@ -34,10 +34,8 @@ double number(const Json& value, double otherwise) { return value.is_number() ? 
 double number(const Json& object, const char* name, double otherwise) {
   return object.contains(name) ? number(object[name], otherwise) : otherwise;
 }
-std::int64_t whole(const Json& object, const char* name) {
-  const double value = number(object, name, 0);
-  return std::abs(value) < 9e15 ? static_cast<std::int64_t>(value) : 0;
-}
+std::int64_t whole(double value) { return std::abs(value) < 9e15 ? static_cast<std::int64_t>(value) : 0; }
+std::int64_t whole(const Json& object, const char* name) { return whole(number(object, name, 0)); }
 std::string words(const Json& object, const char* name) {
   return object.contains(name) && object[name].is_string() ? object[name].get<std::string>() : "";
 }
@@ -71,7 +69,7 @@ std::vector<std::vector<double>> rows_of(const Json& object, const char* name, s
 std::vector<Channel> channels_of(const Json& object, const char* name) {
   std::vector<Channel> channels;
   for (const auto& row : rows_of(object, name, 5)) {
-    channels.push_back({static_cast<std::int64_t>(row[0]), row[1], row[2], row[3], row[4]});
+    channels.push_back({whole(row[0]), row[1], row[2], row[3], row[4]});
   }
   return channels;
 }
@@ -164,13 +162,14 @@ std::vector<LayerNumbers> layers_of_json(const std::string& text, const Quantize
     layer.seconds = number(entry, "seconds", 0);
     layer.outside = number(entry, "outside", 0);
     layer.values = spread_of(entry, "values");
+    if (layer.values.before.size() != layer.values.after.size()) layer.values = {};
     layer.grid = spread_of(entry, "grid");
     layer.salient = channels_of(entry, "salient");
     layer.across = channels_of(entry, "across");
     layer.awq_losses = numbers(entry, "awq_losses");
     layer.no_trials = words(entry, "no_trials");
     for (const auto& row : rows_of(entry, "trials", 6)) {
-      layer.trials.push_back({static_cast<std::int64_t>(row[0]), row[1], row[2], row[3], row[4], row[5]});
+      layer.trials.push_back({whole(row[0]), row[1], row[2], row[3], row[4], row[5]});
     }
     layers.push_back(std::move(layer));
   }
