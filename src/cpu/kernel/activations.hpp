@@ -80,8 +80,8 @@ template <class Isa>
   return {peak / 127.0f, 127.0f / peak};
 }
 
-// Lanes are set where activations are outside of 2^low <= |a| < 2^high, zero apart: what arithmetic that scales activations by powers of two
-// must not be given.
+// Lanes are set where activations are outside of 2^low <= |a| < 2^high, zero apart: what arithmetic that scales activations by powers of
+// two must not be given.
 template <int kLow, int kHigh>
 [[gnu::always_inline]] inline Lanes<8>::U unusual(Lanes<8>::F a) {
   using U = Lanes<8>::U;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Float32Sums without the conversion, for processors that multiply subnormal numbers as fast as others (Zen 3: 0.52 instead of 0.51 cycles):
+// Float32Sums without the conversion, for processors that multiply subnormal numbers as fast as others (Zen 3: 0.52 and 0.51 cycles):
 // a field masked where it lies, read as f32, is the subnormal number code * 2^(place - 149), exactly. The activations are scaled up by
 // 2^kUp, which leaves room for 2^-40 <= |a| < 2^50 and sums that are normal; other rows go through Float32.
 // Included by the kernels' translation units only.
