@@ -103,7 +103,7 @@ class Losses {
     const LinearAlgebra::OneThread one_thread(algebra_);
     BILLFISH_RETURN_IF_ERROR(run_all(options_.parallel, slots, [&](std::int64_t) -> Status {
       const Scratch scratch = {Buffer<float>(k_ * rows_), Buffer<float>(inputs_.count * rows_),
-                               Buffer<std::uint8_t>(std::min(options_.group, k_) * kLanes)};
+                               Buffer<std::uint8_t>(std::min(options_.group, k_) * kLanes), Buffer<float>(k_)};
       for (std::int64_t task = next++; task < tasks; task = next++) {
         parts[index(task)] = of_tile(tiles_[index(task / count)], candidates[index(task % count)], scratch);
       }
@@ -124,6 +124,7 @@ class Losses {
     Buffer<float> errors;   // [k, rows_]: weights in units, transposed, and then what rounding does to them
     Buffer<float> outputs;  // [count, rows_]
     Buffer<std::uint8_t> codes;
+    Buffer<float> importance;  // [k]: mean square of what a scaled channel is given
   };
 
   double of_tile(const Tile& tile, const std::vector<float>& scales, const Scratch& scratch) const {
@@ -131,7 +132,9 @@ class Losses {
     float* const errors = scratch.errors.get();
     gather_panel(*tile.weights, tile.begin, rows, nullptr, 0, k_, 1.0f / tile.unit, errors, rows_);
     if (!scales.empty()) {
-      for (std::int64_t row = 0; row < rows; row += kLanes) round_panel(tile, scales, errors + row, scratch.codes.get());
+      float* const importance = scratch.importance.get();
+      for (std::int64_t c = 0; c < k_; ++c) importance[c] = inputs_.squares[index(c)] / (scales[index(c)] * scales[index(c)]);
+      for (std::int64_t row = 0; row < rows; row += kLanes) round_panel(tile, scales, importance, errors + row, scratch.codes.get());
     }
     float* const outputs = scratch.outputs.get();
     algebra_.multiply(LinearAlgebra::Op::plain, LinearAlgebra::Op::plain, inputs_.count, rows, k_, 1.0f, inputs_.rows.data(), k_, errors,
@@ -151,7 +154,7 @@ class Losses {
   }
 
   // Weights [k, kLanes] -> what rounding them does to them under these scales.
-  void round_panel(const Tile& tile, const std::vector<float>& scales, float* panel, std::uint8_t* codes) const {
+  void round_panel(const Tile& tile, const std::vector<float>& scales, const float* importance, float* panel, std::uint8_t* codes) const {
     const Scheme scheme = {options_.type, options_.scale_type, false, tile.unit, &best_lane_kernels()};
     for (std::int64_t begin = 0; begin < k_; begin += options_.group) {
       const std::int64_t columns = std::min(options_.group, k_ - begin);
@@ -159,7 +162,7 @@ class Losses {
       multiply_rows(part, columns, scales.data() + begin, false);
       Grid grid;
       bool smaller[kLanes];
-      choose_grid(scheme, part, rows_, columns, {}, grid, smaller);
+      choose_grid(scheme, part, rows_, columns, {importance + begin}, grid, smaller);
       scheme.kernels->encode(part, rows_, columns, grid, scheme.largest_code(), codes, kLanes);
       scheme.kernels->subtract(part, rows_, columns, grid, codes, kLanes, part);
       multiply_rows(part, columns, scales.data() + begin, true);

@@ -26,9 +26,9 @@ struct SplitMix {
   }
 };
 
-// Mean |x| of every channel.
-std::vector<float> magnitudes_of_samples(const Samples& samples, std::int64_t k, const Parallel& parallel) {
-  std::vector<double> sums(static_cast<std::size_t>(k), 0.0);
+// Mean |x| and mean x^2 of every channel.
+void average(const Samples& samples, std::int64_t k, const Parallel& parallel, AwqInputs& inputs) {
+  std::vector<double> sums(static_cast<std::size_t>(k), 0.0), squares(static_cast<std::size_t>(k), 0.0);
   Buffer<float> space(samples.x_type == ElementType::f32 ? 0 : kTokens * k);
   for (std::int64_t token = 0; token < samples.tokens; token += kTokens) {
     const std::int64_t count = std::min(kTokens, samples.tokens - token);
@@ -36,14 +36,15 @@ std::vector<float> magnitudes_of_samples(const Samples& samples, std::int64_t k,
     parallel.run(ceil_div(k, kColumns), [&](std::int64_t tile) {
       for (std::int64_t t = 0; t < count; ++t) {
         for (std::int64_t c = tile * kColumns; c < std::min(k, (tile + 1) * kColumns); ++c) {
-          sums[static_cast<std::size_t>(c)] += std::fabs(rows.data[t * rows.ld + c]);
+          const double x = static_cast<double>(rows.data[t * rows.ld + c]);
+          sums[static_cast<std::size_t>(c)] += std::fabs(x);
+          squares[static_cast<std::size_t>(c)] += x * x;
         }
       }
     });
   }
-  std::vector<float> magnitudes;
-  for (const double sum : sums) magnitudes.push_back(static_cast<float>(sum / static_cast<double>(samples.tokens)));
-  return magnitudes;
+  for (const double sum : sums) inputs.magnitudes.push_back(static_cast<float>(sum / static_cast<double>(samples.tokens)));
+  for (const double sum : squares) inputs.squares.push_back(static_cast<float>(sum / static_cast<double>(samples.tokens)));
 }
 
 // Upper triangular rows [k, k] with rows^T rows = h, but for as little on the diagonal as the factorisation of a singular h needs.
@@ -99,10 +100,13 @@ Result<AwqInputs> awq_inputs(const Samples& samples, std::int64_t k, std::uint64
   const bool have_x = samples.x != nullptr && samples.tokens > 0;
   if (have_x) {
     BILLFISH_RETURN_IF_ERROR(check_samples(samples, k, parallel));
-    inputs.magnitudes = magnitudes_of_samples(samples, k, parallel);
+    average(samples, k, parallel, inputs);
   }
   if (samples.hessian != nullptr) BILLFISH_RETURN_IF_ERROR(check_hessian(samples.hessian, k, parallel));
-  for (std::int64_t i = 0; !have_x && i < k; ++i) inputs.magnitudes.push_back(std::sqrt(samples.hessian[i * k + i] / 2));
+  for (std::int64_t i = 0; !have_x && i < k; ++i) {
+    inputs.squares.push_back(samples.hessian[i * k + i] / 2);
+    inputs.magnitudes.push_back(std::sqrt(inputs.squares.back()));
+  }
 
   const bool take_x = have_x && (samples.hessian == nullptr || samples.count <= samples.tokens);
   if (take_x && samples.tokens <= kAwqWholeRows) {

@@ -14,6 +14,7 @@ namespace billfish::quantize {
 
 struct AwqInputs {
   std::vector<float> magnitudes;  // [k]: mean |x|, or the root of H's diagonal where only H is known
+  std::vector<float> squares;     // [k]: mean x^2
   std::vector<float> rows;        // [count, k]: |rows d|^2 stands for |X d|^2, but for one factor
   std::int64_t count = 0;
 };

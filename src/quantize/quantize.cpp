@@ -98,11 +98,13 @@ Status quantize_matrix(const Options& options, const Weights& weights, const Sam
   Moments moments;
   BILLFISH_RETURN_IF_ERROR(moments_of(options, weights.k, samples, can_multiply, moments));
 
-  const bool is_plain = options.method != Method::gptq && !options.clip;
+  // Scaled for AWQ, a salient channel is often the largest of its group: what clips it has to know what it costs.
+  const bool weighs = (options.clip || options.method == Method::awq) && !moments.diagonal.empty();
+  const bool is_plain = options.method == Method::nearest && !options.clip;
   if (options.method == Method::gptq) {
     BILLFISH_RETURN_IF_ERROR(gptq(options, weights, moments.h, *largest, out));
   } else {
-    const float* const importance = options.clip && !moments.diagonal.empty() ? moments.diagonal.data() : nullptr;
+    const float* const importance = weighs ? moments.diagonal.data() : nullptr;
     BILLFISH_RETURN_IF_ERROR(nearest(options, weights, importance, *largest, out, options.clip ? moments.h : nullptr));
   }
 

@@ -64,6 +64,12 @@ struct Squares {
 Squares squares_of(const Options& options, const Layer& layer, const std::vector<float>& scales) {
   Squares out;
   const std::int64_t k = layer.k, groups = (k + options.group - 1) / options.group;
+  std::vector<float> importance;  // mean x^2 of what the scaled channels are given
+  for (std::int64_t c = 0; c < k; ++c) {
+    double sum = 0;
+    for (std::int64_t t = 0; t < layer.tokens; ++t) sum += std::pow(layer.x[at(t * k + c)] / scales[at(c)], 2.0);
+    importance.push_back(static_cast<float>(sum / static_cast<double>(layer.tokens)));
+  }
   for (std::size_t i = 0; i < layer.w.size(); ++i) {
     const std::int64_t n = layer.n[i];
     std::vector<float> scaled = layer.w[i];
@@ -75,7 +81,7 @@ Squares squares_of(const Options& options, const Layer& layer, const std::vector
     quantized.zeros = has_zeros(options.type) ? zeros.data() : nullptr;
     quantized.scales = stored.data();
     const Weights weights = {scaled.data(), n, k, k};
-    EXPECT_TRUE(nearest(options, weights, nullptr, *largest_weight(weights, {}), quantized).ok());
+    EXPECT_TRUE(nearest(options, weights, importance.data(), *largest_weight(weights, {}), quantized).ok());
     for (std::int64_t t = 0; t < layer.tokens; ++t) {
       for (std::int64_t row = 0; row < n; ++row) {
         double error = 0, whole = 0;
