@@ -5,7 +5,8 @@
 usage: quantize_load.py [--tool build/bin/billfish] [--work DIR] [--environment TOOL=PYTHON ...] [--only FORMAT]
 
 A tiny random Llama and a tiny Qwen2 (biases) are quantised in every format; GPTQModel loads the GPTQ ones and dequantises with its torch
-kernel, AutoAWQ's packing code unpacks the AWQ ones, compressed-tensors decompresses its own. Environments are those of quantize.py.
+kernel (version 1 with zero points it takes from itself alone, version 2 from everybody), AutoAWQ's packing code unpacks the AWQ ones,
+compressed-tensors decompresses its own. Environments are those of quantize.py.
 """
 import argparse
 import json
@@ -20,10 +21,10 @@ from quantize import HERE, ROOT, TOOLS, make_environment
 # name: who reads it, model, options of `billfish quantize`
 CASES = {
     "gptq": ("gptqmodel", "llama", ["--method", "gptq", "--format", "gptq", "--group", "32"]),
-    "gptq_zeros_8": ("gptqmodel", "qwen2", ["--method", "gptq", "--format", "gptq", "--group", "32", "--bits", "8", "--zero-points"]),
     "gptq_channel": ("gptqmodel", "llama", ["--method", "rtn", "--format", "gptq", "--group", "-1", "--clip"]),
     "gptq_v2": ("gptqmodel", "qwen2", ["--method", "gptq", "--format", "gptq_v2", "--group", "32", "--zero-points", "--act-order",
                                        "group"]),
+    "gptq_v2_8": ("gptqmodel", "llama", ["--method", "gptq", "--format", "gptq_v2", "--group", "64", "--bits", "8", "--zero-points"]),
     "awq": ("autoawq", "llama", ["--method", "awq", "--format", "awq", "--group", "32"]),
     "awq_clip": ("autoawq", "qwen2", ["--method", "awq", "--format", "awq", "--group", "64", "--clip", "--no-fold"]),
     "compressed": ("llmcompressor", "llama", ["--method", "gptq", "--format", "compressed-tensors", "--group", "32"]),

@@ -140,7 +140,7 @@ def judge(folder, methods):
     """method -> {layer: relative output error on inputs that calibrated nothing}."""
     out = {method: {} for method in methods}
     for layer in layers_of(folder):
-        x, w = (load(folder, layer[of], kind).astype(np.float64) for of, kind in (("input", "held"), ("name", "w")))
+        x, w = (load(folder, layer[of], kind).astype(np.float32) for of, kind in (("input", "held"), ("name", "w")))
         whole = np.linalg.norm(x @ w.T)
         for method in methods:
             q = np.load(os.path.join(folder, method, layer["name"] + ".npy"))
@@ -230,7 +230,8 @@ class Billfish:
 # name: method, order, clip
 BILLFISH = {"billfish rtn": ("rtn", "none", False), "billfish rtn, clip": ("rtn", "none", True),
             "billfish gptq": ("gptq", "none", False), "billfish gptq, clip": ("gptq", "none", True),
-            "billfish gptq, order group": ("gptq", "group", False), "billfish gptq, order static, clip": ("gptq", "static", True),
+            "billfish gptq, order group": ("gptq", "group", False), "billfish gptq, order static": ("gptq", "static", False),
+            "billfish gptq, order static, clip": ("gptq", "static", True),
             "billfish gptq, order group, clip": ("gptq", "group", True),
             "billfish awq": ("awq", "none", False), "billfish awq, clip": ("awq", "none", True)}
 
