@@ -20,7 +20,7 @@ class Digest {
       add_word(word);
     }
     std::uint64_t rest = 0;
-    std::memcpy(&rest, at, bytes);
+    if (bytes > 0) std::memcpy(&rest, at, bytes);  // an empty tensor may have no address
     add_word(rest);
   }
   void add(std::string_view words) { add(words.data(), words.size()); }
