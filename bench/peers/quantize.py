@@ -127,7 +127,7 @@ def main():
     given = dict(one.split("=", 1) for one in options.environment)
     python = {tool: given.get(tool) or make_environment(tool) for tool in TOOLS}
     os.makedirs(options.out, exist_ok=True)
-    results = os.path.join(options.out, "results.json")
+    results = os.path.join(options.out, "quantize.json")
     run = json.load(open(results)) if options.only_time else {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.work or scratch

@@ -3,6 +3,7 @@
 // an entry is in use.
 #include "formats/abandon.hpp"
 
+#include <time.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -26,7 +27,8 @@ struct Entry {
 
 std::atomic<Entry*> first_entry{nullptr};
 std::atomic<bool> abandoned{false};
-std::mutex writers;  // of the list; the signal handler takes none
+std::atomic<int> steps{0};  // under way: something comes into being, or is renamed into place
+std::mutex writers;         // of the list; the signal handler takes none
 static_assert(std::atomic<Entry*>::is_always_lock_free && std::atomic<int>::is_always_lock_free);
 
 Entry* take_entry(std::size_t bytes) {
@@ -64,8 +66,21 @@ void leave_output(void* entry) {
 
 bool outputs_abandoned() { return abandoned.load(); }
 
+OutputStep::OutputStep() {
+  steps.fetch_add(1);
+  allowed_ = !abandoned.load();
+  if (!allowed_) steps.fetch_sub(1);
+}
+
+OutputStep::~OutputStep() {
+  if (allowed_) steps.fetch_sub(1);
+}
+
 void abandon_outputs() {
   abandoned.store(true);
+  // No step begins from here on. One that began is a single system call; a handler that interrupted it must not wait for itself for ever.
+  const timespec pause{0, 1'000'000};
+  for (int waited = 0; steps.load() > 0 && waited < 2000; ++waited) ::nanosleep(&pause, nullptr);
   for (Entry* entry = first_entry.load(); entry; entry = entry->next) {
     if (entry->state.load() == kFile) ::unlink(entry->path);
   }

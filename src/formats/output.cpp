@@ -74,10 +74,13 @@ OutputFile::~OutputFile() {
 }
 
 Result<OutputFile> OutputFile::create(const std::string& path, std::int64_t bytes) {
-  if (outputs_abandoned()) return cancelled();
   OutputFile out;
   out.path_ = path;
-  out.fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+  {
+    const OutputStep step;
+    if (!step.allowed()) return cancelled();
+    out.fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+  }
   if (out.fd_ < 0) return cannot_write(path, errno);
   if (bytes > 0 && ::fallocate(out.fd_, 0, 0, bytes) != 0 && (errno == ENOSPC || errno == EFBIG || errno == EDQUOT)) {
     return io_error(text("cannot write ", quote(path), ": ", reason_of(errno), " (", bytes, " bytes are needed)"));
@@ -141,7 +144,8 @@ Status StagedOutput::check_target(const std::string& target, bool directory, std
 
 Status StagedOutput::begin_kept(const std::string& target, const std::string& staging) {
   BILLFISH_RETURN_IF_ERROR(check_target(target, true, target_));
-  if (outputs_abandoned()) return cancelled();
+  const OutputStep step;
+  if (!step.allowed()) return cancelled();
   directory_ = kept_ = true;
   staging_ = staging;
   if (::mkdir(staging_.c_str(), 0777) != 0 && errno != EEXIST) return cannot_write(target, errno);
@@ -156,6 +160,8 @@ Status StagedOutput::begin(const std::string& target, bool directory) {
   remove_leftovers(fs::path(target_).parent_path(), fs::path(target_).filename().string());
   staging_ = text(target_, kMark, ::getpid(), '-', counter++);
   BILLFISH_RETURN_IF_ERROR(enter(staging_, directory));
+  const OutputStep step;
+  if (!step.allowed()) return cancelled();
   if (directory && ::mkdir(staging_.c_str(), 0777) != 0) return cannot_write(target, errno);
   lock_ = ::open(staging_.c_str(), directory ? O_RDONLY | O_DIRECTORY | O_CLOEXEC : O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (lock_ < 0) {
@@ -194,6 +200,8 @@ Result<OutputFile> StagedOutput::create(const std::string& name, std::int64_t by
 Status StagedOutput::make_directory(const std::string& name) {
   const std::string path = path_of(name);
   BILLFISH_RETURN_IF_ERROR(enter(path, true));
+  const OutputStep step;
+  if (!step.allowed()) return cancelled();
   if (::mkdir(path.c_str(), 0777) != 0) return cannot_write(path, errno);
   return {};
 }
@@ -207,11 +215,13 @@ Status StagedOutput::write_text(const std::string& name, const std::string& cont
 
 Status StagedOutput::commit() {
   if (directory_) sync_directory(staging_);
-  // In this order: whoever abandons before the question stops the rename, whoever does after it finds nothing to remove.
-  for (void* entry : entries_) leave_output(entry);
-  entries_.clear();
-  if (outputs_abandoned()) return cancelled();
-  if (::rename(staging_.c_str(), target_.c_str()) != 0) return cannot_write(target_, errno);
+  {
+    const OutputStep step;  // abandoning finds every part, or waits and finds none
+    if (!step.allowed()) return cancelled();
+    for (void* entry : entries_) leave_output(entry);
+    entries_.clear();
+    if (::rename(staging_.c_str(), target_.c_str()) != 0) return cannot_write(target_, errno);
+  }
   sync_directory(fs::path(target_).parent_path().string());
   staging_.clear();
   return {};
