@@ -61,14 +61,14 @@ def random_halves(count):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--library", default=pathlib.Path(__file__).parent.parent / "build/lib/libbillfish.so")
+    parser.add_argument("--library", dest="shared_library", default=pathlib.Path(__file__).parent.parent / "build/lib/libbillfish.so")
     parser.add_argument("--n", type=int, default=4096)
     parser.add_argument("--k", type=int, default=4096)
     parser.add_argument("--tokens", type=int, default=4096)
     parser.add_argument("--threads", type=int, default=0, help="0: one a core")
     parser.add_argument("--repeat", type=int, default=3)
     given = parser.parse_args()
-    library = ctypes.CDLL(str(given.library))
+    library = ctypes.CDLL(str(given.shared_library))
     library.billfish_last_error.restype = ctypes.c_char_p
     n, k, tokens = given.n, given.k, given.tokens
 

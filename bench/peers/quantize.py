@@ -112,7 +112,7 @@ def verdicts(run):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", required=True)
-    parser.add_argument("--library", default=os.path.join(ROOT, "build", "lib", "libbillfish.so"))
+    parser.add_argument("--library", dest="shared_library", default=os.path.join(ROOT, "build", "lib", "libbillfish.so"))
     parser.add_argument("--work", help="folder for layers and what became of them (1 GB; kept; default: a temporary one)")
     parser.add_argument("--environment", action="append", default=[], metavar="TOOL=PYTHON", help=f"tools: {', '.join(TOOLS)}")
     parser.add_argument("--only", default="", help="tools to run again, billfish among them; what others made is taken from --work")
@@ -120,7 +120,7 @@ def main():
     parser.add_argument("--only-time", action="store_true", help="adds times to what --out holds")
     parser.add_argument("--rounds", type=int, default=2, help="of the timing")
     options = parser.parse_args()
-    library = os.path.abspath(options.library)
+    library = os.path.abspath(options.shared_library)
     if not os.path.exists(library):
         print(f"quantize.py: {library} is not there: build first (./dev build) or give --library", file=sys.stderr)
         return 3
