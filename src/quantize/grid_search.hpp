@@ -86,20 +86,24 @@ class GridSearch {
     constexpr int kFits = 2;
     const bool zeros = has_zeros(scheme_.type);
     const float half = static_cast<float>(implicit_zero(scheme_.type));
-    if (zeros) {
-      try_range(1.0f, 1.0f);
-    } else {
-      for (int i = 0; i < 3; ++i) try_symmetric(1.0f / (i == 0 ? half - 0.5f : i == 1 ? half - 1.0f : half));
-    }
     const float step = panel_.products() ? kPartStepOfProducts : kPartStep;
-    for (float part = 1.0f - step; scheme_.clip && part >= kLeastPart; part -= step) {
+    const int wholes = zeros ? 1 : 3, ways = zeros ? 3 : 1;  // candidates that take the whole range; of each smaller part
+    float part = 1.0f;
+    for (int i = 0;; ++i) {  // one call of judge() for them all: on a device it is most of the code
+      const int way = i < wholes ? i : (i - wholes) % ways;
+      if (i >= wholes && way == 0) part -= step;
+      if (i >= wholes && !(scheme_.clip && part >= kLeastPart)) break;
       if (zeros) {
-        for (int i = 0; i < 3; ++i) try_range(i == 1 || i == 0 ? part : 1.0f, i == 1 ? 1.0f : part);
+        want_range(way == 2 ? 1.0f : part, way == 1 ? 1.0f : part);
       } else {
-        try_symmetric(part / (half - 0.5f));
+        want_extreme(i >= wholes ? part / (half - 0.5f) : 1.0f / (way == 0 ? half - 0.5f : way == 1 ? half - 1.0f : half));
       }
+      judge();
     }
-    for (int i = 0; scheme_.clip && i < kFits; ++i) try_fitted();
+    for (int left = scheme_.clip ? kFits : 0; left > 0; --left) {
+      want_fitted();
+      judge();
+    }
     for (int row = 0; row < kRows; ++row) {
       // Symmetric: half steps reach half * scale at the most. Rounding the scale is no clipping, hence a hundredth of room.
       clipped[row] =
@@ -109,12 +113,12 @@ class GridSearch {
 
  private:
   // A grid of steps extreme * part, around the type's own zero.
-  BILLFISH_HD void try_symmetric(float part) {
+  BILLFISH_HD void want_extreme(float part) {
     for (int row = 0; row < kRows; ++row) wanted_[row] = extreme_[row] * part;
-    try_wanted();
+    want_scales();
   }
   // A grid from low * low_part to high * high_part.
-  BILLFISH_HD void try_range(float low_part, float high_part) {
+  BILLFISH_HD void want_range(float low_part, float high_part) {
     for (int row = 0; row < kRows; ++row) {
       const float low = low_[row] * low_part, high = high_[row] * high_part;
       GridOf<kRows>& grid = trial_;
@@ -124,23 +128,21 @@ class GridSearch {
       grid.zero[row] = zero < 0.0f ? 0.0f : zero > scheme_.largest_code() ? scheme_.largest_code() : zero;
       parts_[row] = std::min(low_part, high_part);
     }
-    judge();
   }
   // The scales under which the codes of the best grids come nearest to the values.
-  BILLFISH_HD void try_fitted() {
+  BILLFISH_HD void want_fitted() {
     float over[kRows], under[kRows];
     panel_.fit(best_, over, under);
     for (int row = 0; row < kRows; ++row) wanted_[row] = under[row] > 0.0f ? std::max(over[row] / under[row], 0.0f) : 0.0f;
-    try_wanted();
+    want_scales();
   }
-  BILLFISH_HD void try_wanted() {
+  BILLFISH_HD void want_scales() {
     for (int row = 0; row < kRows; ++row) {
       trial_.scale[row] = storable_scale(scheme_, wanted_[row]);
       trial_.inverse[row] = inverse_of(trial_.scale[row]);
       trial_.zero[row] = best_.zero[row];
       parts_[row] = chosen_parts_[row];
     }
-    judge();
   }
   BILLFISH_HD void judge() {
     float error[kRows];
