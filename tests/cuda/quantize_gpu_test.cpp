@@ -71,8 +71,6 @@ TEST(QuantizeOnDevice, has_the_errors_of_the_cpu) {
     // A tie that falls the other way takes the rest of its row along.
     EXPECT_GE(share_of_equal_codes(found, expected), 0.9) << job.name;
     EXPECT_EQ(found.parts.damping, expected.parts.damping) << job.name;
-    std::printf("%-40s codes equal %.5f  error %.6f, CPU %.6f\n", job.name, share_of_equal_codes(found, expected), found.parts.output_error,
-                expected.parts.output_error);
   }
 }
 

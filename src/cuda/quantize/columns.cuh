@@ -2,10 +2,10 @@
 // Columns that come one after another, each with something to say to those behind it: GPTQ's feedback and the rounds that improve codes
 // (the loops feed_back and improve of quantize/lane_loops.hpp, with the same bits). Called by engine_panels.cu.
 //
-//   a block: 32 rows, 8 warps; a lane is a row, warp w owns columns w, w + 8, w + 16, ... of up to 128, in registers
+//   a block: 32 rows, 16 warps; a lane is a row, warp w owns columns w, w + 16, w + 32, ... of up to 128, in registers
 //
-//   column   0    1    2  ...  7    8    9  ...
-//   warp     0    1    2  ...  7    0    1  ...
+//   column   0    1    2  ...  15   16   17 ...
+//   warp     0    1    2  ...  15   0    1  ...
 //            |    owner: settles its code, tells all others what it leaves behind (32 floats of shared memory)
 //            '->  everybody: adds that, times the link, to each of its columns behind this one
 //
@@ -21,13 +21,13 @@ namespace billfish::cuda::quantizing {
 
 using quantize::kMostWidth;
 
-constexpr int kWarps = 8;
+constexpr int kWarps = 16;
 constexpr int kOwned = kMostWidth / kWarps;  // columns of a warp
 constexpr int kLinkBytes = kMostWidth * kMostWidth * static_cast<int>(sizeof(float));
 
 // A Step has a State of a column for one row, of which `sum` is what earlier columns add to, and
 //   link(from, to)                 what a column's word counts for a later one
-//   load(column, row)              its state before any other has spoken
+//   load(column, part, lane)       its state before any other has spoken
 //   settle(column, row, state, total)   its word; total: what the row's cost changes by
 //   finish(row, total)
 template <class Step>
@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(kLanes* kWarps) columns_in_turn(const __grid_c
   }
   typename Step::State states[kOwned];
 #pragma unroll
-  for (int i = 0; i < kOwned; ++i) states[i] = step.load(i * kWarps + warp < width ? i * kWarps + warp : width - 1, row);
+  for (int i = 0; i < kOwned; ++i) states[i] = step.load(i * kWarps + warp < width ? i * kWarps + warp : width - 1, blockIdx.x, lane);
   __syncthreads();
 
   float total = 0.0f;
@@ -77,11 +77,10 @@ struct FeedBackStep {
     float sum, weight, scale, inverse, zero;  // sum: the target
   };
   __device__ float link(int from, int to) const { return job.links[from * job.ld_links + to]; }
-  __device__ State load(int column, std::int64_t row) const {
-    const Grid& grid = job.grids[job.group_of[column] * job.parts + row / kLanes];
-    const int lane = static_cast<int>(row % kLanes);
-    return {job.targets[column * job.rows + row], job.weights[column * job.rows + row], grid.scale[lane], grid.inverse[lane],
-            grid.zero[lane]};
+  __device__ State load(int column, unsigned part, int lane) const {
+    const Grid& grid = job.grids[job.group_of[column] * job.parts + part];
+    const std::int64_t at = column * job.rows + part * kLanes + lane;
+    return {job.targets[at], job.weights[at], grid.scale[lane], grid.inverse[lane], grid.zero[lane]};
   }
   __device__ float settle(int column, std::int64_t row, const State& state, float& total) const {
     const float code = code_of(state.sum, state.inverse, state.zero, largest_code), value = (code - state.zero) * state.scale;
@@ -97,15 +96,16 @@ struct FeedBackStep {
 struct ImproveStep {
   quantize::ImproveJob job;
   float largest_code;
+  std::int64_t group;  // of the first column
+  int of_group;        // columns of it; those behind are of the next: a job is one group, or narrower than one
 
   struct State {
     float sum, error, code, scale, inverse, zero, moment;  // sum: the gradient
   };
   __device__ float link(int from, int to) const { return job.moments[to * job.ld_moments + from] * job.down; }
-  __device__ State load(int column, std::int64_t row) const {
-    const Grid& grid = job.grids[(job.first + column) / job.group * job.parts + row / kLanes];
-    const int lane = static_cast<int>(row % kLanes);
-    const std::int64_t at = column * job.rows + row;
+  __device__ State load(int column, unsigned part, int lane) const {
+    const Grid& grid = job.grids[(group + (column >= of_group ? 1 : 0)) * job.parts + part];
+    const std::int64_t at = column * job.rows + part * kLanes + lane;
     const float own = job.moments[column * (job.ld_moments + 1)];
     return {job.gradients[at],
             job.errors[at],

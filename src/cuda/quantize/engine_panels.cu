@@ -42,14 +42,19 @@ void DeviceEngine::take_turns(const char* what, const Step& step) {
 
 void DeviceEngine::feed_back(const quantize::FeedBackJob& job) { take_turns("feed_back", FeedBackStep{job, job.scheme->largest_code()}); }
 
-void DeviceEngine::improve(const quantize::ImproveJob& job) { take_turns("improve", ImproveStep{job, job.scheme->largest_code()}); }
+void DeviceEngine::improve(const quantize::ImproveJob& job) {
+  const std::int64_t left = job.group - job.first % job.group;
+  take_turns("improve", ImproveStep{job, job.scheme->largest_code(), job.first / job.group, static_cast<int>(std::min(left, job.width))});
+}
 
 void DeviceEngine::make_steps(const quantize::ImproveJob& job, float* steps) {
-  launch("make_steps", quantizing::make_steps, blocks_for(job.rows, kLanes), dim3(kLanes, kColumnsAtOnce), 0, job, steps);
+  launch("make_steps", quantizing::make_steps, blocks_for(job.rows, kLanes), dim3(kLanes, kColumnsAtOnce), 0, job,
+         job.grids + job.first / job.group * job.parts, steps);
 }
 
 void DeviceEngine::fit_scales(const quantize::ImproveJob& job) {
-  launch("fit_scales", quantizing::fit_scales, blocks_for(job.rows, kLanes), kLanes, 0, job, *job.scheme);
+  launch("fit_scales", quantizing::fit_scales, blocks_for(job.rows, kLanes), kLanes, 0, job, *job.scheme,
+         job.grids + job.first / job.group * job.parts);
 }
 
 void DeviceEngine::take_rows(const quantize::TakeRowsJob& job) {

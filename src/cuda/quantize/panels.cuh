@@ -60,6 +60,7 @@ struct RowPanel {
 
   __device__ bool products() const { return kProducts; }
   __device__ float value(int c) const { return values[c * ld]; }
+  __device__ float weight(int c) const { return importance != nullptr ? importance[c] : 1.0f; }
   __device__ float step(int c, const GridOf<1>& grid) const {
     return code_of(value(c), grid.inverse[0], grid.zero[0], largest_code) - grid.zero[0];
   }
@@ -82,7 +83,7 @@ struct RowPanel {
 #pragma unroll 4
       for (int c = 0; c < columns; ++c) {
         const float off = value(c) - step(c, grid) * grid.scale[0];
-        sum += importance != nullptr ? off * off * importance[c] : off * off;
+        sum += off * off * weight(c);
       }
     }
     *error = sum;
@@ -99,7 +100,7 @@ struct RowPanel {
     } else {
 #pragma unroll 4
       for (int c = 0; c < columns; ++c) {
-        const float at = step(c, grid), weighted = at * (importance != nullptr ? importance[c] : 1.0f);
+        const float at = step(c, grid), weighted = at * weight(c);
         sum_over += weighted * value(c);
         sum_under += weighted * at;
       }
@@ -133,7 +134,8 @@ template <bool kProducts>
 __global__ void __launch_bounds__(kLanes)
     choose(const __grid_constant__ quantize::ChooseJob job, const __grid_constant__ quantize::Scheme scheme) {
   extern __shared__ float space[];
-  const std::int64_t parts = job.rows / kLanes, part = blockIdx.x % parts, group = blockIdx.x / parts, begin = group * job.group;
+  const auto parts = static_cast<unsigned>(job.rows / kLanes);
+  const std::int64_t part = blockIdx.x % parts, group = blockIdx.x / parts, begin = group * job.group;
   const std::int64_t row = part * kLanes + threadIdx.x, left = job.columns - begin;
   const RowPanel<kProducts> panel = {job.panel + begin * job.ld + row,
                                      job.ld,
@@ -157,7 +159,7 @@ __global__ void __launch_bounds__(kLanes)
 struct PartOfGroup {
   std::int64_t begin, end, part, group, row;
   __device__ PartOfGroup(std::int64_t rows, std::int64_t columns, std::int64_t width) {
-    const std::int64_t parts = rows / kLanes;
+    const auto parts = static_cast<unsigned>(rows / kLanes);
     part = blockIdx.x % parts;
     group = blockIdx.x / parts;
     row = part * kLanes + threadIdx.x;
@@ -187,9 +189,10 @@ __global__ void __launch_bounds__(kLanes* kColumnsAtOnce) subtract(const __grid_
   }
 }
 
-__global__ void __launch_bounds__(kLanes* kColumnsAtOnce) make_steps(const __grid_constant__ quantize::ImproveJob job, float* steps) {
+__global__ void __launch_bounds__(kLanes* kColumnsAtOnce)
+    make_steps(const __grid_constant__ quantize::ImproveJob job, const Grid* grids, float* steps) {
   const std::int64_t part = blockIdx.x, row = part * kLanes + threadIdx.x;
-  const float zero = job.grids[job.first / job.group * job.parts + part].zero[threadIdx.x];
+  const float zero = grids[part].zero[threadIdx.x];
   for (std::int64_t c = threadIdx.y; c < job.width; c += kColumnsAtOnce) {
     steps[c * job.rows + row] = static_cast<float>(job.codes[c * job.rows + row]) - zero;
   }
@@ -207,9 +210,9 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 __global__ void __launch_bounds__(kLanes)
-    fit_scales(const __grid_constant__ quantize::ImproveJob job, const __grid_constant__ quantize::Scheme scheme) {
+    fit_scales(const __grid_constant__ quantize::ImproveJob job, const __grid_constant__ quantize::Scheme scheme, Grid* grids) {
   const std::int64_t part = blockIdx.x, row = part * kLanes + threadIdx.x;
-  Grid& grid = job.grids[job.first / job.group * job.parts + part];
+  Grid& grid = grids[part];
   float slope = 0.0f, curve = 0.0f;
 #pragma unroll 4
   for (std::int64_t c = 0; c < job.width; ++c) {
