@@ -6,7 +6,8 @@
  * The arithmetic may be a CUDA device's (options.device_kind; cuBLAS and cuSOLVER are looked for at run time): the memory that callers see
  * is the CPU's all the same, the device's is allocated and freed within a call.
  * The same input gives the same bits whatever the number of threads, and from run to run on one device; between CPU and device, values
- * that fall on the middle of two codes may go either way (round to nearest without clip: never). Every function may be called from any thread, on distinct outputs.
+ * that fall on the middle of two codes may go either way (round to nearest without clip: never). Every function may be called from any
+ * thread, on distinct outputs.
  */
 #ifndef BILLFISH_BILLFISH_QUANTIZE_H
 #define BILLFISH_BILLFISH_QUANTIZE_H

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// billfish_hessian_add, billfish_quantize_matrix, billfish_awq_scales, billfish_quantize_device: the arguments are checked here, the work is in quantize/.
+// billfish_hessian_add, billfish_quantize_matrix, billfish_awq_scales, billfish_quantize_device: the arguments are checked here, the work
+// is in quantize/ and, on a device, in cuda/quantize/.
 #include "quantize/quantize.hpp"
 
 #include <cmath>

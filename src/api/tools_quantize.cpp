@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// billfish_tools_quantize: round to nearest, symmetric or with zeros; billfish_tools_to_f32 and billfish_tools_from_f32; what billfish_quantize_matrix tells whoever
-// measures it.
+// billfish_tools_quantize: round to nearest, symmetric or with zeros; billfish_tools_to_f32 and billfish_tools_from_f32; what
+// billfish_quantize_matrix tells whoever measures it.
 #include <algorithm>
 #include <cmath>
 #include <string>

@@ -143,7 +143,8 @@ class Engine {
   virtual std::int64_t columns_at_once() const = 0;
   virtual std::int64_t tokens_at_once() const = 0;
   virtual bool all_groups_at_once() const = 0;
-  // Tasks that do not know of each other, side by side where that helps. The failure of the least one is returned. They may throw bad_alloc.
+  // Tasks that do not know of each other, side by side where that helps; the failure of the least one is returned. They may throw
+  // bad_alloc.
   virtual Status run(std::int64_t tasks, const std::function<Status(std::int64_t)>& task) = 0;
 
   // Memory, not initialised; throws bad_alloc.

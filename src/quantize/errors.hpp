@@ -14,7 +14,8 @@ struct Squares {
 };
 
 // First of the weights themselves, then of what each quantised form of them misses. Outputs: from h [k,k] (the engine's) if given, exactly
-// as e H e^T; else from the samples' tokens, if there are any. Both are in order (check_hessian, check_samples). Units are the same for all.
+// as e H e^T; else from the samples' tokens, if there are any. Both are in order (check_hessian, check_samples). Units are the same for
+// all.
 Result<std::vector<Squares>> squares_of(Engine& engine, const Matrix& matrix, const std::vector<const Form*>& forms, const float* h,
                                         const Samples& samples);
 

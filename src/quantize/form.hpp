@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A matrix as an engine has it, and a quantised form of it: codes and grids, before scales are stored in their type. Called by quantize.cpp,
-// nearest.cpp, gptq.cpp and errors.cpp.
+// A matrix as an engine has it, and a quantised form of it: codes and grids, before scales are stored in their type. Called by
+// quantize.cpp, nearest.cpp, gptq.cpp and errors.cpp.
 #pragma once
 
 #include <cstdint>

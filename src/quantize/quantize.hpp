@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Weights in f32 -> codes, scales and zeros, one matrix at a time. Called by api/, and through it by formats/ for whole models. Calls
-// linear_algebra.hpp, which finds LAPACK at run time, or the engine of a device that api/ hands in. Results do not depend on the number of threads: work is cut by shape alone.
+// linear_algebra.hpp, which finds LAPACK at run time, or the engine of a device that api/ hands in. Results do not depend on the number of
+// threads: work is cut by shape alone.
 //
 //   nearest.cpp  round to nearest
 //   gptq.cpp     error feedback through H = (I + U) D (I + U)^T: no inverse is taken
