@@ -305,7 +305,7 @@ Status gptq(Engine& engine, const Options& options, const Matrix& matrix, const 
   constexpr std::int64_t kBytes = 2 * sizeof(float) + 2;  // a weight's error and code, and where columns are sorted the same again
   const std::int64_t rows_at_once = engine.rows_at_once(n, k * kBytes), tasks = ceil_div(n, rows_at_once);
   std::vector<std::int64_t> clipped(static_cast<std::size_t>(tasks), 0);
-  const Status swept = engine.run(tasks, [&](std::int64_t task) -> Status {
+  Status swept = engine.run(tasks, [&](std::int64_t task) -> Status {
     const std::int64_t first = task * rows_at_once, rows = std::min(rows_at_once, round_up(n - first, kLanes));
     const std::int64_t there = std::min(rows, n - first), parts = rows / kLanes;
     Sweep sweep(engine, shared, first, rows);

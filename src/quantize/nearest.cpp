@@ -41,7 +41,7 @@ Status nearest(Engine& engine, const Matrix& matrix, const float* importance, co
   const std::int64_t rows_at_once = engine.rows_at_once(n, step * static_cast<std::int64_t>(sizeof(float)));
   const std::int64_t tasks = ceil_div(n, rows_at_once);
   std::vector<std::int64_t> smaller(static_cast<std::size_t>(tasks), 0);
-  const Status done = engine.run(tasks, [&](std::int64_t task) -> Status {
+  Status done = engine.run(tasks, [&](std::int64_t task) -> Status {
     const std::int64_t first = task * rows_at_once, rows = std::min(rows_at_once, round_up(n - first, kLanes));
     const Held<float> panel(engine, step * rows);
     const Held<std::uint8_t> marks(engine, groups_of_step * rows);
