@@ -3,7 +3,11 @@
  * Quantising: f32, f16 or bf16 weights -> codes, scales and zeros, one matrix at a time or a whole model directory. CPU memory. Part of the
  * same library and of the same conventions as billfish.h; new in 0.1, fields may still change before 1.0. Linear algebra is looked for
  * at run time (OpenBLAS, or any LAPACK): without it round to nearest still works, the rest is BILLFISH_UNSUPPORTED with what to install.
- * The same input gives the same bits whatever the number of threads. Every function may be called from any thread, on distinct outputs.
+ * The arithmetic may be a CUDA device's (options.device_kind; cuBLAS and cuSOLVER are looked for at run time): the memory that callers see
+ * is the CPU's all the same, the device's is allocated and freed within a call.
+ * The same input gives the same bits whatever the number of threads, and from run to run on one device; between CPU and device, values
+ * that fall on the middle of two codes may go either way (round to nearest without clip: never). Every function may be called from any
+ * thread, on distinct outputs.
  */
 #ifndef BILLFISH_BILLFISH_QUANTIZE_H
 #define BILLFISH_BILLFISH_QUANTIZE_H
@@ -35,21 +39,27 @@ typedef struct billfish_quantize_options {
   billfish_weight_type type; /* u4b8, u8b128: symmetric; u4, u8: with zeros */
   int64_t group;             /* codes along K that share a scale; -1: one group */
   billfish_element_type scale_type;
-  billfish_act_order act_order; /* GPTQ */
-  int clip;                     /* look for smaller ranges that make the error smaller */
-  int reserved_int;
-  double damping; /* GPTQ: this part of the mean diagonal is added to it; 0: 0.01. Raised until H can be factored */
-  uint64_t seed;  /* draws the tokens that AWQ's search looks at, where there are more than it needs */
+  billfish_act_order act_order;     /* GPTQ */
+  int clip;                         /* look for smaller ranges that make the error smaller */
+  billfish_device_kind device_kind; /* who does the arithmetic; billfish_awq_scales: always the CPU */
+  double damping;                   /* GPTQ: this part of the mean diagonal is added to it; 0: 0.01. Raised until H can be factored */
+  uint64_t seed;                    /* draws the tokens that AWQ's search looks at, where there are more than it needs */
   const billfish_parallel* parallel;
-  int64_t reserved[6];
+  int device_index;
+  int reserved_int;
+  int64_t reserved[5];
 } billfish_quantize_options;
-#define BILLFISH_QUANTIZE_OPTIONS_INIT                                                                                                  \
-  {                                                                                                                                     \
-    sizeof(billfish_quantize_options), BILLFISH_QUANTIZE_RTN, BILLFISH_U4B8, 128, BILLFISH_F16, BILLFISH_ACT_ORDER_NONE, 0, 0, 0.0, 0u, \
-        NULL, {                                                                                                                         \
-      0, 0, 0, 0, 0, 0                                                                                                                  \
-    }                                                                                                                                   \
+#define BILLFISH_QUANTIZE_OPTIONS_INIT                                                                                                    \
+  {                                                                                                                                       \
+    sizeof(billfish_quantize_options), BILLFISH_QUANTIZE_RTN, BILLFISH_U4B8, 128, BILLFISH_F16, BILLFISH_ACT_ORDER_NONE, 0, BILLFISH_CPU, \
+        0.0, 0u, NULL, 0, 0, {                                                                                                            \
+      0, 0, 0, 0, 0                                                                                                                       \
+    }                                                                                                                                     \
   }
+
+/* BILLFISH_OK if quantising can be done there; else why not: no such device, an old one, no cuBLAS or cuSOLVER (and what to install). The
+ * first answer for a CUDA device takes about a second. */
+BILLFISH_API billfish_status billfish_quantize_device(billfish_device_kind device_kind, int device_index);
 
 /* What is known of a layer's inputs: samples, or their second moments, or both (then H is used where it suffices). */
 typedef struct billfish_samples {
@@ -72,6 +82,10 @@ typedef struct billfish_samples {
  * BILLFISH_BAD_INPUT names the first sample that is not finite. */
 BILLFISH_API billfish_status billfish_hessian_add(const void* x, billfish_element_type x_type, int64_t tokens, int64_t k, int64_t ldx,
                                                   float* hessian, int64_t* count, const billfish_parallel* parallel);
+/* The same, by that device. */
+BILLFISH_API billfish_status billfish_hessian_add_on(billfish_device_kind device_kind, int device_index, const void* x,
+                                                     billfish_element_type x_type, int64_t tokens, int64_t k, int64_t ldx, float* hessian,
+                                                     int64_t* count, const billfish_parallel* parallel);
 
 typedef struct billfish_quantized {
   size_t size;

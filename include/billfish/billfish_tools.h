@@ -66,6 +66,9 @@ BILLFISH_API int billfish_tools_match(const char* expression, const char* text);
  * weights f32 [k,n] -> codes uint8 [k,n], zeros uint8 [groups,n] (u4, u8; else NULL), scales scale_type [groups,n], round to nearest. */
 BILLFISH_API billfish_status billfish_tools_quantize(const float* weights, int64_t k, int64_t n, int64_t group, billfish_weight_type type,
                                                      billfish_element_type scale_type, uint8_t* codes, uint8_t* zeros, void* scales);
+/* For whoever measures: of billfish_quantize_matrix in this thread, done(user, step) is called when a step ended, first with "" when the
+ * work begins; a device is waited for before. On the CPU, steps that run in the pool's threads are not told of. NULL: nobody is told. */
+BILLFISH_API void billfish_tools_quantize_trace(void (*done)(void* user, const char* step), void* user);
 /* One quantised layer and plain tensors as a checkpoint directory of `format` ("gptq", ...): what `demo` and tests make. */
 typedef struct billfish_named_matrix {
   const char* name;

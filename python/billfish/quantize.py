@@ -3,7 +3,8 @@
 
 Weights are [N, K] here, as models store a linear layer; codes come out [K, N], as the rest of the package takes them. GPTQ and AWQ need to
 know what goes into the layer: `samples`, an array [tokens, K] or the Moments of many tokens. Linear algebra is looked for when it is first
-needed (OpenBLAS, or any LAPACK); round to nearest works without.
+needed (OpenBLAS, or any LAPACK); round to nearest works without. `device` is who does the arithmetic: "cpu", "cuda" or "cuda:1", None: the
+first CUDA device where there is one with cuBLAS and cuSOLVER, else the CPU. Arrays are NumPy's all the same.
 
 >>> import numpy as np, billfish
 >>> rng = np.random.default_rng(0)
@@ -20,6 +21,7 @@ True
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -58,13 +60,13 @@ class Moments:
     count: int
 
 
-def hessian_add(x: object, moments: Moments | None = None) -> Moments:
+def hessian_add(x: object, moments: Moments | None = None, *, device: str | None = None) -> Moments:
     """The moments of the tokens x [tokens, K] (float32, float16 or bfloat16) and of those before, which are changed in place."""
     if moments is None:
         shape: tuple[int, ...] = tuple(getattr(x, "shape", ()))
         width = int(shape[-1]) if len(shape) == 2 else 0
         moments = Moments(np.zeros((width, width), np.float32), 0)
-    moments.count = _core.hessian_add(x, moments.hessian, moments.count)
+    moments.count = _core.hessian_add(x, moments.hessian, moments.count, *_device(device))
     return moments
 
 
@@ -129,6 +131,7 @@ def matrix(
     damping: float = 0.0,
     scale_type: ElementType = "float16",
     seed: int = 0,
+    device: str | None = None,
 ) -> Quantized:
     """Quantises float32 weights [N, K].
 
@@ -136,7 +139,7 @@ def matrix(
     GPTQ's. "awq" rounds weights and takes samples that awq_scales has been applied to.
     """
     x, hessian, count = _parts(samples)
-    fields = _fields(method, type, group_size, act_order, clip, damping, scale_type, seed)
+    fields = _fields(method, type, group_size, act_order, clip, damping, scale_type, seed, device)
     codes, scales, zeros, numbers = _core.quantize_matrix(weights, x, hessian, count, fields)
     return Quantized(codes, scales, zeros, group_size, type, **numbers)
 
@@ -166,7 +169,7 @@ def awq_scales(
     matrices = list(weights) if isinstance(weights, (list, tuple)) else [weights]
     if not matrices:
         raise ValueError("weights is an empty list; at least one matrix is needed")
-    fields = _fields("awq", type, group_size, "none", False, 0.0, scale_type, seed)
+    fields = _fields("awq", type, group_size, "none", False, 0.0, scale_type, seed, "cpu")
     return AwqScales(*_core.awq_scales(matrices, x, hessian, count, fields))
 
 
@@ -230,6 +233,7 @@ def model(
     skip_unsupported: bool = False,
     progress: Progress | None = None,
     layer_done: Callable[[LayerReport], object] | None = None,
+    device: str | None = None,
 ) -> list[LayerReport]:
     """Quantises a safetensors model (file or directory; float32, float16, bfloat16) to the checkpoint directory `out`; its layers' reports.
 
@@ -246,7 +250,7 @@ def model(
         if layer_done is not None:
             layer_done(reports[-1])
 
-    fields = _fields(method, type, group_size, act_order, clip, damping, scale_type, seed)
+    fields = _fields(method, type, group_size, act_order, clip, damping, scale_type, seed, device)
     fields.update(no_fold=int(no_fold), resume=int(resume), skip_unsupported=int(skip_unsupported), dry_run=0)
     callbacks = {"want": _choice(layers), "progress": progress, "layer_done": done, "layer_planned": None}
     path = None if calibration is None else _existing(calibration)
@@ -264,7 +268,7 @@ def plan(
 ) -> list[PlannedLayer]:
     """Every matrix of a model, and whether model(...) would quantise it; nothing is written."""
     planned: list[PlannedLayer] = []
-    fields = _fields("rtn", type, group_size, "none", False, 0.0, "float16", 0)
+    fields = _fields("rtn", type, group_size, "none", False, 0.0, "float16", 0, "cpu")
     fields.update(no_fold=0, resume=0, skip_unsupported=1, dry_run=1)
     callbacks = {
         "want": _choice(layers),
@@ -295,10 +299,40 @@ def _parts(samples: object | Moments | None) -> tuple[object | None, object | No
     return samples, None, 0
 
 
+@functools.cache
+def _first_cuda() -> tuple[int, int]:
+    try:
+        _core.quantize_device(1, 0)
+    except (RuntimeError, NotImplementedError):  # no device, an old one, or no cuBLAS or cuSOLVER
+        return (0, 0)
+    return (1, 0)
+
+
+def _device(word: str | None) -> tuple[int, int]:
+    """Kind and index."""
+    if word is None:
+        return _first_cuda()
+    found = re.fullmatch(r"cpu|cuda(?::(\d+))?", word)
+    if found is None:
+        raise ValueError(f"device is {word!r}; use 'cpu', 'cuda' or 'cuda:INDEX'")
+    return (0, 0) if word == "cpu" else (1, int(found[1] or 0))
+
+
 def _fields(
-    method: str, type: str, group_size: int, act_order: str, clip: bool, damping: float, scale_type: str, seed: int
+    method: str,
+    type: str,
+    group_size: int,
+    act_order: str,
+    clip: bool,
+    damping: float,
+    scale_type: str,
+    seed: int,
+    device: str | None,
 ) -> dict[str, Any]:
+    kind, index = _device(device)
     return {
+        "device_kind": kind,
+        "device_index": index,
         "method": number(METHODS, method, "method"),
         "type": number(WEIGHT_TYPES, type, "type"),
         "group": group_size,

@@ -50,6 +50,8 @@ billfish_quantize_options read_options(const nb::dict& fields) {
   options.clip = static_cast<int>(field(fields, "clip"));
   options.damping = nb::cast<double>(fields["damping"]);
   options.seed = nb::cast<std::uint64_t>(fields["seed"]);
+  options.device_kind = static_cast<billfish_device_kind>(field(fields, "device_kind"));
+  options.device_index = static_cast<int>(field(fields, "device_index"));
   return options;
 }
 
@@ -118,8 +120,14 @@ nb::tuple quantize_matrix(nb::handle weights_value, nb::handle x, nb::handle hes
   return nb::make_tuple(code_array, scale_array, zero_array, numbers_of(quantized));
 }
 
+// Raises where quantising cannot be done.
+void quantize_device(int kind, int index) {
+  const nb::gil_scoped_release released;
+  check(billfish_quantize_device(static_cast<billfish_device_kind>(kind), index));
+}
+
 // Adds to `hessian` in place; the new count.
-std::int64_t hessian_add(nb::handle x_value, nb::handle hessian_value, std::int64_t count) {
+std::int64_t hessian_add(nb::handle x_value, nb::handle hessian_value, std::int64_t count, int device_kind, int device_index) {
   const Rows x = as_rows(x_value, "x");
   const billfish_element_type type = element_type(x.array, "x");
   nb::ndarray<> hessian;
@@ -130,8 +138,8 @@ std::int64_t hessian_add(nb::handle x_value, nb::handle hessian_value, std::int6
   require_shape(seen, "hessian", {x.columns, x.columns});
   require_contiguous(seen, "hessian");
   const nb::gil_scoped_release released;
-  check(billfish_hessian_add(x.array.data(), type, x.rows, x.columns, x.stride, static_cast<float*>(hessian.data()), &count,
-                             shared_parallel()));
+  check(billfish_hessian_add_on(static_cast<billfish_device_kind>(device_kind), device_index, x.array.data(), type, x.rows, x.columns,
+                                x.stride, static_cast<float*>(hessian.data()), &count, shared_parallel()));
   return count;
 }
 
@@ -254,7 +262,9 @@ void quantize_model(const std::string& in, const std::string& out, const std::st
 void bind_quantize(nb::module_& module) {
   module.def("quantize_matrix", &quantize_matrix, nb::arg("weights").none(), nb::arg("x").none(), nb::arg("hessian").none(),
              nb::arg("count"), nb::arg("fields"));
-  module.def("hessian_add", &hessian_add, nb::arg("x").none(), nb::arg("hessian").none(), nb::arg("count"));
+  module.def("quantize_device", &quantize_device, nb::arg("kind"), nb::arg("index"));
+  module.def("hessian_add", &hessian_add, nb::arg("x").none(), nb::arg("hessian").none(), nb::arg("count"), nb::arg("device_kind"),
+             nb::arg("device_index"));
   module.def("awq_scales", &awq_scales, nb::arg("matrices"), nb::arg("x").none(), nb::arg("hessian").none(), nb::arg("count"),
              nb::arg("fields"));
   module.def("quantize_model", &quantize_model, nb::arg("source"), nb::arg("out"), nb::arg("format"), nb::arg("calibration").none(),

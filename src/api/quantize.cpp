@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// billfish_hessian_add, billfish_quantize_matrix, billfish_awq_scales: the arguments are checked here, the work is in quantize/.
+// billfish_hessian_add, billfish_quantize_matrix, billfish_awq_scales, billfish_quantize_device: the arguments are checked here, the work
+// is in quantize/ and, on a device, in cuda/quantize/.
 #include "quantize/quantize.hpp"
 
 #include <cmath>
@@ -9,6 +10,7 @@
 #include "api/arguments.hpp"
 #include "api/quantize_arguments.hpp"
 #include "billfish/billfish_quantize.h"
+#include "cuda/quantize/engine.hpp"
 
 namespace billfish::api {
 namespace {
@@ -54,6 +56,30 @@ Status check_floats(const char* name, const void* pointer, ElementType type) {
 }
 
 }  // namespace
+
+namespace {
+
+// Null for the CPU.
+Status read_engine(const char* kind_name, const char* index_name, const billfish_device_kind& kind, int index,
+                   std::unique_ptr<quantize::Engine>& engine) {
+  Device device;
+  BILLFISH_RETURN_IF_ERROR(read_device(kind_name, index_name, kind, index, device));
+  if (device.kind == DeviceKind::cpu) return {};
+  Result<std::unique_ptr<quantize::Engine>> made = cuda::quantize_engine(device.index);
+  if (!made.ok()) return made.status();
+  engine = std::move(*made);
+  return {};
+}
+
+}  // namespace
+
+Status read_quantize_device(const billfish_quantize_options* given, std::unique_ptr<quantize::Engine>& engine, quantize::Options& out) {
+  billfish_quantize_options o;
+  BILLFISH_RETURN_IF_ERROR(read_struct(given, "options", o));
+  BILLFISH_RETURN_IF_ERROR(read_engine("options->device_kind", "options->device_index", o.device_kind, o.device_index, engine));
+  out.engine = engine.get();
+  return {};
+}
 
 Status read_quantize_options(const billfish_quantize_options* given, std::int64_t k, quantize::Options& out) {
   billfish_quantize_options o;
@@ -126,7 +152,7 @@ Status need_samples(Method method, const quantize::Samples& samples) {
 }
 
 Status add_moments(const void* x, const billfish_element_type& x_type, std::int64_t tokens, std::int64_t k, std::int64_t ldx,
-                   float* hessian, std::int64_t* count, const billfish_parallel* parallel) {
+                   float* hessian, std::int64_t* count, const billfish_parallel* parallel, quantize::Engine* engine) {
   ElementType type = ElementType::f32;
   Parallel workers;
   std::int64_t stride = 0;
@@ -143,7 +169,7 @@ Status add_moments(const void* x, const billfish_element_type& x_type, std::int6
   if (hessian == nullptr) return null_argument("hessian");
   BILLFISH_RETURN_IF_ERROR(check_floats("x", x, type));
   BILLFISH_RETURN_IF_ERROR(check_floats("hessian", hessian, ElementType::f32));
-  return quantize::hessian_add(x, type, tokens, k, stride, hessian, *count, workers);
+  return quantize::hessian_add(x, type, tokens, k, stride, hessian, *count, workers, engine);
 }
 
 Status quantize_one(const billfish_quantize_options* options, const float* weights, std::int64_t n, std::int64_t k, std::int64_t ldw,
@@ -170,6 +196,8 @@ Status quantize_one(const billfish_quantize_options* options, const float* weigh
     target.codes = result.codes;
     target.zeros = result.zeros;
     target.scales = result.scales;
+    std::unique_ptr<quantize::Engine> engine;
+    BILLFISH_RETURN_IF_ERROR(read_quantize_device(options, engine, job));
     BILLFISH_RETURN_IF_ERROR(quantize::quantize_matrix(job, source, known, target));
   }
   result.weight_error = target.weight_error;
@@ -216,7 +244,26 @@ extern "C" {
 billfish_status billfish_hessian_add(const void* x, billfish_element_type x_type, int64_t tokens, int64_t k, int64_t ldx, float* hessian,
                                      int64_t* count, const billfish_parallel* parallel) {
   using namespace billfish::api;
-  return guarded([&] { return add_moments(x, x_type, tokens, k, ldx, hessian, count, parallel); });
+  return guarded([&] { return add_moments(x, x_type, tokens, k, ldx, hessian, count, parallel, nullptr); });
+}
+
+billfish_status billfish_hessian_add_on(billfish_device_kind device_kind, int device_index, const void* x, billfish_element_type x_type,
+                                        int64_t tokens, int64_t k, int64_t ldx, float* hessian, int64_t* count,
+                                        const billfish_parallel* parallel) {
+  using namespace billfish::api;
+  return guarded([&]() -> billfish::Status {
+    std::unique_ptr<billfish::quantize::Engine> engine;
+    BILLFISH_RETURN_IF_ERROR(read_engine("device_kind", "device_index", device_kind, device_index, engine));
+    return add_moments(x, x_type, tokens, k, ldx, hessian, count, parallel, engine.get());
+  });
+}
+
+billfish_status billfish_quantize_device(billfish_device_kind device_kind, int device_index) {
+  using namespace billfish::api;
+  return guarded([&] {
+    std::unique_ptr<billfish::quantize::Engine> engine;
+    return read_engine("device_kind", "device_index", device_kind, device_index, engine);
+  });
 }
 
 billfish_status billfish_quantize_matrix(const billfish_quantize_options* options, const float* weights, int64_t n, int64_t k, int64_t ldw,

@@ -4,6 +4,7 @@
 
 #include <cinttypes>
 #include <cstdio>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -61,7 +62,7 @@ Status quantize_one(const void* context, const formats::MatrixTask& task, const 
 }
 
 Status add_to_hessian(const void* context, const InputSamples& samples, std::int64_t k, float* h, std::int64_t& count) {
-  return quantize::hessian_add(samples.x, samples.x_type, samples.tokens, k, k, h, count, shared(context).parallel);
+  return quantize::hessian_add(samples.x, samples.x_type, samples.tokens, k, k, h, count, shared(context).parallel, shared(context).engine);
 }
 
 Result<formats::ChannelScales> channel_scales(const void* context, std::int64_t group, const std::vector<formats::FloatMatrix>& matrices,
@@ -137,6 +138,8 @@ Status quantize_model(const char* in, const char* target, const billfish_quantiz
   if (options.format == nullptr) return null_argument("options->format");
   quantize::Options matrix;
   BILLFISH_RETURN_IF_ERROR(read_quantize_options(&options.matrix, 0, matrix));
+  std::unique_ptr<quantize::Engine> engine;
+  if (options.dry_run == 0) BILLFISH_RETURN_IF_ERROR(read_quantize_device(&options.matrix, engine, matrix));
   LayerDone done = options.layer_done;
 
   formats::QuantizeOptions out;
@@ -158,9 +161,10 @@ Status quantize_model(const char* in, const char* target, const billfish_quantiz
   out.resume = options.resume != 0;
   out.dry_run = options.dry_run != 0;
   // Numbers in hexadecimal, so that different ones look different.
-  char identity[160];
-  std::snprintf(identity, sizeof identity, "version=%s order=%d clip=%d damping=%a seed=%" PRIu64, billfish_version_string(),
-                static_cast<int>(matrix.act_order), matrix.clip ? 1 : 0, matrix.damping, matrix.seed);
+  char identity[192];
+  std::snprintf(identity, sizeof identity, "version=%s order=%d clip=%d damping=%a seed=%" PRIu64 " device=%s", billfish_version_string(),
+                static_cast<int>(matrix.act_order), matrix.clip ? 1 : 0, matrix.damping, matrix.seed,
+                matrix.engine != nullptr ? "cuda" : "cpu");
   out.identity = identity;
   out.planned = options.layer_planned;
   if (done != nullptr) out.layer_done = show_layer;

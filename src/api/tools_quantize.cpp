@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// billfish_tools_quantize: round to nearest, symmetric or with zeros; billfish_tools_to_f32 and billfish_tools_from_f32.
+// billfish_tools_quantize: round to nearest, symmetric or with zeros; billfish_tools_to_f32 and billfish_tools_from_f32; what
+// billfish_quantize_matrix tells whoever measures it.
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -7,6 +8,7 @@
 #include "api/arguments.hpp"
 #include "billfish/billfish_tools.h"
 #include "core/half.hpp"
+#include "quantize/trace.hpp"
 
 namespace billfish::api {
 namespace {
@@ -106,6 +108,8 @@ billfish_status billfish_tools_quantize(const float* weights, int64_t k, int64_t
                                         billfish_element_type scale_type, uint8_t* codes, uint8_t* zeros, void* scales) {
   return billfish::api::guarded([&] { return billfish::api::quantize(weights, k, n, group, type, scale_type, codes, zeros, scales); });
 }
+
+void billfish_tools_quantize_trace(void (*done)(void* user, const char* step), void* user) { billfish::quantize::trace = {done, user}; }
 
 // These two cannot fail and so cannot say why: what they are given must be right, or they do nothing.
 void billfish_tools_to_f32(const void* source, billfish_element_type type, float* target, int64_t count) {

@@ -3,6 +3,7 @@
 #include "cuda/cuda.hpp"
 #include "cuda/families.hpp"
 #include "cuda/memory.hpp"
+#include "cuda/quantize/engine.hpp"
 #include "cuda/sm90/stream_plan.hpp"
 
 namespace billfish::cuda {
@@ -16,6 +17,8 @@ int device_count() { return 0; }
 Result<gemm::DeviceFacts> facts(int) { return absent(); }
 Status prepare(int) { return absent(); }
 Status pack(const QuantizedMatrix&, PackedMatrix&, std::uint32_t*, void*) { return absent(); }
+
+Result<std::unique_ptr<quantize::Engine>> quantize_engine(int) { return absent(); }
 
 Result<void*> allocate(int, std::size_t) { return absent(); }
 void free_memory(int, void*) {}

@@ -1,121 +1,110 @@
 // SPDX-License-Identifier: Apache-2.0
-// See errors.hpp. A task takes 128 rows: the weights and each form's errors side by side in one panel [k, forms + 1, 128], so that one
+// See errors.hpp. A task takes some rows: the weights and each form's errors side by side in one panel [k, forms + 1, rows], so that one
 // product with H (or with the samples) serves them all.
 #include "quantize/errors.hpp"
 
+#include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <numeric>
-#include <optional>
-
-#include "quantize/grid.hpp"
-#include "quantize/hessian.hpp"
-#include "quantize/linear_algebra.hpp"
-#include "quantize/panel.hpp"
 
 namespace billfish::quantize {
 namespace {
 
-constexpr std::int64_t kRows = 128;
 constexpr std::int64_t kTile = 256;  // columns of H, or tokens, at once
 
 struct Job {
-  const Options& options;
-  const Weights& weights;
-  const std::vector<const Quantized*>& forms;
+  Engine& engine;
+  const Matrix& matrix;
+  const std::vector<const Form*>& forms;
   const float* h;
-  SampleRows x;
+  FloatRows x;
   std::int64_t tokens;
-  const LinearAlgebra* algebra;
-  Scheme scheme;
 
-  std::int64_t width() const { return (static_cast<std::int64_t>(forms.size()) + 1) * kRows; }
+  bool outputs() const { return h != nullptr || tokens > 0; }
 };
 
-// errors[:, 1 + form] of the rows from `first` on.
-void subtract(const Job& job, std::int64_t first, const Quantized& form, const float* panel, float* errors) {
-  const std::int64_t n = job.weights.n, k = job.weights.k;
-  alignas(64) std::uint8_t block[16 * kLanes] = {};
-  for (std::int64_t begin = 0; begin < k; begin += job.options.group) {
-    const std::int64_t columns = std::min(job.options.group, k - begin), group = begin / job.options.group;
-    for (std::int64_t row = 0; row < kRows; row += kLanes) {
-      const int lanes = static_cast<int>(std::clamp<std::int64_t>(n - first - row, 0, kLanes));
-      Grid grid;
-      load_grid(job.scheme, lanes, group * n + first + row, form.scales, form.zeros, grid);
-      const std::int64_t at = begin * job.width() + row;
-      if (lanes == kLanes) {
-        job.scheme.kernels->subtract(panel + at, job.width(), columns, grid, form.codes + begin * n + first + row, n, errors + at);
-        continue;
-      }
-      for (std::int64_t c = 0; c < columns; c += 16) {
-        const std::int64_t count = std::min<std::int64_t>(16, columns - c), here = at + c * job.width();
-        for (std::int64_t i = 0; i < count && lanes > 0; ++i) {
-          std::memcpy(block + i * kLanes, form.codes + (begin + c + i) * n + first + row, static_cast<std::size_t>(lanes));
-        }
-        job.scheme.kernels->subtract(panel + here, job.width(), count, grid, block, kLanes, errors + here);
+// Sums of squares of some rows, [forms + 1, rows] each, while they are made.
+class Panel {
+ public:
+  Panel(const Job& job, std::int64_t first, std::int64_t rows)
+      : job_(job),
+        engine_(job.engine),
+        rows_(rows),
+        width_((static_cast<std::int64_t>(job.forms.size()) + 1) * rows),
+        panel_(engine_, job.matrix.k * width_),
+        space_(engine_, job.outputs() ? kTile * width_ : 0),
+        weight_(engine_, width_),
+        output_(engine_, width_) {
+    const Matrix& matrix = job.matrix;
+    engine_.gather(
+        {matrix.weights, matrix.n, matrix.ld, first, rows, nullptr, nullptr, 0, matrix.k, 1.0f / matrix.scheme.unit, panel_.get(), width_});
+    for (std::size_t form = 0; form < job.forms.size(); ++form) {
+      const Form& given = *job.forms[form];
+      engine_.subtract({&matrix.scheme, panel_.get(), width_, rows, matrix.k, matrix.group, given.grids.get() + first / kLanes,
+                        matrix.parts(), given.codes.get() + first, matrix.n, matrix.n - first,
+                        panel_.get() + (static_cast<std::int64_t>(form) + 1) * rows});
+    }
+    for (const Held<double>* sums : {&weight_, &output_}) engine_.fill_zero(sums->get(), static_cast<std::size_t>(width_) * sizeof(double));
+  }
+
+  void run() {
+    for (std::int64_t begin = 0; begin < job_.matrix.k; begin += kTile) {
+      const float* const at = panel_.get() + begin * width_;
+      engine_.add_dots(1.0, at, at, std::min(kTile, job_.matrix.k - begin), width_, weight_.get());
+    }
+    if (job_.h != nullptr) {
+      add_moments();
+    } else if (job_.tokens > 0) {
+      add_tokens();
+    }
+  }
+
+  // The first `there` rows, to those of the matrix from `first` on.
+  void take(std::int64_t first, std::int64_t there, std::vector<Squares>& all) const {
+    std::vector<double> sums(static_cast<std::size_t>(width_));
+    for (const bool of_outputs : {false, true}) {
+      (of_outputs ? output_ : weight_).to_host(engine_, sums.data(), width_);
+      for (std::size_t m = 0; m < all.size(); ++m) {
+        std::vector<double>& to = of_outputs ? all[m].output : all[m].weight;
+        if (!to.empty()) std::copy_n(sums.begin() + static_cast<std::ptrdiff_t>(m) * rows_, there, to.begin() + first);
       }
     }
   }
-}
 
-// sums [forms + 1, kRows] += the sums over columns of a * b, panels [columns, width].
-void add_dots(const Job& job, const float* a, const float* b, std::int64_t columns, std::vector<double>& sums) {
-  float dots[kLanes];
-  for (std::int64_t at = 0; at < job.width(); at += kLanes) {
-    job.scheme.kernels->dot(a + at, b + at, job.width(), columns, dots);
-    for (int lane = 0; lane < kLanes; ++lane) sums[static_cast<std::size_t>(at + lane)] += static_cast<double>(dots[lane]);
-  }
-}
+ private:
+  using Op = Engine::Op;
 
-// tr(E H E^T) by tiles of columns J: twice what H[0:J, J] says of E_J and the columns before it, once what H[J, J] says.
-void add_moments(const Job& job, const float* panel, float* space, std::vector<double>& sums) {
-  using Op = LinearAlgebra::Op;
-  const std::int64_t k = job.weights.k, width = job.width();
-  for (std::int64_t begin = 0; begin < k; begin += kTile) {
-    const std::int64_t columns = std::min(kTile, k - begin);
-    const float* const own = panel + begin * width;
-    if (begin > 0) {
-      job.algebra->multiply(Op::transposed, Op::plain, columns, width, begin, 2.0f, job.h + begin, k, panel, width, 0.0f, space, width);
+  // tr(E H E^T) by tiles of columns J: twice what H[0:J, J] says of E_J and the columns before it, once what H[J, J] says.
+  void add_moments() {
+    const std::int64_t k = job_.matrix.k;
+    for (std::int64_t begin = 0; begin < k; begin += kTile) {
+      const std::int64_t columns = std::min(kTile, k - begin);
+      const float* const own = panel_.get() + begin * width_;
+      if (begin > 0) {
+        engine_.multiply(Op::transposed, Op::plain, columns, width_, begin, 2.0f, job_.h + begin, k, panel_.get(), width_, 0.0f,
+                         space_.get(), width_);
+      }
+      engine_.multiply(Op::plain, Op::plain, columns, width_, columns, 1.0f, job_.h + begin * (k + 1), k, own, width_,
+                       begin > 0 ? 1.0f : 0.0f, space_.get(), width_);
+      engine_.add_dots(1.0, own, space_.get(), columns, width_, output_.get());
     }
-    job.algebra->multiply(Op::plain, Op::plain, columns, width, columns, 1.0f, job.h + begin * k + begin, k, own, width,
-                          begin > 0 ? 1.0f : 0.0f, space, width);
-    add_dots(job, own, space, columns, sums);
   }
-}
+  void add_tokens() {
+    for (std::int64_t first = 0; first < job_.tokens; first += kTile) {
+      const std::int64_t tokens = std::min(kTile, job_.tokens - first);
+      engine_.multiply(Op::plain, Op::plain, tokens, width_, job_.matrix.k, 1.0f, job_.x.data + first * job_.x.ld, job_.x.ld, panel_.get(),
+                       width_, 0.0f, space_.get(), width_);
+      engine_.add_dots(1.0, space_.get(), space_.get(), tokens, width_, output_.get());
+    }
+  }
 
-void add_tokens(const Job& job, const float* panel, float* space, std::vector<double>& sums) {
-  using Op = LinearAlgebra::Op;
-  for (std::int64_t first = 0; first < job.tokens; first += kTile) {
-    const std::int64_t tokens = std::min(kTile, job.tokens - first);
-    job.algebra->multiply(Op::plain, Op::plain, tokens, job.width(), job.weights.k, 1.0f, job.x.data + first * job.x.ld, job.x.ld, panel,
-                          job.width(), 0.0f, space, job.width());
-    add_dots(job, space, space, tokens, sums);
-  }
-}
-
-// [forms + 1, kRows] each
-Squares squares_of_rows(const Job& job, std::int64_t first) {
-  const std::int64_t k = job.weights.k, width = job.width();
-  const Buffer<float> panel(k * width);
-  gather_panel(job.weights, first, kRows, nullptr, 0, k, 1.0f / job.scheme.unit, panel.get(), width);
-  for (std::size_t form = 0; form < job.forms.size(); ++form) {
-    subtract(job, first, *job.forms[form], panel.get(), panel.get() + (static_cast<std::int64_t>(form) + 1) * kRows);
-  }
-  const std::vector<double> nothing(static_cast<std::size_t>(width), 0.0);
-  Squares squares = {nothing, nothing};
-  for (std::int64_t begin = 0; begin < k; begin += kTile) {
-    add_dots(job, panel.get() + begin * width, panel.get() + begin * width, std::min(kTile, k - begin), squares.weight);
-  }
-  if (job.algebra == nullptr) return squares;
-  const Buffer<float> space(kTile * width);
-  if (job.h != nullptr) {
-    add_moments(job, panel.get(), space.get(), squares.output);
-  } else {
-    add_tokens(job, panel.get(), space.get(), squares.output);
-  }
-  return squares;
-}
+  const Job& job_;
+  Engine& engine_;
+  std::int64_t rows_, width_;
+  Held<float> panel_, space_;
+  Held<double> weight_, output_;
+};
 
 double root_of_ratio(double missed, double whole) {
   if (missed <= 0.0) return 0.0;  // rounding may take a sum of nothing below 0
@@ -133,38 +122,26 @@ Errors relative(const Squares& missed, const Squares& whole) {
   return errors;
 }
 
-Result<std::vector<Squares>> squares_of(const Options& options, const Weights& weights, const std::vector<const Quantized*>& forms,
-                                        const float* h, const Samples& samples) {
-  const std::int64_t n = weights.n, tasks = ceil_div(n, kRows);
-  const Result<float> largest = largest_weight(weights, options.parallel);
-  if (!largest.ok()) return largest.status();
-  Job job = {options, weights, forms, h, {}, samples.x == nullptr ? 0 : samples.tokens, nullptr, {}};
-  job.scheme = {options.type, options.scale_type, false, unit_of(*largest), &best_lane_kernels()};
-  Buffer<float> converted;
-  if (h != nullptr || job.tokens > 0) {
-    const Result<const LinearAlgebra*> algebra = LinearAlgebra::get();
-    if (!algebra.ok()) return algebra.status();
-    job.algebra = *algebra;
-  }
+Result<std::vector<Squares>> squares_of(Engine& engine, const Matrix& matrix, const std::vector<const Form*>& forms, const float* h,
+                                        const Samples& samples) {
+  Job job = {engine, matrix, forms, h, {}, samples.x == nullptr ? 0 : samples.tokens};
+  Held<float> converted;
   if (h == nullptr && job.tokens > 0) {
-    converted = Buffer<float>(samples.x_type == ElementType::f32 ? 0 : job.tokens * weights.k);
-    job.x = sample_rows(samples, weights.k, 0, job.tokens, converted, options.parallel);
+    converted = Held<float>(engine, engine.needs_space(samples.x_type) ? job.tokens * matrix.k : 0);
+    job.x = engine.float_rows({samples.x, samples.x_type, job.tokens, matrix.k, samples.ld}, converted.get());
   }
   std::vector<Squares> all(forms.size() + 1);
   for (Squares& squares : all) {
-    squares.weight.resize(static_cast<std::size_t>(n));
-    if (job.algebra != nullptr) squares.output.resize(static_cast<std::size_t>(n));
+    squares.weight.resize(static_cast<std::size_t>(matrix.n));
+    if (job.outputs()) squares.output.resize(static_cast<std::size_t>(matrix.n));
   }
-  std::optional<LinearAlgebra::OneThread> alone;
-  if (job.algebra != nullptr) alone.emplace(*job.algebra);
-  const Status done = run_all(options.parallel, tasks, [&](std::int64_t task) -> Status {
-    const std::int64_t first = task * kRows, rows = std::min(kRows, n - first);
-    const Squares found = squares_of_rows(job, first);
-    for (std::size_t m = 0; m < all.size(); ++m) {
-      const auto begin = static_cast<std::ptrdiff_t>(m) * kRows;
-      std::copy_n(found.weight.begin() + begin, rows, all[m].weight.begin() + first);
-      if (job.algebra != nullptr) std::copy_n(found.output.begin() + begin, rows, all[m].output.begin() + first);
-    }
+  const auto bytes = static_cast<std::int64_t>(all.size() * sizeof(float)) * matrix.k;
+  const std::int64_t rows_at_once = engine.rows_at_once(matrix.n, bytes);
+  const Status done = engine.run(ceil_div(matrix.n, rows_at_once), [&](std::int64_t task) -> Status {
+    const std::int64_t first = task * rows_at_once, rows = std::min(rows_at_once, round_up(matrix.n - first, kLanes));
+    Panel panel(job, first, rows);
+    panel.run();
+    panel.take(first, std::min(rows, matrix.n - first), all);
     return {};
   });
   if (!done.ok()) return done;

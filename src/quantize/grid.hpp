@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The scale and zero of one group of 32 rows at a time. Called by nearest.cpp and gptq.cpp; calls lanes.hpp and
-// linear_algebra.hpp.
+// The scale and zero of one group of 32 rows at a time. Called by cpu_engine.cpp and awq.cpp; calls lanes.hpp and linear_algebra.hpp.
 //
 // Everything is done in units of the matrix's own magnitude (Scheme::unit, a power of two), so that squares neither overflow nor vanish;
 // only the stored scale knows the true size. The scale is always the stored one, rounded to its type, when codes are chosen or judged.
@@ -10,27 +9,14 @@
 
 #include "core/status.hpp"
 #include "core/types.hpp"
+#include "quantize/grid_search.hpp"
 #include "quantize/lanes.hpp"
 #include "quantize/linear_algebra.hpp"
 
 namespace billfish::quantize {
 
-struct Scheme {
-  WeightType type = WeightType::u4b8;
-  ElementType scale_type = ElementType::f16;
-  bool clip = false;
-  float unit = 1.0f;  // a power of two: weight = unit * value in a panel
-  const LaneKernels* kernels = nullptr;
-
-  float largest_code() const { return static_cast<float>((1 << bits_of(type)) - 1); }
-};
-
 // The power of two that brings `largest` (finite, >= 0) into [1, 2).
 float unit_of(float largest);
-
-// What is stored for a scale of `wanted` units, in units; infinite if the type cannot hold it. Only 0 becomes 0: a tiny scale still tells
-// signs apart.
-float storable_scale(const Scheme& scheme, float wanted);
 
 // What an error in each column of a group costs: importance * error^2 (null: 1), or, where there are moments, error * moments * error,
 // which knows how errors add up in outputs.
@@ -52,7 +38,5 @@ void choose_grid(const Scheme& scheme, const float* panel, std::int64_t ld, std:
 // grid -> `lanes` elements of row `group` of scales [groups, n] and, if not null, zeros, from column `first` on. Refuses infinite scales.
 Status store_grid(const Scheme& scheme, const Grid& grid, int lanes, std::int64_t n, std::int64_t group, std::int64_t first, void* scales,
                   std::uint8_t* zeros);
-// And back, in the units of `scheme`. Lanes beyond `lanes` become empty grids.
-void load_grid(const Scheme& scheme, int lanes, std::int64_t at, const void* scales, const std::uint8_t* zeros, Grid& grid);
 
 }  // namespace billfish::quantize

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// See hessian.hpp and quantize.hpp. The lower triangle is made tile by tile, tokens in chunks, and mirrored last: sums run over tokens
-// in f32 within a chunk and from chunk to chunk, in an order that depends on sizes alone.
+// See hessian.hpp and quantize.hpp. Tokens are taken in chunks: sums run over tokens in f32 within a chunk and from chunk to chunk, in an
+// order that depends on sizes alone. The lower triangle is made, and mirrored last.
 #include "quantize/hessian.hpp"
 
 #include <bit>
@@ -10,13 +10,12 @@
 
 #include "core/half.hpp"
 #include "quantize/linear_algebra.hpp"
+#include "quantize/with_engine.hpp"
 
 namespace billfish::quantize {
 namespace {
 
-constexpr std::int64_t kTile = 256;         // columns
-constexpr std::int64_t kChunkTokens = 512;  // tokens: converted samples of a chunk stay in the last cache
-constexpr std::int64_t kScan = 16;          // tokens or rows that a scanning task looks at
+constexpr std::int64_t kScan = 16;  // tokens or rows that a scanning task looks at
 
 const char* at_token(const Samples& samples, std::int64_t token) {
   return static_cast<const char*>(samples.x) + token * samples.ld * bytes_of(samples.x_type);
@@ -60,41 +59,6 @@ void widen(const char* row, ElementType type, std::int64_t k, float* target) {
   }
 }
 
-// h += factor * x^T x for one tile of the lower triangle; h *= keep first.
-void add_tile(const LinearAlgebra& algebra, const SampleRows& x, std::int64_t tokens, std::int64_t k, std::int64_t row, std::int64_t column,
-              float keep, float factor, float* h) {
-  const std::int64_t rows = std::min(kTile, k - row), columns = std::min(kTile, k - column);
-  float* const target = h + row * k + column;
-  if (keep == 0.0f) {  // what is there may be anything
-    for (std::int64_t i = 0; i < rows; ++i) std::fill(target + i * k, target + i * k + columns, 0.0f);
-  }
-  using Op = LinearAlgebra::Op;
-  if (row == column) {
-    algebra.multiply_by_own_transpose(Op::transposed, rows, tokens, factor, x.data + row, x.ld, keep, target, k);
-  } else {
-    algebra.multiply(Op::transposed, Op::plain, rows, columns, tokens, factor, x.data + row, x.ld, x.data + column, x.ld, keep, target, k);
-  }
-}
-
-// Tile (t) of the lower triangle of tiles, row by row.
-struct Place {
-  std::int64_t row, column;
-};
-std::vector<Place> lower_tiles(std::int64_t k) {
-  std::vector<Place> places;
-  for (std::int64_t row = 0; row < k; row += kTile) {
-    for (std::int64_t column = 0; column <= row; column += kTile) places.push_back({row, column});
-  }
-  return places;
-}
-
-void mirror(float* h, std::int64_t k, Place tile) {
-  for (std::int64_t i = tile.row; i < std::min(k, tile.row + kTile); ++i) {
-    const std::int64_t end = std::min({k, tile.column + kTile, i});
-    for (std::int64_t j = tile.column; j < end; ++j) h[j * k + i] = h[i * k + j];
-  }
-}
-
 }  // namespace
 
 Status check_samples(const Samples& samples, std::int64_t k, const Parallel& parallel) {
@@ -113,8 +77,14 @@ Status check_samples(const Samples& samples, std::int64_t k, const Parallel& par
 SampleRows sample_rows(const Samples& samples, std::int64_t k, std::int64_t first, std::int64_t count, Buffer<float>& space,
                        const Parallel& parallel) {
   if (samples.x_type == ElementType::f32) return {reinterpret_cast<const float*>(at_token(samples, first)), samples.ld};
-  parallel.run(count, [&](std::int64_t i) { widen(at_token(samples, first + i), samples.x_type, k, space.get() + i * k); });
+  widen_rows({at_token(samples, first), samples.x_type, count, k, samples.ld}, space.get(), parallel);
   return {space.get(), k};
+}
+
+void widen_rows(const TokenBlock& block, float* to, const Parallel& parallel) {
+  const char* const from = static_cast<const char*>(block.x);
+  parallel.run(block.tokens,
+               [&](std::int64_t i) { widen(from + i * block.ld * bytes_of(block.type), block.type, block.k, to + i * block.k); });
 }
 
 Status check_hessian(const float* h, std::int64_t k, const Parallel& parallel) {
@@ -150,35 +120,38 @@ std::vector<float> hessian_diagonal(const Samples& samples, std::int64_t k, cons
   return diagonal;
 }
 
-Status hessian_add(const void* x, ElementType type, std::int64_t tokens, std::int64_t k, std::int64_t ld, float* h, std::int64_t& count,
-                   const Parallel& parallel) {
-  const Samples samples = {x, type, tokens, ld, nullptr, 0};
-  const Result<const LinearAlgebra*> found = LinearAlgebra::get();
-  if (!found.ok()) return found.status();
-  const LinearAlgebra& algebra = **found;
-  if (!LinearAlgebra::fits(tokens, ld) || !LinearAlgebra::fits(k, k)) {
-    return unsupported("ldx is " + std::to_string(ld) + " and k is " + std::to_string(k) + "; linear algebra counts in 31 bits");
+Status add_samples(Engine& engine, const Samples& samples, std::int64_t k, float* h, std::int64_t count) {
+  if (!LinearAlgebra::fits(samples.tokens, samples.ld) || !LinearAlgebra::fits(k, k)) {
+    return unsupported("ldx is " + std::to_string(samples.ld) + " and k is " + std::to_string(k) + "; linear algebra counts in 31 bits");
   }
-  BILLFISH_RETURN_IF_ERROR(check_samples(samples, k, parallel));
-  if (count > 0) BILLFISH_RETURN_IF_ERROR(check_hessian(h, k, parallel));
-
-  const double total = static_cast<double>(count) + static_cast<double>(tokens);
-  const std::vector<Place> tiles = lower_tiles(k);
-  Buffer<float> space(type == ElementType::f32 ? 0 : std::min(tokens, kChunkTokens) * k);
-  const LinearAlgebra::OneThread alone(algebra);
-  for (std::int64_t first = 0; first < tokens; first += kChunkTokens) {
-    const std::int64_t here = std::min(kChunkTokens, tokens - first);
-    const SampleRows rows = sample_rows(samples, k, first, here, space, parallel);
+  const double total = static_cast<double>(count) + static_cast<double>(samples.tokens);
+  const std::int64_t chunk = std::min(samples.tokens, engine.tokens_at_once());
+  const Held<float> space(engine, engine.needs_space(samples.x_type) ? chunk * k : 0);
+  for (std::int64_t first = 0; first < samples.tokens; first += chunk) {
+    const std::int64_t here = std::min(chunk, samples.tokens - first);
+    const FloatRows rows = engine.float_rows({at_token(samples, first), samples.x_type, here, k, samples.ld}, space.get());
     const float keep = first > 0 ? 1.0f : static_cast<float>(static_cast<double>(count) / total);
-    const auto factor = static_cast<float>(2.0 / total);
-    parallel.run(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t t) {
-      const Place tile = tiles[static_cast<std::size_t>(t)];
-      add_tile(algebra, rows, here, k, tile.row, tile.column, keep, factor, h);
-    });
+    engine.add_moments(rows, here, k, keep, static_cast<float>(2.0 / total), h);
   }
-  parallel.run(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t t) { mirror(h, k, tiles[static_cast<std::size_t>(t)]); });
-  count += tokens;
-  return {};
+  engine.mirror(k, h);
+  return engine.finish();
+}
+
+Status hessian_add(const void* x, ElementType type, std::int64_t tokens, std::int64_t k, std::int64_t ld, float* h, std::int64_t& count,
+                   const Parallel& parallel, Engine* engine_or_null) {
+  const Samples samples = {x, type, tokens, ld, nullptr, 0};
+  return with_engine(engine_or_null, parallel, [&](Engine& engine) -> Status {
+    BILLFISH_RETURN_IF_ERROR(engine.can_multiply());
+    BILLFISH_RETURN_IF_ERROR(check_samples(samples, k, parallel));
+    if (count > 0) BILLFISH_RETURN_IF_ERROR(check_hessian(h, k, parallel));
+    const Held<float> sums = Held<float>::for_host(engine, h, k * k);
+    if (count > 0 && sums.get() != h) engine.upload(sums.get(), h, static_cast<std::size_t>(k * k) * sizeof(float));
+    BILLFISH_RETURN_IF_ERROR(add_samples(engine, samples, k, sums.get(), count));
+    sums.to_host(engine, h, k * k);
+    BILLFISH_RETURN_IF_ERROR(engine.finish());
+    count += tokens;
+    return {};
+  });
 }
 
 }  // namespace billfish::quantize

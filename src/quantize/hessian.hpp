@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Second moments of samples. Called by quantize.cpp and awq.cpp; calls linear_algebra.hpp.
+// Second moments of samples. Called by quantize.cpp, errors.cpp and awq_inputs.cpp; calls engine.hpp.
 #pragma once
 
 #include <vector>
 
+#include "quantize/engine.hpp"
 #include "quantize/panel.hpp"
 #include "quantize/quantize.hpp"
 
@@ -22,6 +23,13 @@ struct SampleRows {
 };
 SampleRows sample_rows(const Samples& samples, std::int64_t k, std::int64_t first, std::int64_t count, Buffer<float>& space,
                        const Parallel& parallel);
+
+// f16 or bf16 tokens as f32, [tokens, k].
+void widen_rows(const TokenBlock& block, float* to, const Parallel& parallel);
+
+// h [k,k] of the engine, made of `count` tokens (0: it may hold anything), becomes that of the samples too. They are in order
+// (check_samples).
+Status add_samples(Engine& engine, const Samples& samples, std::int64_t k, float* h, std::int64_t count);
 
 // Refuses a matrix of second moments that has an element that is not finite, or a negative diagonal element.
 Status check_hessian(const float* h, std::int64_t k, const Parallel& parallel);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The inner loops of quantising. Matrices [n,k] are taken through in panels, transposed: a column of k after another, and 32 rows of n
-// side by side in the lanes of vectors. One table of loops for every instruction set, all with the same bits. Called by grid.cpp,
-// nearest.cpp, gptq.cpp and errors.cpp.
+// side by side in the lanes of vectors. One table of loops for every instruction set, all with the same bits (on a CUDA device a lane is
+// a thread: cuda/quantize/). Called by grid.cpp, cpu_engine.cpp and awq.cpp.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace billfish::quantize {
@@ -11,12 +12,15 @@ namespace billfish::quantize {
 constexpr int kLanes = 32;       // rows of [n,k] side by side
 constexpr int kMostWidth = 128;  // columns that GPTQ's innermost loop takes at once
 
-// Where the codes of one group of 32 rows lie: code c means scale * (c - zero). A scale of 0 (nothing but zeros) has inverse 0.
-struct Grid {
-  alignas(64) float scale[kLanes];
-  alignas(64) float inverse[kLanes];
-  alignas(64) float zero[kLanes];
+// Where the codes of one group of some rows lie: code c means scale * (c - zero). A scale of 0 (nothing but zeros) has inverse 0.
+template <int kRows>
+struct GridOf {
+  static constexpr std::size_t kAlignment = kRows * sizeof(float) < 64 ? sizeof(float) : 64;
+  alignas(kAlignment) float scale[kRows];
+  alignas(kAlignment) float inverse[kRows];
+  alignas(kAlignment) float zero[kRows];
 };
+using Grid = GridOf<kLanes>;
 
 // GPTQ within a block of columns whose targets know of everything before the block.
 struct FeedBack {

@@ -1,21 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// See nearest.hpp. A task takes 64 rows: a panel of one group after another, 32 KiB of it for the usual group of 128.
+// See nearest.hpp. A task takes some rows: a panel of one group after another, or of all at once.
 #include "quantize/nearest.hpp"
 
 #include <cmath>
 #include <cstdio>
-#include <cstring>
-#include <optional>
+#include <numeric>
 #include <string>
+#include <vector>
 
 #include "core/half.hpp"
-#include "quantize/grid.hpp"
-#include "quantize/panel.hpp"
 
 namespace billfish::quantize {
 namespace {
 
-constexpr std::int64_t kRows = 2 * kLanes;
 constexpr std::int64_t kWidestBlock = 512;  // a wider group's moments cost more than they gain
 
 }  // namespace
@@ -33,53 +30,41 @@ Status check_scale_range(const Options& options, float largest) {
                    " for " + std::string(name_of(options.scale_type)) + ": take bf16 or f32 scales, or scale the weights");
 }
 
-Status nearest(const Options& options, const Weights& weights, const float* importance, float largest, Quantized& out, const float* h) {
-  BILLFISH_RETURN_IF_ERROR(check_scale_range(options, largest));
-  const LinearAlgebra* algebra = nullptr;
-  if (h != nullptr && options.group <= kWidestBlock) {
-    const Result<const LinearAlgebra*> found = LinearAlgebra::get();
-    if (!found.ok()) return found.status();
-    algebra = *found;
+Status nearest(Engine& engine, const Matrix& matrix, const float* importance, const float* h, Form& out, std::int64_t& clipped) {
+  if (h != nullptr && matrix.group > kWidestBlock) h = nullptr;
+  if (h != nullptr) {
+    BILLFISH_RETURN_IF_ERROR(engine.can_multiply());
+    importance = nullptr;
   }
-  std::optional<LinearAlgebra::OneThread> alone;
-  if (algebra != nullptr) alone.emplace(*algebra);
-  const float unit = unit_of(largest);
-  const Scheme scheme = {options.type, options.scale_type, options.clip, unit, &best_lane_kernels()};
-  const std::int64_t n = weights.n, k = weights.k, tasks = ceil_div(n, kRows);
-  std::vector<std::int64_t> clipped(static_cast<std::size_t>(tasks), 0);
-  Status done = run_all(options.parallel, tasks, [&](std::int64_t task) -> Status {
-    const Buffer<float> panel(options.group * kRows);
-    alignas(64) std::uint8_t block[16 * kRows];  // codes of 16 columns, before the part behind the last row is cut off
-    for (std::int64_t begin = 0; begin < k; begin += options.group) {
-      const std::int64_t columns = std::min(options.group, k - begin), group = begin / options.group;
-      gather_panel(weights, task * kRows, kRows, nullptr, begin, columns, 1.0f / unit, panel.get(), kRows);
-      for (std::int64_t first = task * kRows; first < std::min(n, (task + 1) * kRows); first += kLanes) {
-        const int lanes = static_cast<int>(std::min<std::int64_t>(kLanes, n - first));
-        const float* const part = panel.get() + (first - task * kRows);
-        Grid grid;
-        bool smaller[kLanes];
-        Price price = {importance == nullptr ? nullptr : importance + begin};
-        if (algebra != nullptr) price = {nullptr, h + begin * k + begin, k, algebra};
-        choose_grid(scheme, part, kRows, columns, price, grid, smaller);
-        for (int lane = 0; lane < lanes; ++lane) clipped[static_cast<std::size_t>(task)] += smaller[lane] ? 1 : 0;
-        BILLFISH_RETURN_IF_ERROR(store_grid(scheme, grid, lanes, n, group, first, out.scales, out.zeros));
-        if (lanes == kLanes) {
-          scheme.kernels->encode(part, kRows, columns, grid, scheme.largest_code(), out.codes + begin * n + first, n);
-          continue;
-        }
-        for (std::int64_t c = 0; c < columns; c += 16) {
-          const std::int64_t count = std::min<std::int64_t>(16, columns - c);
-          scheme.kernels->encode(part + c * kRows, kRows, count, grid, scheme.largest_code(), block, kRows);
-          for (std::int64_t i = 0; i < count; ++i) {
-            std::memcpy(out.codes + (begin + c + i) * n + first, block + i * kRows, static_cast<std::size_t>(lanes));
-          }
-        }
+  const std::int64_t n = matrix.n, k = matrix.k, parts = matrix.parts();
+  const std::int64_t step = engine.all_groups_at_once() ? k : matrix.group, groups_of_step = ceil_div(step, matrix.group);
+  const std::int64_t rows_at_once = engine.rows_at_once(n, step * static_cast<std::int64_t>(sizeof(float)));
+  const std::int64_t tasks = ceil_div(n, rows_at_once);
+  std::vector<std::int64_t> smaller(static_cast<std::size_t>(tasks), 0);
+  const Status done = engine.run(tasks, [&](std::int64_t task) -> Status {
+    const std::int64_t first = task * rows_at_once, rows = std::min(rows_at_once, round_up(n - first, kLanes));
+    const Held<float> panel(engine, step * rows);
+    const Held<std::uint8_t> marks(engine, groups_of_step * rows);
+    std::vector<std::uint8_t> seen(static_cast<std::size_t>(groups_of_step * rows));
+    for (std::int64_t begin = 0; begin < k; begin += step) {
+      const std::int64_t columns = std::min(step, k - begin), groups = ceil_div(columns, matrix.group);
+      engine.gather(
+          {matrix.weights, n, matrix.ld, first, rows, nullptr, nullptr, begin, columns, 1.0f / matrix.scheme.unit, panel.get(), rows});
+      Grid* const grids = out.grids.get() + begin / matrix.group * parts + first / kLanes;
+      engine.choose({&matrix.scheme, panel.get(), rows, rows, columns, matrix.group, importance == nullptr ? nullptr : importance + begin,
+                     h == nullptr ? nullptr : h + begin * (k + 1), k, grids, parts, marks.get(), rows});
+      engine.encode({&matrix.scheme, panel.get(), rows, rows, columns, matrix.group, grids, parts, out.codes.get() + begin * n + first, n,
+                     n - first, nullptr});
+      if (!matrix.scheme.clip) continue;
+      marks.to_host(engine, seen.data(), groups * rows);
+      for (std::int64_t group = 0; group < groups; ++group) {
+        const auto from = seen.begin() + group * rows;
+        smaller[static_cast<std::size_t>(task)] += std::accumulate(from, from + std::min(rows, n - first), std::int64_t{0});
       }
     }
     return {};
   });
-  out.clipped_groups = 0;
-  for (const std::int64_t groups : clipped) out.clipped_groups += groups;
+  clipped = std::accumulate(smaller.begin(), smaller.end(), std::int64_t{0});
   return done;
 }
 

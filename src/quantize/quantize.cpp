@@ -2,133 +2,149 @@
 // See quantize.hpp: one matrix, from checks to errors.
 #include "quantize/quantize.hpp"
 
-#include <cstring>
+#include <algorithm>
 
-#include "core/half.hpp"
 #include "quantize/errors.hpp"
+#include "quantize/form.hpp"
 #include "quantize/gptq.hpp"
+#include "quantize/grid.hpp"
 #include "quantize/hessian.hpp"
-#include "quantize/linear_algebra.hpp"
 #include "quantize/nearest.hpp"
 #include "quantize/panel.hpp"
+#include "quantize/trace.hpp"
+#include "quantize/with_engine.hpp"
 
 namespace billfish::quantize {
 namespace {
 
 // What the caller knows of the inputs, in the form that this job needs.
 struct Moments {
-  Buffer<float> own;
-  const float* h = nullptr;     // [k, k]
+  Held<float> h;                // [k, k], or nothing
   std::vector<float> diagonal;  // of H; empty without samples
 };
 
 // H is made of tokens where GPTQ or a search needs it, or where multiplying by it is less work than by the tokens themselves.
-Status moments_of(const Options& options, std::int64_t k, const Samples& samples, bool can_multiply, Moments& out) {
+Status moments_of(Engine& engine, const Options& options, std::int64_t k, const Samples& samples, Moments& out) {
+  const bool can_multiply = engine.can_multiply().ok();
   if (samples.hessian != nullptr) {
     BILLFISH_RETURN_IF_ERROR(check_hessian(samples.hessian, k, options.parallel));
-    out.h = samples.hessian;
+    done(engine, "looking through the second moments");
+    for (std::int64_t i = 0; i < k; ++i) out.diagonal.push_back(samples.hessian[i * k + i]);
+    out.h = Held<float>::of(engine, samples.hessian, k * k);
+    done(engine, "second moments to the engine");
   } else if (samples.x != nullptr) {
     BILLFISH_RETURN_IF_ERROR(check_samples(samples, k, options.parallel));
-    if (options.method == Method::gptq || (can_multiply && (options.clip || samples.tokens > k / 2))) {
-      out.own = Buffer<float>(k * k);
-      std::int64_t count = 0;
-      BILLFISH_RETURN_IF_ERROR(
-          hessian_add(samples.x, samples.x_type, samples.tokens, k, samples.ld, out.own.get(), count, options.parallel));
-      out.h = out.own.get();
+    if (options.method != Method::gptq && !(can_multiply && (options.clip || samples.tokens > k / 2))) {
+      out.diagonal = hessian_diagonal(samples, k, options.parallel);
+      return {};
     }
-  }
-  if (out.h != nullptr) {
-    for (std::int64_t i = 0; i < k; ++i) out.diagonal.push_back(out.h[i * k + i]);
-  } else if (samples.x != nullptr) {
-    out.diagonal = hessian_diagonal(samples, k, options.parallel);
+    out.h = Held<float>(engine, k * k);
+    BILLFISH_RETURN_IF_ERROR(add_samples(engine, samples, k, out.h.get(), 0));
+    out.diagonal.resize(static_cast<std::size_t>(k));
+    const Held<float> diagonal = Held<float>::for_host(engine, out.diagonal.data(), k);
+    engine.diagonal(k, out.h.get(), diagonal.get());
+    diagonal.to_host(engine, out.diagonal.data(), k);
+    done(engine, "second moments");
   }
   return {};
 }
 
-// Codes and scales of plain round to nearest, to compare with.
-struct Plain {
-  Buffer<std::uint8_t> codes, zeros;
-  Buffer<float> scales;
-  Quantized form;
-
-  Plain(const Options& options, const Weights& weights)
-      : codes(weights.k * weights.n),
-        zeros(has_zeros(options.type) ? ceil_div(weights.k, options.group) * weights.n : 0),
-        scales(ceil_div(weights.k, options.group) * weights.n) {
-    form.codes = codes.get();
-    form.zeros = has_zeros(options.type) ? zeros.get() : nullptr;
-    form.scales = scales.get();
-  }
-};
-
 // A search judges groups one by one; in a row's outputs they meet. Rows that came out worse than without it go back to plain ones.
-void keep_better_rows(const Options& options, const Weights& weights, const Quantized& plain, const Squares& of_plain, Squares& of_found,
-                      Quantized& found) {
-  const std::int64_t n = weights.n, groups = ceil_div(weights.k, options.group), element = bytes_of(options.scale_type);
-  for (std::int64_t row = 0; row < n; ++row) {
-    const auto at = static_cast<std::size_t>(row);
-    const bool by_output = !of_plain.output.empty();
-    if (by_output ? !(of_plain.output[at] < of_found.output[at]) : !(of_plain.weight[at] < of_found.weight[at])) continue;
-    of_found.weight[at] = of_plain.weight[at];
-    if (by_output) of_found.output[at] = of_plain.output[at];
-    for (std::int64_t column = 0; column < weights.k; ++column) found.codes[column * n + row] = plain.codes[column * n + row];
-    for (std::int64_t group = 0; group < groups; ++group) {
-      const std::int64_t place = group * n + row;
-      std::memcpy(static_cast<char*>(found.scales) + place * element, static_cast<const char*>(plain.scales) + place * element,
-                  static_cast<std::size_t>(element));
-      if (found.zeros != nullptr) found.zeros[place] = plain.zeros[place];
+std::int64_t keep_better_rows(Engine& engine, const Matrix& matrix, const Form& plain, const Squares& of_plain, Squares& of_found,
+                              Form& found) {
+  const std::int64_t n = matrix.n, groups = matrix.groups(), parts = matrix.parts();
+  std::vector<std::uint8_t> marks(static_cast<std::size_t>(parts * kLanes), 0);
+  const bool by_output = !of_plain.output.empty();
+  for (std::size_t row = 0; row < static_cast<std::size_t>(n); ++row) {
+    if (by_output ? !(of_plain.output[row] < of_found.output[row]) : !(of_plain.weight[row] < of_found.weight[row])) continue;
+    of_found.weight[row] = of_plain.weight[row];
+    if (by_output) of_found.output[row] = of_plain.output[row];
+    marks[row] = 1;
+  }
+  const Held<std::uint8_t> held = Held<std::uint8_t>::of(engine, marks.data(), parts * kLanes);
+  engine.take_rows({held.get(), n, matrix.k, groups, parts, n, plain.codes.get(), plain.grids.get(), found.codes.get(), found.grids.get()});
+  const Buffer<Grid> now(groups * parts), before(groups * parts);
+  found.grids.to_host(engine, now.get(), groups * parts);
+  plain.grids.to_host(engine, before.get(), groups * parts);
+  std::int64_t smaller = 0;
+  for (std::int64_t place = 0; place < groups * parts; ++place) {
+    const std::int64_t lanes = std::min<std::int64_t>(kLanes, n - place % parts * kLanes);
+    for (std::int64_t lane = 0; lane < lanes; ++lane) {
+      smaller += now[place].scale[lane] < 0.99f * before[place].scale[lane] ? 1 : 0;  // rounding is no clipping
     }
   }
-  found.clipped_groups = 0;
-  for (std::int64_t place = 0; place < groups * n; ++place) {
-    const float scale = load_element(found.scales, options.scale_type, place);
-    found.clipped_groups += scale < 0.99f * load_element(plain.scales, options.scale_type, place) ? 1 : 0;  // rounding is no clipping
-  }
+  return smaller;
 }
 
-}  // namespace
-
-Status quantize_matrix(const Options& options, const Weights& weights, const Samples& samples, Quantized& out) {
+Status quantize_with(Engine& engine, const Options& options, const Weights& weights, const Samples& samples, Quantized& out) {
   out.damping = 0;
   out.dead_columns = 0;
+  done(engine, "");  // the clock starts
   const Result<float> largest = largest_weight(weights, options.parallel);
   if (!largest.ok()) return largest.status();
-  const bool can_multiply = LinearAlgebra::get().ok();
-  if (options.method != Method::nearest && !can_multiply) return LinearAlgebra::get().status();
+  const Status can_multiply = engine.can_multiply();
+  if (options.method != Method::nearest) BILLFISH_RETURN_IF_ERROR(can_multiply);
+  done(engine, "looking through the weights");
   Moments moments;
-  BILLFISH_RETURN_IF_ERROR(moments_of(options, weights.k, samples, can_multiply, moments));
+  BILLFISH_RETURN_IF_ERROR(moments_of(engine, options, weights.k, samples, moments));
+  BILLFISH_RETURN_IF_ERROR(check_scale_range(options, *largest));
 
-  // Scaled for AWQ, a salient channel is often the largest of its group: what clips it has to know what it costs.
-  const bool weighs = (options.clip || options.method == Method::awq) && !moments.diagonal.empty();
+  const std::int64_t n = weights.n, k = weights.k, elements = (n - 1) * weights.ld + k;
+  const Held<float> held = Held<float>::of(engine, weights.data, elements);
+  const Matrix matrix = {held.get(),
+                         n,
+                         k,
+                         weights.ld,
+                         options.group,
+                         {options.type, options.scale_type, options.clip, unit_of(*largest), &best_lane_kernels()}};
+  Matrix simple = matrix;
+  simple.scheme.clip = false;
+  Form found(engine, matrix, out.codes);
+  done(engine, "weights to the engine");
+
   const bool is_plain = options.method == Method::nearest && !options.clip;
   if (options.method == Method::gptq) {
-    BILLFISH_RETURN_IF_ERROR(gptq(options, weights, moments.h, *largest, out));
+    BILLFISH_RETURN_IF_ERROR(gptq(engine, options, matrix, moments.h.get(), moments.diagonal, found, out));
   } else {
-    const float* const importance = weighs ? moments.diagonal.data() : nullptr;
-    BILLFISH_RETURN_IF_ERROR(nearest(options, weights, importance, *largest, out, options.clip ? moments.h : nullptr));
+    // Scaled for AWQ, a salient channel is often the largest of its group: what clips it has to know what it costs.
+    const bool weighs = (options.clip || options.method == Method::awq) && !moments.diagonal.empty();
+    Held<float> importance;
+    if (weighs) importance = Held<float>::of(engine, moments.diagonal.data(), k);
+    BILLFISH_RETURN_IF_ERROR(
+        nearest(engine, matrix, importance.get(), options.clip ? moments.h.get() : nullptr, found, out.clipped_groups));
   }
 
-  std::vector<const Quantized*> forms = {&out};
-  std::vector<Plain> plain;
+  std::vector<const Form*> forms = {&found};
+  std::vector<Form> plain;
   if (!is_plain) {
-    Options simple = options;
-    simple.clip = false;
-    plain.emplace_back(simple, weights);
-    BILLFISH_RETURN_IF_ERROR(nearest(simple, weights, nullptr, *largest, plain.back().form));
-    forms.push_back(&plain.back().form);
+    std::int64_t none = 0;
+    plain.emplace_back(engine, simple, nullptr);
+    BILLFISH_RETURN_IF_ERROR(nearest(engine, simple, nullptr, nullptr, plain.back(), none));
+    forms.push_back(&plain.back());
   }
-  Result<std::vector<Squares>> squares =
-      can_multiply ? squares_of(options, weights, forms, moments.h, samples) : squares_of(options, weights, forms, nullptr, Samples());
+  done(engine, "rounding to nearest");
+  Result<std::vector<Squares>> squares = can_multiply.ok() ? squares_of(engine, matrix, forms, moments.h.get(), samples)
+                                                           : squares_of(engine, matrix, forms, nullptr, Samples());
   if (!squares.ok()) return squares.status();
   if (options.method != Method::gptq && !is_plain) {
-    keep_better_rows(options, weights, plain.back().form, squares->back(), (*squares)[1], out);
+    out.clipped_groups = keep_better_rows(engine, matrix, plain.back(), squares->back(), (*squares)[1], found);
   }
+  done(engine, "errors");
+  BILLFISH_RETURN_IF_ERROR(store_form(engine, matrix, found, options.parallel, out));
+  done(engine, "codes and scales from the engine");
   const Errors own = relative((*squares)[1], squares->front()), of_plain = relative(squares->back(), squares->front());
   out.weight_error = own.weight;
   out.output_error = own.output;
   out.nearest_weight_error = of_plain.weight;
   out.nearest_output_error = of_plain.output;
   return {};
+}
+
+}  // namespace
+
+Status quantize_matrix(const Options& options, const Weights& weights, const Samples& samples, Quantized& out) {
+  return with_engine(options.engine, options.parallel,
+                     [&](Engine& engine) { return quantize_with(engine, options, weights, samples, out); });
 }
 
 }  // namespace billfish::quantize

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Weights in f32 -> codes, scales and zeros, one matrix at a time. Called by api/, and through it by formats/ for whole models. Calls
-// linear_algebra.hpp, which finds LAPACK at run time. Results do not depend on the number of threads: work is cut by shape alone.
+// linear_algebra.hpp, which finds LAPACK at run time, or the engine of a device that api/ hands in. Results do not depend on the number of
+// threads: work is cut by shape alone.
 //
-//   grid.cpp     scale and zero of one group, with or without the search for a smaller range; rounding to codes
 //   nearest.cpp  round to nearest
 //   gptq.cpp     error feedback through H = (I + U) D (I + U)^T: no inverse is taken
+//   refine.cpp   what it leaves to gain
 //   awq.cpp      the search for scales of channels
 //   hessian.cpp  second moments of samples, in f32
 //   errors.cpp   what a quantised matrix does to weights and outputs
+//   engine.hpp   the arithmetic that these ask for, done by the CPU (cpu_engine*.cpp) or by a CUDA device (cuda/quantize/)
+//   grid.cpp     scale and zero of one group, with or without the search for a smaller range (grid_search.hpp)
 #pragma once
 
 #include <cstdint>
@@ -18,6 +21,8 @@
 #include "core/types.hpp"
 
 namespace billfish::quantize {
+
+class Engine;
 
 enum class Method : std::uint8_t { nearest, gptq, awq };       // values match billfish_quantize_method
 enum class ActOrder : std::uint8_t { none, fixed, by_group };  // values match billfish_act_order
@@ -33,6 +38,7 @@ struct Options {
   int rounds = 3;  // GPTQ: of refinement (refine.hpp) at most; 0 leaves the codes as the papers' recursion finds them
   std::uint64_t seed = 0;
   Parallel parallel;
+  Engine* engine = nullptr;  // null: the CPU
 };
 
 struct Weights {  // [n, k]
@@ -63,7 +69,7 @@ Status quantize_matrix(const Options& options, const Weights& weights, const Sam
 
 // h [k,k] and count become those of all tokens so far.
 Status hessian_add(const void* x, ElementType type, std::int64_t tokens, std::int64_t k, std::int64_t ld, float* h, std::int64_t& count,
-                   const Parallel& parallel);
+                   const Parallel& parallel, Engine* engine = nullptr);
 
 struct AwqScales {
   std::vector<float> scales;   // [k]

@@ -68,6 +68,8 @@ class Usage(CliTest):
     def test_no_device_is_exit_5(self):
         for command in (["check", "r", "128"], ["verify", support.fixture("gptq_v1_g128_sym")], ["demo"]):
             self.fails(DEVICE, ["--device cuda", "--device cpu"], *command, "--device", "cuda")
+        model = support.fixture("gptq_v1_g128_sym")  # is not looked at
+        self.fails(DEVICE, ["--device cuda", "--device cpu"], "quantize", model, self.path("out"), "--method", "rtn", "--device", "cuda")
         self.fails(USAGE, "tpu", "check", "r", "128", "--device", "tpu")
 
     def test_lists_take_commas_and_spaces_in_any_place(self):

@@ -12,6 +12,8 @@
 #include "core/half.hpp"
 #include "core/threads.hpp"
 #include "quantize/awq_inputs.hpp"
+#include "quantize/cpu_engine.hpp"
+#include "quantize/grid.hpp"
 #include "quantize/nearest.hpp"
 #include "quantize/panel.hpp"
 #include "quantize/quantize.hpp"
@@ -81,7 +83,14 @@ Squares squares_of(const Options& options, const Layer& layer, const std::vector
     quantized.zeros = has_zeros(options.type) ? zeros.data() : nullptr;
     quantized.scales = stored.data();
     const Weights weights = {scaled.data(), n, k, k};
-    EXPECT_TRUE(nearest(options, weights, importance.data(), *largest_weight(weights, {}), quantized).ok());
+    CpuEngine engine({});
+    const float unit = unit_of(*largest_weight(weights, {}));
+    const Matrix matrix = {
+        weights.data, n, k, k, options.group, {options.type, options.scale_type, options.clip, unit, &best_lane_kernels()}};
+    Form form(engine, matrix, codes.data());
+    std::int64_t clipped = 0;
+    EXPECT_TRUE(nearest(engine, matrix, importance.data(), nullptr, form, clipped).ok());
+    EXPECT_TRUE(store_form(engine, matrix, form, {}, quantized).ok());
     for (std::int64_t t = 0; t < layer.tokens; ++t) {
       for (std::int64_t row = 0; row < n; ++row) {
         double error = 0, whole = 0;

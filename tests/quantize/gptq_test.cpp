@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Hazards of GPTQ: feedback that goes the wrong way or into a wrong column, scales of stale weights, groups wider or narrower than a block,
 // orders that lose a column, a factor of a singular matrix, results that depend on threads.
+#include "quantize/cpu_engine.hpp"
 #include "quantize/factor.hpp"
 #include "quantize/reference.hpp"
 
@@ -236,15 +237,18 @@ TEST(Gptq, the_factor_is_one_of_the_damped_moments_in_their_order) {
   const std::vector<float> h = hessian(correlated_samples(400, k, 14), k);
   std::vector<std::int32_t> order(static_cast<std::size_t>(k));
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::int32_t>((i * 7) % order.size());
-  auto found = factor(h.data(), k, order, 0.01, {});
+  std::vector<float> diagonal;
+  for (std::int64_t i = 0; i < k; ++i) diagonal.push_back(h[static_cast<std::size_t>(i * k + i)]);
+  CpuEngine engine({});
+  auto found = factor(engine, h.data(), diagonal, order.data(), 0.01);
   ASSERT_TRUE(found.ok()) << found.status().message();
   const Factor& factored = *found;
-  const auto link = [&](std::int64_t i, std::int64_t j) { return i == j ? 1.0 : static_cast<double>(factored.links[i * k + j]); };
+  const auto link = [&](std::int64_t i, std::int64_t j) { return i == j ? 1.0 : static_cast<double>(factored.links.get()[i * k + j]); };
   for (std::int64_t i = 0; i < k; i += 7) {
     for (std::int64_t j = i; j < k; j += 11) {
       double sum = 0;
       for (std::int64_t m = j; m < k; ++m)
-        sum += link(i, m) * static_cast<double>(factored.pivots[static_cast<std::size_t>(m)]) * link(j, m);
+        sum += link(i, m) * static_cast<double>(factored.pivots_here[static_cast<std::size_t>(m)]) * link(j, m);
       const std::int64_t row = order[static_cast<std::size_t>(i)], column = order[static_cast<std::size_t>(j)];
       const double wanted = static_cast<double>(h[static_cast<std::size_t>(row * k + column)]) / factored.mean + (i == j ? 0.01 : 0.0);
       // Rounding in f32: k additions of terms as large as the two diagonal elements allow.

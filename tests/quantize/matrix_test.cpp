@@ -166,5 +166,31 @@ TEST(Abi, hessian_add_names_what_is_wrong_and_counts) {
   EXPECT_STREQ(billfish_last_error(), "*count is -5; it must be 0, or what the call before made of it");
 }
 
+TEST(Abi, a_device_that_is_not_there_is_told_of_before_anything_is_done) {
+  EXPECT_EQ(billfish_quantize_device(BILLFISH_CPU, 0), BILLFISH_OK);
+  EXPECT_EQ(billfish_quantize_device(BILLFISH_CPU, 1), BILLFISH_INVALID_ARGUMENT);
+  EXPECT_STREQ(billfish_last_error(), "device_index is 1; the CPU is device 0");
+  EXPECT_EQ(billfish_quantize_device(static_cast<billfish_device_kind>(7), 0), BILLFISH_INVALID_ARGUMENT);
+  EXPECT_EQ(billfish_quantize_device(BILLFISH_CUDA, 63), BILLFISH_DEVICE_ERROR);
+  const std::string why = billfish_last_error();
+  EXPECT_FALSE(why.empty());
+  std::vector<float> x = normal(10 * 8, 1.0f, 3), h(64, NAN);
+  std::int64_t count = 0;
+  EXPECT_EQ(billfish_hessian_add_on(BILLFISH_CUDA, 63, x.data(), BILLFISH_F32, 10, 8, 0, h.data(), &count, nullptr), BILLFISH_DEVICE_ERROR);
+  EXPECT_EQ(billfish_last_error(), why);
+  EXPECT_TRUE(std::isnan(h[0]));
+  billfish_quantize_options options = BILLFISH_QUANTIZE_OPTIONS_INIT;
+  options.device_kind = BILLFISH_CUDA;
+  options.device_index = 63;
+  options.group = 8;
+  std::vector<std::uint8_t> codes(80, 77);
+  std::vector<std::uint16_t> scales(10);
+  billfish_quantized out = BILLFISH_QUANTIZED_INIT;
+  out.codes = codes.data();
+  out.scales = scales.data();
+  EXPECT_EQ(billfish_quantize_matrix(&options, x.data(), 10, 8, 0, nullptr, &out), BILLFISH_DEVICE_ERROR);
+  EXPECT_EQ(codes, std::vector<std::uint8_t>(80, 77));
+}
+
 }  // namespace
 }  // namespace billfish::quantize

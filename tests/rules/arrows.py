@@ -15,7 +15,10 @@ ARROWS = {
     "formats": {"core", "layout"},
     "pack": {"layout", "core"},
     "cpu": {"layout", "core", "gemm/problem.hpp", "gemm/registry.hpp"},
-    "cuda": {"layout", "core", "gemm/problem.hpp", "gemm/registry.hpp"},
+    "cuda": {
+        *("layout", "core", "gemm/problem.hpp", "gemm/registry.hpp"),
+        *("quantize/engine.hpp", "quantize/grid_search.hpp"),  # it is an engine of quantising
+    },
     "gemm": {"cpu", "cuda", "reference", "layout", "core"},
     "measure": {"core"},
     "quantize": {"core"},

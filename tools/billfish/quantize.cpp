@@ -14,6 +14,7 @@
 #include "billfish/billfish_quantize.h"
 #include "commands.hpp"
 #include "convert.hpp"
+#include "device.hpp"
 #include "errors.hpp"
 #include "files.hpp"
 #include "interrupt.hpp"
@@ -30,7 +31,7 @@ namespace billfish::cli {
 namespace {
 
 struct Options {
-  std::string in, out, method, act_order = "none", calibration, layers, format, report, scale_type = "f16";
+  std::string in, out, method, act_order = "none", calibration, layers, format, report, device, scale_type = "f16";
   std::int64_t bits = 4, group = 128;
   std::uint64_t seed = 0;
   double damping = 0;
@@ -105,6 +106,14 @@ Value one_of(const std::string& option, const std::string& word, std::initialize
     known += (known.empty() ? "" : ", ") + std::string(name);
   }
   fail(kUsage, "{} is '{}': use one of {}", option, word, known);
+}
+
+// The first CUDA device serves where it can; one that was asked for has to.
+Device quantize_device(const std::string& word) {
+  const Device device = choose_device(word);
+  if (billfish_quantize_device(device.kind, device.index) == BILLFISH_OK) return device;
+  if (word.empty()) return {};
+  fail(kDevice, "--device {}: {}", word, billfish_last_error());
 }
 
 billfish_quantize_options matrix_options(const Options& options, const std::string& format, const Pool& pool) {
@@ -189,7 +198,7 @@ std::optional<double> geometric_mean(const std::vector<Layer>& layers, Get get) 
 
 Json known(double value, double unknown) { return value == unknown ? Json() : Json(value); }
 
-Json document(const Options& options, const std::string& format, const Context& context, double seconds) {
+Json document(const Options& options, const std::string& format, Device device, const Context& context, double seconds) {
   Json layers = Json::array(), left = Json::array();
   for (const Layer& layer : context.layers) {
     layers.push_back({{"name", layer.name},
@@ -227,6 +236,7 @@ Json document(const Options& options, const std::string& format, const Context& 
     out["bytes_in"] = bytes_at(options.in);
     out["bytes_out"] = bytes_at(options.out);
     out["seconds"] = seconds;
+    out["device"] = text_of(device);
   }
   out["left"] = left;
   return out;
@@ -240,9 +250,10 @@ void print_plan(const Context& context) {
   fmt::print("{}", table.text());
 }
 
-void print_result(const Options& options, const Context& context, double seconds) {
+void print_result(const Options& options, Device device, const Context& context, double seconds) {
   const double bytes_in = static_cast<double>(bytes_at(options.in)), bytes_out = static_cast<double>(bytes_at(options.out));
-  fmt::print("{}: {} from {} in {}\n", options.out, bytes_text(bytes_out), bytes_text(bytes_in), seconds_text(seconds));
+  const std::string where = device.kind == BILLFISH_CPU ? "" : " on " + text_of(device);
+  fmt::print("{}: {} from {} in {}{}\n", options.out, bytes_text(bytes_out), bytes_text(bytes_in), seconds_text(seconds), where);
   std::size_t left = 0;
   for (const Matrix& matrix : context.matrices) left += !matrix.left.empty();
   fmt::print("{} layers quantised, {} other matrices stay as they are (--dry-run says why)\n", context.layers.size(), left);
@@ -306,7 +317,7 @@ void check_arguments(const Options& options) {
 int run(const Options& options) {
   if (options.demo) {
     if (!options.out.empty() || !options.method.empty() || !options.calibration.empty() || !options.layers.empty() ||
-        !options.format.empty() || options.resume || options.dry_run || options.clip) {
+        !options.format.empty() || !options.device.empty() || options.resume || options.dry_run || options.clip) {
       fail(
           kUsage,
           "--demo makes its own model and runs every method: beside it only a folder to keep the files in, --report, --threads and --json");
@@ -317,7 +328,10 @@ int run(const Options& options) {
   const std::string format = format_of(options);
   if (parse_format(format) == BILLFISH_FORMAT_RAW) fail(kUsage, "--format raw: a checkpoint cannot have it");
   const Pool pool(options.threads);
-  const billfish_quantize_options matrix = matrix_options(options, format, pool);
+  billfish_quantize_options matrix = matrix_options(options, format, pool);
+  const Device device = options.dry_run ? Device() : quantize_device(options.device);
+  matrix.device_kind = device.kind;
+  matrix.device_index = device.index;
   std::optional<NpyModel> npy;
   if (is_npy(options.in)) npy.emplace(options.in);
   const std::string in = npy ? npy->path() : options.in;
@@ -369,11 +383,11 @@ int run(const Options& options) {
   }
   const std::string written = report ? report->finish() : "";
   if (options.json) {
-    print_json(document(options, format, state, progress.seconds()));
+    print_json(document(options, format, device, state, progress.seconds()));
   } else if (options.dry_run) {
     print_plan(state);
   } else {
-    print_result(options, state, progress.seconds());
+    print_result(options, device, state, progress.seconds());
     if (!written.empty()) fmt::print("{}\n", written);
   }
   return kOk;
@@ -413,6 +427,7 @@ Runner add_quantize(CLI::App& app) {
   app.add_flag("--skip-unsupported", options->skip_unsupported, "Copy layers that the format cannot hold instead of failing");
   app.add_flag("--dry-run", options->dry_run, "Say what would become of every matrix, and write nothing");
   app.add_flag("--demo", options->demo, "Quantise a small model that is made on the spot, by all methods");
+  add_device_option(app, options->device);
   add_threads_option(app, options->threads);
   add_json_flag(app, options->json);
   app.footer(

@@ -99,6 +99,8 @@ def test_awq_scales_of_layers_that_share_an_input():
         (lambda w, x: quantize.matrix(w, samples=np.where(x == x[7, 9], np.nan, x).astype(F32)), ValueError, "sample 7, input 9"),
         (lambda w, x: quantize.matrix(np.where(w == w[3, 4], np.inf, w).astype(F32), "rtn"), ValueError, "output 3, input 4"),
         (lambda w, x: quantize.awq_scales([w, w[:, :64]], x), ValueError, "weights[1] has shape [48, 64]"),
+        (lambda w, x: quantize.matrix(w, "rtn", device="tpu"), ValueError, "device is 'tpu'; use 'cpu', 'cuda' or 'cuda:INDEX'"),
+        (lambda w, x: quantize.matrix(w, "rtn", device="cuda:63"), RuntimeError, ""),  # in words of a build with, or without CUDA
         (lambda w, x: quantize.awq_scales([], x[:, :0]), ValueError, "weights is an empty list"),
         (lambda w, x: quantize.hessian_add(x, quantize.Moments(np.zeros((3, 3), F32), 1)), ValueError, "hessian has shape [3, 3]"),
         (lambda w, x: quantize.hessian_add(x[0]), ValueError, "x has shape [128]; it must have two dimensions"),
