@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// All zeros come out of a reserve that billfish/torch/zeros.py makes while nothing is captured: no call allocates or waits. Which stream and
+// All zeros come out of a reserve that billfish/torch/zeros.py makes while nothing is captured: no call allocates or waits. Which stream,
 // which capture: the driver's own numbers, which no two of them share within a process, as handles may.
 #include "torch_zeros.hpp"
 

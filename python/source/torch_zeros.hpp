@@ -16,8 +16,8 @@ struct ZerosAsked {
 };
 ZerosAsked ask_for_zeros(const billfish_weights& weights, billfish_gemm_args args);
 
-// Workspace and flag of a call that is enqueued on `stream` next, torch's current one on that device. False: there are no zeros to be had, or
-// none are wanted, and the arguments are as they were. Any thread.
+// Workspace and flag of a call that is enqueued on `stream` next, torch's current one on that device. False: none are to be had or
+// wanted, and the arguments are as they were. Any thread.
 bool use_zeros(const ZerosAsked& asked, const billfish_weights& weights, billfish_gemm_args& args, void* stream);
 
 }  // namespace billfish_python
