@@ -107,6 +107,18 @@ def test_a_stream_takes_zeros_once_and_every_capture_its_own():
 
 
 @needs_cuda
+def test_inputs_that_lie_badly_change_nothing_for_those_after_them():
+    case = make(4096, 1024, 128, "u4b8", "cuda")
+    wide = torch.randn(4, 5003, device="cuda", dtype=torch.float16)
+    x = wide[:, :4096].contiguous()
+    expected = case.module(x)
+    for bad in (wide[:, :4096], wide[:, 1:4097]):
+        torch.testing.assert_close(case.module(bad).float(), case.module(bad.contiguous()).float(), rtol=1e-2, atol=1e-1)
+        assert torch.equal(case.module(x), expected)
+    assert untouched()
+
+
+@needs_cuda
 def test_a_capture_without_zeros_is_right_all_the_same():
     case = make(4096, 1024, 128, "u4b8", "cuda")
     x = torch.randn(4, 4096, device="cuda", dtype=torch.float16)
