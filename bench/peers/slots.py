@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Timing slots on a machine that others use: files to lock, named by BILLFISH_BENCH_LOCKS (a:b), that they lock likewise. cpu.py asks.
+"""A machine that others use: timing slots, and how busy the others were all the same. Used by cpu.py.
 
-Whoever does heavy work holds them shared, whoever times holds them alone, so that neither disturbs the other. Without the variable all of
-this does nothing.
+Slots are files to lock, named by BILLFISH_BENCH_LOCKS (a:b), that the others lock likewise: whoever does heavy work holds them shared,
+whoever times holds them alone, so that neither disturbs the other. Without the variable nothing is locked.
 """
 import fcntl
 import os
@@ -38,3 +38,27 @@ class Slots:
             self.begin, self.end = None, time.monotonic()
         for file in self.files:
             fcntl.flock(file, fcntl.LOCK_UN)
+
+
+class Busy:
+    """Processors' time from now on: all of it less that of this process and of `processes`."""
+
+    def __init__(self, processes):
+        self.processes, self.begin = processes, time.monotonic()
+        self.before = self.seconds()
+
+    def seconds(self):
+        with open("/proc/stat") as file:
+            user, nice, system, _, _, *interrupts = map(int, file.readline().split()[1:9])
+        ticks = user + nice + system + sum(interrupts)
+        for process in [os.getpid(), *self.processes]:
+            try:
+                with open(f"/proc/{process}/stat") as file:
+                    ticks -= sum(map(int, file.read().rpartition(")")[2].split()[11:13]))
+            except FileNotFoundError:  # it died: its share counts as the others'
+                pass
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def others(self):
+        """How many processors others have kept busy, on average."""
+        return round((self.seconds() - self.before) / (time.monotonic() - self.begin), 3)
