@@ -229,7 +229,7 @@ class Billfish:
 
 # name: method, order, clip
 BILLFISH = {"billfish rtn": ("rtn", "none", False), "billfish rtn, clip": ("rtn", "none", True),
-            "billfish gptq": ("gptq", "none", False), "billfish gptq, clip": ("gptq", "none", True),
+            "billfish gptq, order none": ("gptq", "none", False), "billfish gptq, order none, clip": ("gptq", "none", True),
             "billfish gptq, order group": ("gptq", "group", False), "billfish gptq, order static": ("gptq", "static", False),
             "billfish gptq, order static, clip": ("gptq", "static", True),
             "billfish gptq, order group, clip": ("gptq", "group", True),
