@@ -5,7 +5,8 @@
 usage: cpu.py --out DIR [--library build/lib/libbillfish.so] [--shapes FILE] [--m 1,2,4,...] [--threads T] [--rounds 3] [--only WORD,...]
               [--shapes-a-call N]
 
-The same command goes on with the next shape where the last one stopped (--shapes-a-call bounds how many shapes one call takes).
+The same command goes on where the last one stopped: what is kept are cells, all rounds of one shape and one M (--shapes-a-call bounds how
+many shapes one call takes). On a machine that others use, slots.py takes turns with them.
 
 The first call makes an environment (.venv-peers beside the repository's other files) with the pinned wheels of requirements-cpu.txt.
 Every peer is a process of its own (cpu_worker.py) that holds enough distinct copies of the weights to defeat the caches; this program
@@ -19,6 +20,8 @@ import statistics
 import subprocess
 import sys
 import time
+
+from slots import Busy, Slots
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -41,6 +44,8 @@ PEERS = [
 TOUCH = 165e6        # bytes of packed weights a round goes through: five times the largest cache that we met
 PAUSE = 0.06         # seconds between two peers: thread pools spin for a while after their last call
 SMALLEST_BUDGET = 0.12
+MOST_OTHERS = 0.1    # processors that others may keep busy during a round; else it is taken again
+ATTEMPTS, REST = 20, 10.0
 
 
 def make_environment():
@@ -123,6 +128,32 @@ def row_of(worker, k, n, m, options, us, error, weight_bytes):
             "weight_bytes": weight_bytes}
 
 
+def far_behind(rows, k, n, times):
+    """implementation -> values of M running, up to the last one measured, at which it took more than `times` the fastest one's time."""
+    out = {}
+    here = [r for r in rows if (r["k"], r["n"]) == (k, n)]
+    for m in dict.fromkeys(r["m"] for r in here):
+        row = [r for r in here if r["m"] == m]
+        fastest = min(r["us_median"] for r in row)
+        for r in row:
+            name = r["implementation"]
+            slow = r["us_median"] > times * fastest and not name.startswith(("billfish", "torch dense"))
+            out[name] = out.get(name, 0) + 1 if slow else 0
+    return out
+
+
+def interleaved(rows):
+    """Whether, in every cell, each round of each peer ended before any peer's next one began: all of them met the same noise."""
+    for cell in {(r["k"], r["n"], r["m"]) for r in rows}:
+        turns = [r["rounds"] for r in rows if (r["k"], r["n"], r["m"]) == cell]
+        if len(set(map(len, turns))) != 1:
+            return False
+        for before, after in zip(list(zip(*turns)), list(zip(*turns))[1:]):
+            if max(end for _, end, _ in before) > min(begin for begin, _, _ in after):
+                return False
+    return True
+
+
 def geomean(values):
     return math.exp(sum(map(math.log, values)) / len(values))
 
@@ -147,6 +178,75 @@ def summary(rows):
     return "\n".join(lines)
 
 
+def load(workers, run, k, n, threads):
+    """Distinct copies of one shape's weights in every worker: [(worker, bytes of one copy)]."""
+    loaded = []
+    for worker in workers:
+        answer = worker.ask(do="load", k=k, n=n, copies=math.ceil(TOUCH / (k * n / 2)), threads=threads)
+        if "error" in answer:
+            run["failures"].append({"implementation": worker.name, "k": k, "n": n, "why": answer["error"]})
+            run["valid"] = run["valid"] and not worker.name.startswith("billfish")
+            print(f"{worker.name}: {answer['error']}", file=sys.stderr)
+            continue
+        run["versions"][worker.name] = answer["version"]
+        loaded.append((worker, answer["bytes"]))
+    return loaded
+
+
+def time_round(asked, m, errors, check):
+    """implementation -> (us of its products, begin, end) of one turn of all."""
+    out = {}
+    for worker, _ in asked:
+        time.sleep(PAUSE)
+        begin = time.monotonic()
+        answer = worker.ask(do="time", m=m, seconds=SMALLEST_BUDGET, check=check)
+        if "error" in answer:
+            errors[worker.name] = answer["error"]
+            continue
+        out[worker.name] = (answer["us"], round(begin, 3), round(time.monotonic(), 3))
+        errors.setdefault(worker.name, answer.get("relative_error"))
+    return out
+
+
+def time_cell(loaded, run, slots, k, n, m, options):
+    """All rounds of one shape at one M, into run's rows."""
+    times, errors, rounds = {}, {}, {}
+    slow = far_behind(run["rows"], k, n, options.give_up)
+    asked = [(worker, weight_bytes) for worker, weight_bytes in loaded if slow.get(worker.name, 0) < 2]
+    for turn in range(options.rounds):
+        for attempt in range(ATTEMPTS):
+            slots.take()
+            busy = Busy([worker.process.pid for worker, _ in asked])
+            this = time_round(asked, m, errors, check=turn == 0)
+            others = busy.others()
+            if others <= MOST_OTHERS or attempt + 1 == ATTEMPTS:
+                break
+            slots.leave()
+            time.sleep(REST)
+        for name, (us, begin, end) in this.items():
+            rounds.setdefault(name, []).append((begin, end, others))
+            times.setdefault(name, []).extend(us)
+    here = []
+    for worker, weight_bytes in asked:
+        if worker.name not in times:
+            run["valid"] = run["valid"] and not worker.name.startswith("billfish")
+            run["failures"].append({"implementation": worker.name, "k": k, "n": n, "m": m, "why": errors.get(worker.name, "?")})
+            continue
+        row = row_of(worker, k, n, m, options, times[worker.name], errors[worker.name], weight_bytes)
+        row["rounds"] = rounds[worker.name]  # begin and end of each, on one clock, and how many processors others kept busy meanwhile
+        # Rounding activations to int8 costs about 7e-3; anything an order above is another product.
+        if not isinstance(row["relative_error"], float) or not row["relative_error"] < 0.03:
+            run["valid"] = False
+        here.append(row)
+    run["rows"] += here
+    for name, count in far_behind(run["rows"], k, n, options.give_up).items():
+        if count == 2 and slow.get(name, 0) < 2:
+            run["failures"].append({"implementation": name, "k": k, "n": n, "m": m,
+                                    "why": f"not timed above this m: twice more than {options.give_up} times the fastest"})
+    run["cells"].append([k, n, m])
+    print(f"{k} x {n} M={m}: " + ", ".join(f"{r['implementation']} {r['us_median']:.0f}" for r in here), flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", required=True)
@@ -157,8 +257,11 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="words; a peer is timed if its name holds one of them")
     parser.add_argument("--shapes-a-call", type=int, default=1000)
+    parser.add_argument("--hold", type=float, default=60, help="seconds after which a timing slot ends (see slots.py)")
+    parser.add_argument("--rest", type=float, default=60, help="seconds between two slots")
     parser.add_argument("--give-up", type=float, default=6.0,
-                        help="a peer that took this many times the fastest one's time at two values of M running is not timed above them")
+                        help="a peer of quantised weights that took this many times the fastest one's time at two values of M running is "
+                             "not timed above them")
     options = parser.parse_args()
     if not os.path.exists(options.shared_library):
         print(f"cpu.py: {options.shared_library} is not there: build first (./dev build) or give --library", file=sys.stderr)
@@ -169,7 +272,7 @@ def main():
     results = os.path.join(options.out, "results.json")
     run = {"schema": 1, "device": cpu_name(), "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
            "command": "bench/peers/cpu.py " + " ".join(sys.argv[1:]), "valid": True, "versions": {}, "failures": [],
-           "rows": [], "shapes": []}
+           "rows": [], "cells": []}
     if os.path.exists(results):
         with open(results) as file:
             before = json.load(file)
@@ -177,63 +280,26 @@ def main():
             print(f"cpu.py: {results} is of another command ({before['command']}): name another --out", file=sys.stderr)
             return 2
         run = before
-    shapes = [shape for shape in read_shapes(options.shapes) if list(shape) not in run["shapes"]][:options.shapes_a_call]
+    sizes = [int(x) for x in options.m.split(",")]
+    slots = Slots(options.hold, options.rest)
     log = open(os.path.join(options.out, "workers.log"), "a")
     workers = [Worker(name, activations, arguments, python, options.shared_library, log) for name, activations, arguments in PEERS
                if not words or any(w in name for w in words)]
-    for k, n in shapes:
-        copies = math.ceil(TOUCH / (k * n / 2))
-        loaded = []
-        for worker in workers:
-            answer = worker.ask(do="load", k=k, n=n, copies=copies, threads=options.threads)
-            if "error" in answer:
-                run["failures"].append({"implementation": worker.name, "k": k, "n": n, "why": answer["error"]})
-                run["valid"] = run["valid"] and not worker.name.startswith("billfish")
-                print(f"{worker.name}: {answer['error']}", file=sys.stderr)
-                continue
-            run["versions"][worker.name] = answer["version"]
-            loaded.append((worker, answer["bytes"]))
-        slow = dict.fromkeys((worker.name for worker, _ in loaded), 0)  # values of M running
-        for m in (int(x) for x in options.m.split(",")):
-            times, errors = {}, {}
-            asked = [(worker, weight_bytes) for worker, weight_bytes in loaded if slow[worker.name] < 2]
-            for turn in range(options.rounds):
-                for worker, _ in asked:
-                    time.sleep(PAUSE)
-                    answer = worker.ask(do="time", m=m, seconds=SMALLEST_BUDGET, check=turn == 0)
-                    if "error" in answer:
-                        errors[worker.name] = answer["error"]
-                        continue
-                    times.setdefault(worker.name, []).extend(answer["us"])
-                    errors.setdefault(worker.name, answer.get("relative_error"))
-            for worker, weight_bytes in asked:
-                if worker.name not in times:
-                    run["valid"] = run["valid"] and not worker.name.startswith("billfish")
-                    run["failures"].append({"implementation": worker.name, "k": k, "n": n, "m": m, "why": errors.get(worker.name, "?")})
-                    continue
-                row = row_of(worker, k, n, m, options, times[worker.name], errors[worker.name], weight_bytes)
-                # Rounding activations to int8 costs about 7e-3; anything an order above is another product.
-                if not isinstance(row["relative_error"], float) or not row["relative_error"] < 0.03:
-                    run["valid"] = False
-                run["rows"].append(row)
-            here = [r for r in run["rows"] if (r["k"], r["n"], r["m"]) == (k, n, m)]
-            fastest = min((r["us_median"] for r in here), default=0)
-            for row in here:
-                name = row["implementation"]
-                slow[name] = slow[name] + 1 if row["us_median"] > options.give_up * fastest and not name.startswith("billfish") else 0
-                if slow[name] == 2:
-                    run["failures"].append({"implementation": name, "k": k, "n": n, "m": m,
-                                            "why": f"not timed above this m: twice more than {options.give_up} times the fastest"})
-            print(f"{k} x {n} M={m}: " + ", ".join(f"{r['implementation']} {r['us_median']:.0f}" for r in here), flush=True)
+    wanted = [(shape, [m for m in sizes if [*shape, m] not in run["cells"]]) for shape in read_shapes(options.shapes)]
+    for (k, n), missing in [one for one in wanted if one[1]][:options.shapes_a_call]:
+        slots.share()
+        loaded = load(workers, run, k, n, options.threads)
+        for m in missing:
+            time_cell(loaded, run, slots, k, n, m, options)
+            with open(results, "w") as file:
+                json.dump(run, file, indent=1)
+                file.write("\n")
+        slots.leave()
         for worker, _ in loaded:
             worker.ask(do="unload")
-        run["shapes"].append([k, n])
-        run.setdefault("load", []).append(os.getloadavg()[0])  # one a shape: about 1 of it is this run's own
-        with open(results, "w") as file:
-            json.dump(run, file, indent=1)
-            file.write("\n")
     for worker in workers:
         worker.end()
+    run["valid"] = run["valid"] and interleaved(run["rows"])
     table = summary(run["rows"])
     with open(os.path.join(options.out, "summary.md"), "w") as file:
         file.write(f"{run['device']}, {run['when']}, {options.threads} threads: us, geometric mean over shapes "

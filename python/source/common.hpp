@@ -74,5 +74,6 @@ void bind_functions(nb::module_& module);
 void bind_quantize(nb::module_& module);
 void bind_torch(nb::module_& module);
 void bind_torch_eager(nb::module_& module);
+void bind_torch_zeros(nb::module_& module);
 
 }  // namespace billfish_python

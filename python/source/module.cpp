@@ -37,4 +37,5 @@ NB_MODULE(_core, module) {
   billfish_python::bind_quantize(module);
   billfish_python::bind_torch(module);
   billfish_python::bind_torch_eager(module);
+  billfish_python::bind_torch_zeros(module);
 }

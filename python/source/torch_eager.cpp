@@ -10,6 +10,7 @@
 
 #include "common.hpp"
 #include "torch_tensor.hpp"
+#include "torch_zeros.hpp"
 
 namespace billfish_python {
 namespace {
@@ -116,19 +117,20 @@ class EagerWeights {
     OwnedTensor owned{out};
     torch_api.get_data_ptr(out, &args.c);
     if (cuda) {
-      if (args.m != asked_m_ || args.a_type != asked_type_) {  // as long as m stays, the answer does
-        check(billfish_gemm_workspace(&weights_, &args, &asked_bytes_));
-        asked_m_ = args.m;
-        asked_type_ = args.a_type;
+      const Question question = {args.m, args.lda, reinterpret_cast<std::uintptr_t>(args.a) % kPlanAlignment, args.a_type};
+      if (question != question_) {
+        zeros_ = ask_for_zeros(weights_, args);
+        check(billfish_gemm_workspace(&weights_, &args, &workspace_bytes_));
+        question_ = question;
       }
-      args.workspace_bytes = asked_bytes_;
       void* stream = nullptr;
       if (api_->current_stream(nb::device::cuda::value, weights_.device_index, &stream) != 0) {
         PyErr_Clear();
         return nb::none();
       }
       OwnedTensor workspace{nullptr};
-      if (args.workspace_bytes > 0) {
+      if (!use_zeros(zeros_, weights_, args, stream) && workspace_bytes_ > 0) {
+        args.workspace_bytes = workspace_bytes_;
         const auto bytes = static_cast<std::int64_t>(args.workspace_bytes);
         const std::int64_t one = 1;
         if (torch_api.empty_strided(1, &bytes, &one, torch_api.u8, device_type, weights_.device_index, &workspace.handle) != 0) {
@@ -185,10 +187,17 @@ class EagerWeights {
   billfish_weights weights_ = BILLFISH_WEIGHTS_INIT;
   billfish_precision precision_ = BILLFISH_PRECISION_FULL;
   std::int64_t quick_rows_ = 0;
-  // The last answer of billfish_gemm_workspace; the GIL guards it.
-  mutable std::int64_t asked_m_ = -1;
-  mutable billfish_element_type asked_type_ = BILLFISH_F32;
-  mutable std::size_t asked_bytes_ = 0;
+  // What decides about workspaces, and the last answers; the GIL guards them.
+  struct Question {
+    std::int64_t m = -1, lda = 0;
+    std::uintptr_t misalignment = 0;
+    billfish_element_type type = BILLFISH_F32;
+    bool operator==(const Question&) const = default;
+  };
+  static constexpr std::uintptr_t kPlanAlignment = 16;  // bytes: plans differ for activations that lie otherwise
+  mutable Question question_;
+  mutable std::size_t workspace_bytes_ = 0;
+  mutable ZerosAsked zeros_;
 };
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "common.hpp"
 #include "torch_tensor.hpp"
+#include "torch_zeros.hpp"
 
 namespace billfish_python {
 namespace {
@@ -55,7 +56,7 @@ billfish_element_type element_of(const Tensor& tensor, const char* name) {
   return *type;
 }
 
-// Multiplies into `out` ([m, n], row stride ldc), with scratch memory of this call's own.
+// Multiplies into `out` ([m, n], row stride ldc), with zeros of the stream or scratch memory of this call's own.
 void multiply(const billfish_weights& weights, const Tensor& a, const Rows& rows, const Tensor& out, std::int64_t ldc,
               std::int64_t precision, std::int64_t flags) {
   billfish_gemm_args args = BILLFISH_GEMM_ARGS_INIT;
@@ -70,14 +71,15 @@ void multiply(const billfish_weights& weights, const Tensor& a, const Rows& rows
   args.flags = static_cast<std::uint32_t>(flags);
   if (args.m == 0) return;
   if (a.is_cuda()) {
-    torch_check(billfish_gemm_workspace(&weights, &args, &args.workspace_bytes));
     void* stream = nullptr;
     if (torch_api.get_current_cuda_stream == nullptr || torch_api.get_current_cuda_stream(a.device_index, &stream) != 0) {
       throw std::runtime_error("billfish: this torch did not tell its current CUDA stream");
     }
+    const bool has_zeros = use_zeros(ask_for_zeros(weights, args), weights, args, stream);
+    if (!has_zeros) torch_check(billfish_gemm_workspace(&weights, &args, &args.workspace_bytes));
     // Torch's allocator knows the stream: the memory may be reused as soon as the tensor is gone, by later work of that stream.
     Tensor workspace;
-    if (args.workspace_bytes > 0) {
+    if (!has_zeros && args.workspace_bytes > 0) {
       const auto bytes = static_cast<std::int64_t>(args.workspace_bytes);
       workspace = Tensor::empty(&bytes, 1, torch_api.u8, a.device_type, a.device_index);
       args.workspace = workspace.data;

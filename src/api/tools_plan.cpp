@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // billfish_tools_plan, billfish_tools_plan_work: a CUDA plan with its shared memory and the work of every block, for pictures of it.
-// The walk over tiles is the kernels' (sm90::work_of in cuda/sm90/wgmma_block.cuh, the head of mma_gemm in cuda/sm80/mma_gemm.cuh).
+// The walk over tiles is the kernels' (sm90::work_of and Walk in cuda/sm90/wgmma_block.cuh, the head of mma_gemm in cuda/sm80/mma_gemm.cuh).
 #include <algorithm>
 #include <string>
 #include <string_view>
@@ -9,6 +9,7 @@
 #include "billfish/billfish_tools.h"
 #include "cuda/cuda.hpp"
 #include "cuda/sm80/mma_policy.hpp"
+#include "cuda/sm90/shares_plan.hpp"
 #include "cuda/sm90/wgmma_policy.hpp"
 
 namespace billfish::api {
@@ -37,14 +38,15 @@ void describe_sm90(Planned& planned) {
   const sm90::SharedMap map = sm90::shared_map(config, bits_of(p.weight), has_zeros(p.weight), planned.plan.detail[0] != 0);
   d.blocks_per_sm = config.blocks_per_sm;
   d.registers = registers_for(std::int64_t{config.threads()} * config.blocks_per_sm);
-  d.persistent = sm90::sums_whole(config, planned.plan.splits);
+  d.persistent = planned.plan.cluster == 1;
+  if (planned.plan.detail[2] > 0) d.reduction = 3;
   d.stage_weights = map.weights;
   d.stage_activations = map.activations;
   d.stage_scales = map.scales;
   d.stage_zeros = map.zeros;
   d.stage_padding = map.stage - map.weights - map.activations - map.scales - map.zeros;
-  d.sums = map.sums;
-  d.staging = map.staging;
+  d.sums = d.persistent ? 0 : map.after;
+  d.staging = d.persistent ? map.after : 0;
   d.barriers = map.barriers;
   d.bytes_in_flight = std::int64_t{map.stages} * (map.weights + map.scales + map.zeros);
 }
@@ -78,34 +80,20 @@ void describe_stream(Planned& planned) {
   d.reduction = plan.workspace_bytes > 0 ? 3 : 0;
 }
 
-// A block's items, numbered tile by tile with K innermost; it works from its last tile to its first.
-bool locate_stream(const Planned& planned, std::int64_t block, std::int64_t index, billfish_plan_work& work) {
-  const billfish_plan_details& d = planned.details;
-  const std::int64_t tiles = d.tiles_n, items = ceil_div(planned.problem.k, d.tile_k), all = tiles * items;
-  std::int64_t begin = 0, end = 0, first_block_of_tile = 0;
-  if (planned.plan.detail[1] != 0) {  // dealt: every tile has blocks of its own
-    const std::int64_t parts = d.blocks / tiles, longer = d.blocks % tiles, edge = longer * (parts + 1);
-    const std::int64_t mine = block < edge ? parts + 1 : parts, at = block < edge ? block : block - edge;
-    const std::int64_t tile = at / mine + (block < edge ? 0 : longer), part = at % mine;
-    begin = tile * items + part * items / mine;
-    end = tile * items + (part + 1) * items / mine;
-    first_block_of_tile = block - part;
-  } else {
-    begin = block * all / d.blocks;
-    end = (block + 1) * all / d.blocks;
-  }
-  if (end <= begin) return false;
-  const std::int64_t tile = (end - 1) / items - index;
-  if (tile < begin / items) return false;
-  if (planned.plan.detail[1] == 0) first_block_of_tile = ((tile * items + 1) * d.blocks - 1) / all;
-  work.split = static_cast<int>(block - first_block_of_tile);
-  work.m1 = planned.problem.m;
-  work.n0 = tile * d.tile_n;
-  work.n1 = std::min(planned.problem.n, work.n0 + d.tile_n);
-  work.k0 = std::max<std::int64_t>(0, begin - tile * items) * d.tile_k;
-  work.k1 = std::min(planned.problem.k, std::min(items, end - tile * items) * d.tile_k);
-  work.found = 1;
-  return true;
+struct Piece {
+  std::int64_t tile, begin, end;  // the latter in parts of K
+  std::int64_t split;             // blocks that have an earlier part of the tile
+};
+
+// Of a block that shares the first `tiles` tiles with others (sm90::Walk): the pieces of its range, from the last tile to the first, then
+// whole tiles, a grid apart.
+Piece shared_piece(const gemm::Plan& plan, std::int64_t tiles, std::int64_t items, std::int64_t block, std::int64_t index) {
+  const sm90::Shares shares = cuda::shares_of({tiles, items}, plan.blocks, plan.detail[1] != 0);
+  const sm90::Range range = sm90::range_of(shares, static_cast<unsigned>(block));
+  const std::int64_t tile = range.last_tile - index;
+  if (tile < range.first_tile) return {tiles + block + (range.first_tile - tile - 1) * plan.blocks, 0, items, 0};
+  return {tile, std::max<std::int64_t>(range.begin - tile * items, 0), std::min(range.end - tile * items, items),
+          tile == range.first_tile ? range.helpers : 0};
 }
 
 void describe_sm80(Planned& planned) {
@@ -164,41 +152,54 @@ Status plan_of(const billfish_problem* given, const char* device, const char* im
   return {};
 }
 
-// The tile and the part of K of item `index` of `block`; false if it has none.
-bool locate(const Planned& planned, std::int64_t block, std::int64_t index, billfish_plan_work& work) {
-  if (is_stream(planned.plan)) return locate_stream(planned, block, index, work);
+// Of sm90: tiles in the order of sm90::work_of.
+bool locate_sm90(const Planned& planned, std::int64_t block, std::int64_t index, billfish_plan_work& work) {
+  const gemm::Plan& plan = planned.plan;
   const billfish_plan_details& d = planned.details;
-  const std::int64_t tiles = d.tiles_m * d.tiles_n, k = planned.problem.k;
-  std::int64_t tile = 0, column = 0, row = 0;
-  if (planned.plan.implementation == &cuda::sm90) {
-    if (!d.persistent && index > 0) return false;
-    work.split = d.persistent ? 0 : static_cast<int>(block % d.splits);
-    tile = d.persistent ? block + index * d.blocks : block / d.splits;
-    if (tile >= tiles) return false;
-    const std::int64_t deep = kTokenTilesDeep * d.tiles_n, band = tile / deep;
-    const std::int64_t height = std::min(kTokenTilesDeep, d.tiles_m - band * kTokenTilesDeep), inside = tile - band * deep;
-    column = inside / height;
-    row = band * kTokenTilesDeep + inside - column * height;
-    const std::int64_t stages = ceil_div(ceil_div(k, 16), d.tile_k / 16);
-    work.k0 = std::min(k, stages * work.split / d.splits * d.tile_k);
-    work.k1 = std::min(k, stages * (work.split + 1) / d.splits * d.tile_k);
+  const std::int64_t tiles = d.tiles_m * d.tiles_n, items = ceil_div(planned.problem.k, d.tile_k);
+  const std::int64_t shared = is_stream(plan) ? tiles : plan.detail[2];
+  Piece piece{};
+  if (shared > 0) {
+    piece = shared_piece(plan, shared, items, block, index);
+  } else if (d.persistent) {
+    piece = {block + index * d.blocks, 0, items, 0};
   } else {
     if (index > 0) return false;
-    const std::int64_t grid_x = d.blocks / d.splits;
-    work.split = static_cast<int>(block / grid_x);
-    tile = block % grid_x;
-    row = tile % d.tiles_m;
-    column = tile / d.tiles_m;
-    const std::int64_t steps = planned.plan.detail[cuda::mma::kStepsPerSplit];
-    work.k0 = std::min(k, work.split * steps * 16);
-    work.k1 = std::min(k, (work.split + 1) * steps * 16);
+    piece.split = block % d.splits;
+    piece = {block / d.splits, items * piece.split / d.splits, items * (piece.split + 1) / d.splits, piece.split};
   }
-  work.m0 = row * d.tile_m;
-  work.m1 = std::min(planned.problem.m, work.m0 + d.tile_m);
+  if (piece.tile >= tiles) return false;
+  const std::int64_t deep = kTokenTilesDeep * d.tiles_n, band = piece.tile / deep;
+  const std::int64_t height = std::min(kTokenTilesDeep, d.tiles_m - band * kTokenTilesDeep), inside = piece.tile - band * deep;
+  const std::int64_t column = inside / height;
+  work.m0 = (band * kTokenTilesDeep + inside - column * height) * d.tile_m;
   work.n0 = column * d.tile_n;
-  work.n1 = std::min(planned.problem.n, work.n0 + d.tile_n);
-  work.found = 1;
+  work.k0 = std::min(planned.problem.k, piece.begin * d.tile_k);
+  work.k1 = std::min(planned.problem.k, piece.end * d.tile_k);
+  work.split = static_cast<int>(piece.split);
   return true;
+}
+
+bool locate_sm80(const Planned& planned, std::int64_t block, std::int64_t index, billfish_plan_work& work) {
+  const billfish_plan_details& d = planned.details;
+  if (index > 0) return false;
+  const std::int64_t grid_x = d.blocks / d.splits, tile = block % grid_x;
+  const std::int64_t steps = planned.plan.detail[cuda::mma::kStepsPerSplit], k = planned.problem.k;
+  work.split = static_cast<int>(block / grid_x);
+  work.m0 = tile % d.tiles_m * d.tile_m;
+  work.n0 = tile / d.tiles_m * d.tile_n;
+  work.k0 = std::min(k, work.split * steps * 16);
+  work.k1 = std::min(k, (work.split + 1) * steps * 16);
+  return true;
+}
+
+// The tile and the part of K of item `index` of `block`; `found` says whether it has one.
+void locate(const Planned& planned, std::int64_t block, std::int64_t index, billfish_plan_work& work) {
+  const bool is_sm90 = planned.plan.implementation == &cuda::sm90;
+  if (!(is_sm90 ? locate_sm90 : locate_sm80)(planned, block, index, work)) return;
+  work.m1 = std::min(planned.problem.m, work.m0 + planned.details.tile_m);
+  work.n1 = std::min(planned.problem.n, work.n0 + planned.details.tile_n);
+  work.found = 1;
 }
 
 }  // namespace
@@ -230,7 +231,7 @@ billfish_status billfish_tools_plan_work(const billfish_problem* problem, const 
                               std::to_string(planned.details.blocks) + " blocks, counted from 0, and index is 0 or more");
     }
     billfish_plan_work work = BILLFISH_PLAN_WORK_INIT;
-    (void)api::locate(planned, block, index, work);
+    api::locate(planned, block, index, work);
     api::write_struct(work, out);
     return {};
   });

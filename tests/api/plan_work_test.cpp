@@ -21,7 +21,7 @@ struct Case {
   billfish_weight_type type;
 };
 
-billfish_problem problem_of(const Case& c) {
+billfish_problem problem_of(const Case& c, bool zeroed) {
   billfish_problem problem = BILLFISH_PROBLEM_INIT;
   problem.m = c.m;
   problem.n = c.n;
@@ -29,19 +29,22 @@ billfish_problem problem_of(const Case& c) {
   problem.group = c.group;
   problem.type = c.type;
   problem.a_type = problem.c_type = problem.scale_type = BILLFISH_F16;
+  if (zeroed) problem.flags = BILLFISH_GEMM_ZEROED_WORKSPACE;
   return problem;
 }
 
-// Rows k0..k1 by tile of C: they must meet end to end from 0 to K, and the tiles must not overlap.
-void expect_exact_cover(const Case& c, const char* device) {
-  const billfish_problem problem = problem_of(c);
+// Rows k0..k1 by tile of C: they must meet end to end from 0 to K, and the tiles must not overlap. Later parts of K belong to later blocks:
+// one that waits for another's sums has been started after it.
+void expect_exact_cover(const Case& c, const char* device, bool zeroed = false) {
+  const billfish_problem problem = problem_of(c, zeroed);
   billfish_plan_details details = BILLFISH_PLAN_DETAILS_INIT;
   ASSERT_EQ(billfish_tools_plan(&problem, device, nullptr, &details), BILLFISH_OK) << billfish_last_error();
   const std::string where =
       std::string(device) + " " + details.policy + " m=" + std::to_string(c.m) + " n=" + std::to_string(c.n) + " k=" + std::to_string(c.k);
-  std::map<std::pair<std::int64_t, std::int64_t>, std::map<std::int64_t, std::int64_t>> parts;  // (m0, n0) -> k0 -> k1
+  std::map<std::pair<std::int64_t, std::int64_t>, std::map<std::int64_t, billfish_plan_work>> parts;  // (m0, n0) -> k0
   std::int64_t area = 0;
   std::set<std::pair<std::int64_t, std::int64_t>> tiles;
+  std::map<std::pair<std::pair<std::int64_t, std::int64_t>, std::int64_t>, std::int64_t> owners;  // (tile, k0) -> block
   for (std::int64_t block = 0; block < details.blocks; ++block) {
     for (std::int64_t index = 0;; ++index) {
       billfish_plan_work work = BILLFISH_PLAN_WORK_INIT;
@@ -53,7 +56,8 @@ void expect_exact_cover(const Case& c, const char* device) {
       ASSERT_LE(work.m1 - work.m0, details.tile_m) << where;
       ASSERT_LE(work.n1 - work.n0, details.tile_n) << where;
       if (work.k0 == work.k1) continue;  // a part beyond the end of K
-      const bool fresh = parts[std::pair(work.m0, work.n0)].emplace(work.k0, work.k1).second;
+      const bool fresh = parts[std::pair(work.m0, work.n0)].emplace(work.k0, work).second;
+      owners[{{work.m0, work.n0}, work.k0}] = block;
       ASSERT_TRUE(fresh) << where << ": two blocks begin at k = " << work.k0;
       if (tiles.emplace(work.m0, work.n0).second) area += (work.m1 - work.m0) * (work.n1 - work.n0);
     }
@@ -62,9 +66,15 @@ void expect_exact_cover(const Case& c, const char* device) {
   EXPECT_EQ(static_cast<std::int64_t>(tiles.size()), details.tiles_m * details.tiles_n) << where;
   for (const auto& [tile, ranges] : parts) {
     std::int64_t at = 0;
-    for (const auto& [begin, end] : ranges) {
+    std::int64_t before = -1;
+    int split = 0;
+    for (const auto& [begin, work] : ranges) {
       ASSERT_EQ(begin, at) << where << " tile " << tile.first << "," << tile.second;
-      at = end;
+      ASSERT_EQ(work.split, split++) << where << " tile " << tile.first << "," << tile.second;
+      const std::int64_t owner = owners[{tile, begin}];
+      ASSERT_GT(owner, before) << where << " tile " << tile.first << "," << tile.second;
+      before = owner;
+      at = work.k1;
     }
     ASSERT_EQ(at, c.k) << where;
   }
@@ -81,6 +91,7 @@ TEST(PlanWork, CoversEveryElementAndEveryRowOfTheWeightsOnce) {
       for (const auto& [n, k] :
            std::vector<std::pair<std::int64_t, std::int64_t>>{{4096, 4096}, {1000, 1000}, {64, 16384}, {11008, 2048}}) {
         expect_exact_cover({m, n, k, 128, BILLFISH_U4B8}, device);
+        expect_exact_cover({m, n, k, 128, BILLFISH_U4B8}, device, true);
       }
     }
     expect_exact_cover({5, 640, 4096, 32, BILLFISH_U4}, device);
@@ -89,7 +100,7 @@ TEST(PlanWork, CoversEveryElementAndEveryRowOfTheWeightsOnce) {
 }
 
 TEST(PlanWork, OfACpuOrABlockThatIsNotThereIsRefused) {
-  const billfish_problem problem = problem_of({1, 64, 64, -1, BILLFISH_U4B8});
+  const billfish_problem problem = problem_of({1, 64, 64, -1, BILLFISH_U4B8}, false);
   billfish_plan_details details = BILLFISH_PLAN_DETAILS_INIT;
   EXPECT_EQ(billfish_tools_plan(&problem, "cpu", nullptr, &details), BILLFISH_UNSUPPORTED);
   EXPECT_NE(std::strstr(billfish_last_error(), "sm_90"), nullptr);

@@ -174,6 +174,16 @@ class Methods(Quantize):
                 written.append(files_of(out))
             self.assertEqual(written[0], written[1])
 
+    def test_gptq_has_the_static_order_unless_told_otherwise(self):
+        model, calibration, written = self.model(), self.calibration(), {}
+        for order in ([], ["static"], ["none"]):
+            out = self.path("out-" + "".join(order))
+            words = ["--act-order", *order] if order else []
+            self.run_tool("quantize", model, out, "--method", "gptq", *words, "--group", 32, "--calibration", calibration)
+            written["".join(order)] = files_of(out)
+        self.assertEqual(written[""], written["static"])
+        self.assertNotEqual(written[""], written["none"])
+
     def test_second_moments_do_as_well_as_the_samples_they_are_of(self):
         model = self.model()
         out = {}

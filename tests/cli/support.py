@@ -7,10 +7,12 @@ import json
 import os
 import random
 import shutil
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 BIN = os.environ.get("BILLFISH_BIN", "build/bin/billfish")
@@ -59,6 +61,32 @@ class CliTest(unittest.TestCase):
         for word in [words] if isinstance(words, str) else words:
             self.assertIn(word, done.stderr)
         return done
+
+    def interrupt(self, number, wait, *arguments):
+        """Starts the tool on the CPU, sends it the signal when wait(process) returns; the exit code."""
+        # Tests that run in the background of a shell inherit an ignored SIGINT; people do not.
+        with subprocess.Popen([BIN, *[str(a) for a in arguments]], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, env=dict(os.environ, CUDA_VISIBLE_DEVICES=""),
+                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) as process:
+            wait(process)
+            process.send_signal(number)
+            process.communicate(timeout=60)
+        return process.returncode
+
+    def peak_bytes(self, *arguments):
+        """Runs the tool, which must succeed; the most memory that it held."""
+        peak = 0
+        with subprocess.Popen([BIN, *[str(a) for a in arguments]], stdout=subprocess.DEVNULL) as process:
+            while process.poll() is None:  # the peak only grows: the last reading counts
+                try:
+                    with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
+                        peak = max([peak, *(int(line.split()[1]) for line in file if line.startswith("VmHWM"))])
+                except (FileNotFoundError, ProcessLookupError):
+                    break
+                time.sleep(0.002)
+        self.assertEqual(process.returncode, OK)
+        self.assertGreater(peak, 0)
+        return peak * 1024
 
     def json_of(self, *arguments, expect=OK, **options):
         return json.loads(self.run_tool(*arguments, "--json", expect=expect, **options).stdout)

@@ -26,7 +26,7 @@ class Family : public testing::TestWithParam<const char*> {
     here_ = runs_here(product.implementation);
     if (!here_) EXPECT_STREQ(product.implementation, "sm90") << "sm80 runs on every supported device";
   }
-  // sm90_zeroed: as callers that bring a workspace of zeros, which the streaming kernel needs.
+  // sm90_zeroed: as callers that bring a workspace of zeros, without which no blocks share tiles.
   void take_family(ProductOptions& product) const {
     product.zeroed_workspace = std::strcmp(GetParam(), "sm90_zeroed") == 0;
     product.implementation = product.zeroed_workspace ? "sm90" : GetParam();
@@ -98,6 +98,40 @@ TEST_P(Family, AThousandReplaysBesideABusyStreamGiveTheSameBits) {
       ASSERT_TRUE(output_of(p) == want) << "m " << m << ", after " << (round + 1) * 50 << " replays";
     }
     second.wait();
+  }
+}
+
+// Zeroed once, a workspace serves calls of every size, in any order.
+TEST_P(Family, OneWorkspaceServesCallsOfEverySize) {
+  if (!here_) return;
+  MatrixOptions options;
+  options.n = 5120, options.k = 4096;
+  const Matrix matrix = make_matrix(options);
+  ProductOptions product;
+  take_family(product);
+  std::vector<Product> products;
+  std::vector<std::vector<unsigned char>> wanted;
+  std::size_t most = 16;
+  products.reserve(16);
+  for (const std::int64_t m : {1, 40, 8, 200, 64, 600, 16, 33, 3, 128}) {
+    product.m = m;
+    products.push_back(make_product(matrix, product));
+    ASSERT_EQ(products.back().refusal, "");
+    expect_right(products.back(), "with its own workspace");
+    wanted.push_back(output_of(products.back()));
+    most = std::max(most, products.back().workspace.bytes());
+  }
+  Buffer workspace(most);
+  require(cudaMemset(workspace.data(), 0, most), "clearing the workspace");
+  for (int round = 0; round < 3; ++round) {
+    for (std::size_t i = 0; i < products.size(); ++i) {
+      products[i].call.workspace = workspace.data();
+      products[i].call.workspace_bytes = static_cast<std::int64_t>(most);
+      products[i].c.poison();
+      ASSERT_TRUE(run(products[i]).ok());
+      require(cudaDeviceSynchronize(), "a product");
+      ASSERT_TRUE(output_of(products[i]) == wanted[i]) << "m " << products[i].options.m << " in round " << round;
+    }
   }
 }
 

@@ -117,6 +117,10 @@ struct Product {
   std::string refusal;  // not empty: the implementation cannot run it, and nothing else is set
 };
 Product make_product(const Matrix& matrix, const ProductOptions& options);
+// Of a workspace of zeros: bytes from its begin that are zeros between launches. Behind them lies what calls leave for themselves.
+std::size_t zero_bytes(const Product& product);
+void clear_workspace(Product& product);  // those bytes
+
 Status run(Product& product, cudaStream_t stream = nullptr);
 
 // Runs it on poisoned memory and checks: within the bound everywhere, nothing written outside of C's rows and of the workspace. Returns

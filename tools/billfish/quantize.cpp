@@ -31,7 +31,7 @@ namespace billfish::cli {
 namespace {
 
 struct Options {
-  std::string in, out, method, act_order = "none", calibration, layers, format, report, device, scale_type = "f16";
+  std::string in, out, method, act_order, calibration, layers, format, report, device, scale_type = "f16";
   std::int64_t bits = 4, group = 128;
   std::uint64_t seed = 0;
   double damping = 0;
@@ -120,11 +120,12 @@ billfish_quantize_options matrix_options(const Options& options, const std::stri
   billfish_quantize_options out = BILLFISH_QUANTIZE_OPTIONS_INIT;
   out.method = one_of<billfish_quantize_method>(
       "--method", options.method, {{"rtn", BILLFISH_QUANTIZE_RTN}, {"gptq", BILLFISH_QUANTIZE_GPTQ}, {"awq", BILLFISH_QUANTIZE_AWQ}});
-  out.act_order = one_of<billfish_act_order>(
-      "--act-order", options.act_order,
-      {{"none", BILLFISH_ACT_ORDER_NONE}, {"static", BILLFISH_ACT_ORDER_STATIC}, {"group", BILLFISH_ACT_ORDER_GROUP}});
-  if (out.act_order != BILLFISH_ACT_ORDER_NONE && out.method != BILLFISH_QUANTIZE_GPTQ)
-    fail(kUsage, "--act-order {}: only --method gptq has an order", options.act_order);
+  if (!options.act_order.empty()) {
+    out.act_order = one_of<billfish_act_order>(
+        "--act-order", options.act_order,
+        {{"none", BILLFISH_ACT_ORDER_NONE}, {"static", BILLFISH_ACT_ORDER_STATIC}, {"group", BILLFISH_ACT_ORDER_GROUP}});
+    if (out.method != BILLFISH_QUANTIZE_GPTQ) fail(kUsage, "--act-order {}: only --method gptq has an order", options.act_order);
+  }
   if (options.bits != 4 && options.bits != 8) fail(kUsage, "--bits is {}: use 4 or 8", options.bits);
   if (options.group != 128 && options.group != 64 && options.group != 32 && options.group != -1)
     fail(kUsage, "--group is {}: use 128, 64, 32 or -1 (one scale a column)", options.group);
@@ -407,9 +408,9 @@ Runner add_quantize(CLI::App& app) {
       ->capture_default_str();
   app.add_flag("--zero-points", options->zero_points, "Store zero points; the AWQ format has them unless told otherwise");
   app.add_flag("--no-zero-points", options->symmetric, "Symmetric codes, also in the AWQ format");
-  app.add_option("--act-order", options->act_order, "GPTQ's order of rows: none, static or group; no trace of it is left at run time")
-      ->type_name("ORDER")
-      ->capture_default_str();
+  app.add_option("--act-order", options->act_order,
+                 "GPTQ's order of rows: static, the default, group or none; no trace of it is left at run time")
+      ->type_name("ORDER");
   app.add_flag("--clip", options->clip, "Look for smaller ranges that make the error smaller");
   app.add_option("--calibration", options->calibration, "Samples of the layers' inputs, a safetensors file")->type_name("FILE");
   app.add_option("--layers", options->layers, "Only linear layers whose name matches; the others are copied as they are")
@@ -432,7 +433,7 @@ Runner add_quantize(CLI::App& app) {
   add_json_flag(app, options->json);
   app.footer(
       "Example:\n  billfish quantize my-model my-model-4bit --method rtn\n"
-      "  billfish quantize my-model my-model-gptq --method gptq --act-order group --calibration samples.safetensors --report report\n"
+      "  billfish quantize my-model my-model-gptq --method gptq --clip --calibration samples.safetensors --report report\n"
       "  billfish quantize --demo");
   return [options] { return run(*options); };
 }

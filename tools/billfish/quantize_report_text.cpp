@@ -227,7 +227,7 @@ std::string notes(const ReportData& data) {
 
 std::string method_text(const billfish_quantize_options& options) {
   static constexpr const char* kMethods[] = {"rtn (round to nearest)", "gptq", "awq"};
-  static constexpr const char* kOrders[] = {"", ", act order static", ", act order by group"};
+  static constexpr const char* kOrders[] = {", act order none", ", act order static", ", act order by group"};
   std::string text = options.method >= 0 && options.method < 3 ? kMethods[options.method] : "?";
   text += fmt::format(", {} bits{}, {}", bits_of(options.type), has_zeros(options.type) ? " with zero points" : "",
                       options.group > 0 ? fmt::format("groups of {}", options.group) : "one scale a column");

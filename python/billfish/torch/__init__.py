@@ -21,6 +21,7 @@ from .vllm import (
     marlin_zero_points,
     scalar_types,
 )
+from .zeros import reserve_workspace
 
 __all__ = [
     "QuantLinear",
@@ -39,5 +40,6 @@ __all__ = [
     "marlin_zero_points",
     "register_operators",
     "replace_linears",
+    "reserve_workspace",
     "scalar_types",
 ]

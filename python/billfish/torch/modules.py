@@ -17,6 +17,7 @@ from ..checkpoint import Checkpoint, Layer
 from ..checkpoint import open as open_checkpoint
 from ..weights import Weights
 from .operators import encode_config, gemm
+from .zeros import ensure_workspace
 
 Format = Literal["gptq", "gptq_v2", "awq", "compressed-tensors"]
 # What the short way of an eager call needs (python/source/torch_eager.cpp); None where this torch has it not.
@@ -172,6 +173,8 @@ class QuantLinear(torch.nn.Module):
         """The operator's arguments in one tuple: looking every buffer up would cost each call more than the dispatcher does."""
         parts = tuple(self._buffers[f"packed_{part}"] for part in _PARTS)
         codes, scales, zeros, g_idx, perm, bias = parts
+        if type(codes) is torch.Tensor:
+            ensure_workspace(codes.device)
         config = encode_config(
             self.in_features, self.out_features, self._packed_group, self.weight_type, self.precision, weight_flags=self._flags
         )

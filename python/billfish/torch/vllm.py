@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from .operators import gemm as gemm  # registers the operators
+from .zeros import ensure_workspace
 
 _marlin = torch.ops.billfish.marlin_gemm.default
 _marlin_out = torch.ops.billfish.marlin_gemm_out.default
@@ -220,8 +221,10 @@ def awq_to_marlin_zero_points(q_zp_packed: torch.Tensor, size_k: int, size_n: in
 
 
 def marlin_make_workspace_new(device: torch.device | str, max_blocks_per_sm: int = 1) -> torch.Tensor:
-    """Zeros that callers pass as workspace; the kernels here take their own scratch memory and leave this one as it is."""
+    """Zeros that callers pass as workspace; the kernels here have zeros of their own, one piece a stream, and leave these as they are."""
     kind = torch.device(device)
+    if kind.type == "cuda":
+        ensure_workspace(torch.device("cuda", torch.cuda.current_device() if kind.index is None else kind.index))
     count = torch.cuda.get_device_properties(kind).multi_processor_count if kind.type == "cuda" else 1
     return torch.zeros(count * max_blocks_per_sm, dtype=torch.int32, device=kind)
 

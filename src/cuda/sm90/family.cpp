@@ -27,7 +27,7 @@ const gemm::Implementation sm90{
     wgmma::why_not,
     plan,
     run,
-    {"fine_groups", "blocks_dealt_to_tiles"},
+    {"fine_groups", "blocks_dealt_to_tiles", "shared_tiles"},
     {"wgmma::run, stream::run (cuda/sm90/)", "wgmma_gemm, stream_gemm (cuda/sm90/)", "ptx::wgmma, ptx::mma (cuda/ptx/)"},
 };
 

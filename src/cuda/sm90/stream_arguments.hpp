@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "cuda/sm90/shares.hpp"
+
 namespace billfish::sm90 {
 
 struct StreamArguments {
@@ -14,14 +16,10 @@ struct StreamArguments {
   float* workspace;  // a slot a block; all zeros between launches; null if no tile is shared
   std::int64_t ldc;
   int m, n;
-  int items;              // of a tile: parts of K
-  unsigned all_items;     // of all tiles; all_items * (parts + 1) < 2^32
-  unsigned parts;         // blocks
-  unsigned tile_parts;    // blocks of a tile, or one more; 0: blocks have equal parts of all items
-  unsigned longer_tiles;  // the first tiles, which have one block more
-  int zero_row_bytes;     // of stored zeros
-  int group_steps;        // k16 steps of a group; per column: more than there are
-  unsigned group_magic;   // step / group_steps = umulhi(step, magic) + step * identity
+  Shares shares;
+  int zero_row_bytes;    // of stored zeros
+  int group_steps;       // k16 steps of a group; per column: more than there are
+  unsigned group_magic;  // step / group_steps = umulhi(step, magic) + step * identity
   unsigned group_identity;
   int rows;                                          // of scales an item
   int slots, item_bytes, extra_bytes, zeros_offset;  // the ring in shared memory

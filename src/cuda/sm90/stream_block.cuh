@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the parts of the streaming kernel share: a block's range of items and where they lie in shared memory.
-//
-// Items are numbered tile by tile, K innermost; block b of B has those from b * all / B to (b + 1) * all / B, whatever tiles they belong
-// to; or the blocks are dealt to the tiles, where that is as even. A block works from the last tile of its range to the first: what it does
-// for a tile that a later block ends comes first, so that the later block finds it ready.
 #pragma once
 
 #include <cuda.h>
@@ -12,6 +8,7 @@
 
 #include "cuda/decode.cuh"
 #include "cuda/ptx/barrier.cuh"
+#include "cuda/sm90/shares.cuh"
 #include "cuda/sm90/stream_arguments.hpp"
 #include "cuda/sm90/stream_policy.hpp"
 
@@ -31,36 +28,6 @@ struct Stream {
   static constexpr int kTokenTiles = kConfig.tokens / 8;
 };
 
-struct Range {
-  int begin, end;  // items
-  int first_tile, last_tile;
-  int helpers;  // blocks just before this one that leave sums of first_tile for it
-};
-
-inline __device__ Range range_of(const StreamArguments& args, unsigned block) {
-  Range range;
-  if (args.tile_parts > 0) {  // every tile has parts of its own: the first `longer_tiles` one more
-    const unsigned longer = args.longer_tiles * (args.tile_parts + 1);
-    const bool is_longer = block < longer;
-    const unsigned parts = args.tile_parts + is_longer;
-    const unsigned at = is_longer ? block : block - longer;
-    const unsigned tile = at / parts, part = at - tile * parts;
-    range.first_tile = range.last_tile = static_cast<int>(is_longer ? tile : tile + args.longer_tiles);
-    range.begin = range.first_tile * args.items + static_cast<int>(part * args.items / parts);
-    range.end = range.first_tile * args.items + static_cast<int>((part + 1) * args.items / parts);
-    range.helpers = static_cast<int>(part);
-  } else {
-    range.begin = static_cast<int>(block * args.all_items / args.parts);
-    range.end = static_cast<int>((block + 1) * args.all_items / args.parts);
-    range.first_tile = range.begin / args.items;
-    range.last_tile = (range.end - 1) / args.items;
-    // The block that has item i is ((i + 1) * parts - 1) / all_items.
-    const unsigned tile_begin = static_cast<unsigned>(range.first_tile * args.items);
-    range.helpers = static_cast<int>(block - ((tile_begin + 1) * args.parts - 1) / args.all_items);
-  }
-  return range;
-}
-
 // Walks a range in the order of work.
 struct Item {
   int tile, part;  // part: of K
@@ -73,8 +40,8 @@ struct Item {
 
  private:
   static __device__ Item of_tile(const StreamArguments& args, const Range& range, int tile) {
-    const int begin = tile * args.items;
-    return {tile, max(range.begin - begin, 0), min(range.end - begin, args.items)};
+    const int begin = tile * args.shares.items;
+    return {tile, max(range.begin - begin, 0), min(range.end - begin, args.shares.items)};
   }
 };
 

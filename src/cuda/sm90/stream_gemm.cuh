@@ -21,7 +21,7 @@ __global__ void __launch_bounds__(V::kConfig.threads(), 2)
   const int warp = __shfl_sync(0xffffffffu, thread / 32, 0);
   const int lane = thread % 32;
   constexpr int kTeams = V::kConfig.teams;
-  const Range range = range_of(args, blockIdx.x);
+  const Range range = range_of(args.shares, blockIdx.x);
 
   if (thread == 0) {
 #pragma unroll 1
@@ -43,8 +43,8 @@ __global__ void __launch_bounds__(V::kConfig.threads(), 2)
   const StreamSums<V> output{args, shared};
   int q = team, slot = team, parity = 0, done = 0;
   for (int tile = range.last_tile; tile >= range.first_tile; --tile) {
-    const int tile_begin = tile * args.items;
-    const int begin = max(range.begin, tile_begin), end = min(range.end, tile_begin + args.items);
+    const int tile_begin = tile * args.shares.items;
+    const int begin = max(range.begin, tile_begin), end = min(range.end, tile_begin + args.shares.items);
     const int first_q = done;
     done += end - begin;
     typename StreamLoop<V>::Sums sums;
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(V::kConfig.threads(), 2)
       }
     }
     output.meet(sums, team, warp % 4, lane);
-    if (end < tile_begin + args.items) {
+    if (end < tile_begin + args.shares.items) {
       output.leave(blockIdx.x, thread);
     } else {
       const int block = static_cast<int>(blockIdx.x);

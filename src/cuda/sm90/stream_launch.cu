@@ -2,6 +2,7 @@
 // The streaming kernel's host half: tensor maps, arguments, launch. No allocation, no synchronisation.
 #include "cuda/host.hpp"
 #include "cuda/sm90/scale_rows.hpp"
+#include "cuda/sm90/shares_plan.hpp"
 #include "cuda/sm90/stream_arguments.hpp"
 #include "cuda/sm90/stream_instances.hpp"
 #include "cuda/sm90/stream_plan.hpp"
@@ -93,12 +94,8 @@ Status run(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& cal
   args.ldc = call.ldc;
   args.m = static_cast<int>(p.m);
   args.n = static_cast<int>(p.n);
-  args.items = static_cast<int>(ceil_div(p.k, plan.tile_k));
-  args.all_items = static_cast<unsigned>(ceil_div(p.n, sm90::kStreamColumns) * args.items);
-  args.parts = static_cast<unsigned>(plan.blocks);
-  const std::int64_t tiles = ceil_div(p.n, sm90::kStreamColumns);
-  args.tile_parts = plan.detail[1] != 0 ? static_cast<unsigned>(plan.blocks / tiles) : 0;
-  args.longer_tiles = static_cast<unsigned>(plan.blocks % tiles);
+  const ShareWork work = {ceil_div(p.n, sm90::kStreamColumns), ceil_div(p.k, plan.tile_k)};
+  args.shares = shares_of(work, plan.blocks, plan.detail[1] != 0);
   args.zero_row_bytes = static_cast<int>(w.padded_n() / 2);
   args.group_identity = args.group_steps == 1;
   args.group_magic =

@@ -6,6 +6,7 @@
 
 #include "cuda/cuda.hpp"
 #include "cuda/sm90/scale_rows.hpp"
+#include "cuda/sm90/shares_plan.hpp"
 #include "cuda/sm90/stream_policy.hpp"
 #include "cuda/sm90/wgmma_policy.hpp"
 
@@ -25,26 +26,10 @@ int policy_of(const gemm::Problem& p) {
   return -1;
 }
 
-struct Work {
-  std::int64_t tiles, items;  // items of a tile
-};
-Work work_of(const gemm::Problem& p) { return {ceil_div(p.n, sm90::kStreamColumns), ceil_div(p.k, item_k(p))}; }
-
-struct Share {
-  std::int64_t blocks;
-  bool dealt;  // to the tiles
-};
+ShareWork work_of(const gemm::Problem& p) { return {ceil_div(p.n, sm90::kStreamColumns), ceil_div(p.k, item_k(p))}; }
 
 // One block a multiprocessor: with fewer, two of one launch meet on a multiprocessor while others have none (docs/kernels/sm90-stream.md).
-// Dealing blocks to tiles spares a block the end of one tile and the start of another; that is worth kSecondTile items.
-constexpr double kSecondTile = 1.5;
-Share share_of(const Work& work, std::int64_t multiprocessors) {
-  const std::int64_t all = work.tiles * work.items;
-  const std::int64_t blocks = std::min(all, multiprocessors);
-  if (work.tiles > blocks || ceil_div(blocks, work.tiles) > work.items) return {blocks, false};
-  const std::int64_t dealt = ceil_div(work.items, blocks / work.tiles);  // the most of a block
-  return {blocks, static_cast<double>(dealt) <= static_cast<double>(all) / static_cast<double>(blocks) + kSecondTile};
-}
+std::int64_t blocks_of(const ShareWork& work, std::int64_t multiprocessors) { return std::min(work.tiles * work.items, multiprocessors); }
 
 }  // namespace
 
@@ -54,23 +39,23 @@ constexpr std::int64_t kMostItems = 48;
 
 bool takes(const gemm::Problem& p, const gemm::DeviceFacts& device) {
   if (!p.zeroed_workspace || p.batch_invariant || policy_of(p) < 0) return false;
-  const Work work = work_of(p);
+  const ShareWork work = work_of(p);
   if (p.m > 8 && work.tiles * work.items > kMostItems * device.multiprocessors) return false;
-  // The kernel counts items in 32 bits.
-  if (work.tiles * work.items * (device.multiprocessors + 1) >= std::int64_t{1} << 32) return false;
+  if (!shares_fit(work, device.multiprocessors)) return false;
   return p.workspace_bytes < 0 || plan(p, device).workspace_bytes <= p.workspace_bytes;
 }
 
 gemm::Plan plan(const gemm::Problem& p, const gemm::DeviceFacts& device) {
-  const Share share = share_of(work_of(p), device.multiprocessors);
-  return plan_of(p, policy_of(p), share.blocks, share.dealt);
+  const ShareWork work = work_of(p);
+  const std::int64_t blocks = blocks_of(work, device.multiprocessors);
+  return plan_of(p, policy_of(p), blocks, dealing_is_even(work, blocks));
 }
 
 gemm::Plan plan_of(const gemm::Problem& p, int policy, std::int64_t blocks, bool dealt) {
   const StreamConfig config = sm90::kStreamConfigs[policy];
   const int rows = p.group < p.k ? sm90::rows_touched(static_cast<int>(item_k(p) / 16), static_cast<int>(p.group / 16)) : 0;
   const sm90::StreamMap map = sm90::stream_map(config, bits_of(p.weight), has_zeros(p.weight), rows, static_cast<int>(p.m));
-  const Work work = work_of(p);
+  const ShareWork work = work_of(p);
   gemm::Plan plan;
   plan.implementation = &cuda::sm90;
   plan.policy = sm90::kPolicies + policy;  // after the wgmma kernel's

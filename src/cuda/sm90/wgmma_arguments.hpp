@@ -4,20 +4,28 @@
 
 #include <cstdint>
 
+#include "cuda/sm90/shares.hpp"
+
 namespace billfish::sm90 {
+
+constexpr int kFlagBytes = 32;  // a flag a sector
 
 struct WgmmaArguments {
   const unsigned short* scales;
   const unsigned char* zeros;
   const void* bias;  // null: none
   void* c;
+  unsigned char* flags;  // of every block, kFlagBytes apart: whether its sums are in its slot; zeros between launches
+  float* slots;          // of every block's sums
   std::int64_t ldc;
   int zero_row_bytes;
   int m, n;
   int steps;             // k16 steps in K
-  int splits;            // blocks of a cluster, each with its part of the stages
+  int splits;            // blocks of a cluster, each with its part of the stages; 1: no cluster
   unsigned split_magic;  // x / splits = x * magic >> 16, for the small x of the exchange
   int tiles_m, tiles_n;
+  Shares shares;  // of the first `shared_tiles` tiles; the others belong to one block each, taken in turn
+  int shared_tiles;
   int group_steps;          // k16 steps in a group; per column: larger than `steps`
   unsigned group_magic;     // step / group_steps = umulhi(step, magic) + step * identity
   unsigned group_identity;  // 1 if group_steps == 1

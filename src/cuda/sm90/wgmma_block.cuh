@@ -8,6 +8,8 @@
 
 #include "cuda/decode.cuh"
 #include "cuda/ptx/barrier.cuh"
+#include "cuda/ptx/cluster.cuh"
+#include "cuda/sm90/shares.cuh"
 #include "cuda/sm90/wgmma_arguments.hpp"
 #include "cuda/sm90/wgmma_policy.hpp"
 
@@ -15,12 +17,13 @@ namespace billfish::sm90 {
 
 using cuda::Decode;
 
-template <int kPolicy, WeightType kWeight, bool kIsBf16, bool kIsFine>
+template <int kPolicy, WeightType kWeight, bool kIsBf16, bool kIsFine, bool kIsCluster>
 struct Variant {
   using Codec = Decode<kWeight, kIsBf16>;  // the seam for weight types
   static constexpr WgmmaConfig kConfig = config_of(kPolicy, Codec::kBits);
   static constexpr bool kBf16 = kIsBf16;
   static constexpr bool kFine = kIsFine;
+  static constexpr bool kCluster = kIsCluster;  // a tile is a cluster's, each block has a part of its K
   static constexpr bool kScaleSums = kConfig.scale_sums && !kIsFine;
   static constexpr SharedMap kMap = shared_map(kConfig, Codec::kBits, Codec::kZeros, kFine);
   static constexpr int kColumns = kConfig.columns();
@@ -33,7 +36,6 @@ struct Variant {
   static constexpr int kAccumulators = kConfig.tokens / 2;  // a thread and m64 tile
   static constexpr int kStages = kMap.stages;
   static_assert(kStages >= 2, "a slot is released one stage late");
-  static constexpr bool kWholeAlone = sums_whole(kConfig, 1);  // without splits no sums are exchanged
   // After setmaxnreg: a block trades within what it got at launch, 168 a thread of 384 or 96 of 640.
   static constexpr int kProducerRegisters = kConfig.consumer_warps() == 8 ? 40 : 24;
   static constexpr int kConsumerRegisters = kConfig.consumer_warps() == 8 ? 232 : 112;
@@ -43,17 +45,19 @@ struct Variant {
 template <class V>
 struct Shared {
   std::uint32_t base;
-  __device__ std::uint32_t activations(int slot) const { return base + slot * V::kMap.stage; }
+  __device__ std::uint32_t slot(int slot) const { return base + slot * V::kMap.stage; }
+  __device__ std::uint32_t activations(int at) const { return slot(at); }
   __device__ std::uint32_t weights(int slot) const { return activations(slot) + V::kMap.activations; }
   __device__ std::uint32_t scales(int slot) const { return weights(slot) + V::kMap.weights; }
   __device__ std::uint32_t zeros(int slot) const { return scales(slot) + V::kMap.scales; }
   __device__ std::uint32_t after_stages() const { return base + V::kStages * V::kMap.stage; }
   __device__ std::uint32_t sums() const { return V::kConfig.alias_sums ? base : after_stages(); }
-  __device__ std::uint32_t staging() const { return after_stages() + V::kMap.sums; }
-  __device__ std::uint32_t barriers() const { return staging() + V::kMap.staging; }
+  __device__ std::uint32_t staging() const { return after_stages(); }
+  __device__ std::uint32_t barriers() const { return after_stages() + V::kMap.after; }
   __device__ std::uint32_t full(int slot) const { return barriers() + slot * 16; }
   __device__ std::uint32_t empty(int slot) const { return barriers() + slot * 16 + 8; }
   __device__ std::uint32_t exchange() const { return barriers() + V::kStages * 16; }
+  __device__ std::uint32_t range() const { return exchange() + 8; }
 };
 
 // Which part of C and K a block computes: tiles in an order that keeps weights and activations of neighbours in L2.
@@ -64,21 +68,110 @@ struct Work {
 
 constexpr int kTokenTilesDeep = 8;  // tiles along M that run side by side: their weights are read from memory once
 
+// The place of a tile; `begin` and `end` are the whole of K.
 template <class V>
-__device__ Work work_of(const WgmmaArguments& args, int tile, int rank) {
+__device__ Work work_of(const WgmmaArguments& args, int tile) {
   const int deep = kTokenTilesDeep * args.tiles_n;
   const int band = tile / deep;
   const int height = min(kTokenTilesDeep, args.tiles_m - band * kTokenTilesDeep);
   const int inside = tile - band * deep;
   const int column = inside / height;
-  Work work;
-  work.m0 = (band * kTokenTilesDeep + inside - column * height) * V::kConfig.tokens;
-  work.n0 = column * V::kColumns;
-  const unsigned stages = (args.steps + V::kSteps - 1) / V::kSteps;
-  work.begin = static_cast<int>(stages * rank / static_cast<unsigned>(args.splits));
-  work.end = static_cast<int>(stages * (rank + 1) / static_cast<unsigned>(args.splits));
-  return work;
+  return {(band * kTokenTilesDeep + inside - column * height) * V::kConfig.tokens, column * V::kColumns, 0,
+          (args.steps + V::kSteps - 1) / V::kSteps};
 }
+
+// A block's work one after the other: its part of its cluster's tile, and no more.
+template <class V, bool kCluster = V::kCluster>
+struct Walk {
+  const WgmmaArguments& args;
+  const Shared<V>& shared;
+
+  __device__ Work work() const {
+    Work work = work_of<V>(args, static_cast<int>(blockIdx.x) / args.splits);
+    const unsigned stages = work.end, rank = ptx::cluster_rank(), splits = args.splits;
+    work.begin = static_cast<int>(stages * rank / splits);
+    work.end = static_cast<int>(stages * (rank + 1) / splits);
+    return work;
+  }
+  __device__ bool next() { return false; }
+};
+
+// Without clusters: the shared tiles of its range, from the last to the first, then whole tiles, one grid apart. The range lies in shared
+// memory, because it is looked at once a tile and registers are dear.
+template <class V>
+struct Walk<V, false> {
+  const WgmmaArguments& args;
+  const Shared<V>& shared;
+  int tile;
+
+  // One thread, before the others begin.
+  static __device__ void prepare(const WgmmaArguments& args, const Shared<V>& shared) {
+    if (args.shared_tiles == 0) return;
+    const Range range = range_of(args.shares, blockIdx.x);
+    const int values[] = {range.begin, range.end, range.first_tile, range.last_tile, range.helpers};
+#pragma unroll
+    for (int i = 0; i < 5; ++i) asm volatile("st.shared.b32 [%0], %1;" ::"r"(shared.range() + i * 4), "r"(values[i]) : "memory");
+  }
+
+  __device__ Walk(const WgmmaArguments& arguments, const Shared<V>& memory) : args(arguments), shared(memory) {
+    tile = args.shared_tiles > 0 ? range(3) : static_cast<int>(blockIdx.x);
+  }
+
+  __device__ Work work() const {
+    Work work = work_of<V>(args, tile);
+    if (sharing()) {
+      const int first = tile * args.shares.items;
+      work.begin = max(range(0) - first, 0);
+      work.end = min(range(1) - first, work.end);
+    }
+    return work;
+  }
+  __device__ bool next() {
+    if (!sharing()) {
+      tile += static_cast<int>(gridDim.x);
+    } else if (tile > range(2)) {
+      --tile;
+    } else {
+      tile = args.shared_tiles + static_cast<int>(blockIdx.x);
+    }
+    return tile < args.tiles_m * args.tiles_n;
+  }
+
+  __device__ void forget() { asm volatile("" : "+r"(tile)); }
+
+  // Whether a later block ends this tile; how many blocks just before this one leave sums of it.
+  __device__ bool leaves(const Work& work) const { return sharing() && work.end < args.shares.items; }
+  __device__ int helpers(const Work& work) const { return sharing() && work.begin > 0 && !leaves(work) ? range(4) : 0; }
+
+ private:
+  __device__ bool sharing() const { return tile < args.shared_tiles; }
+  __device__ int range(int i) const {
+    int value;
+    asm volatile("ld.shared.b32 %0, [%1];" : "=r"(value) : "r"(shared.range() + i * 4));
+    return value;
+  }
+};
+
+// A block's sums of a tile that a later block ends, on their way through the workspace: thread for thread, panels of 8 tokens. The ring brings
+// them a chunk at a time.
+template <class V>
+struct Chunks {
+  static constexpr int kThreads = V::kConfig.consumer_warps() * 32;
+  static constexpr int kPanels = V::kConfig.tokens / 8;  // a panel: 4 sums of a thread, 2 columns x 2 tokens
+  static constexpr int kWanted = 4 * kThreads * 16 <= V::kMap.stage ? 4 : 2;
+  static constexpr int kAtOnce = kPanels < kWanted ? kPanels : kWanted;  // panels of a chunk
+  static constexpr int kBytes = kAtOnce * kThreads * 16;
+  static constexpr int kOfTile = V::kConfig.tiles * kPanels / kAtOnce;
+  static_assert(kBytes <= V::kMap.stage, "a chunk has a slot of the ring");
+
+  static __device__ bool is_empty(int chunk, int tokens) { return chunk % (kPanels / kAtOnce) * (kAtOnce * 8) >= tokens; }
+  static __device__ float* slot_of(const WgmmaArguments& args, unsigned block) {
+    return args.slots + static_cast<std::int64_t>(block) * (V::kColumns * V::kConfig.tokens);
+  }
+  static __device__ unsigned* flag_of(const WgmmaArguments& args, unsigned block) {
+    return reinterpret_cast<unsigned*>(args.flags + block * kFlagBytes);
+  }
+};
 
 // Row of scales that k16 step `step` uses.
 inline __device__ int scale_row(const WgmmaArguments& args, int step) {

@@ -18,19 +18,19 @@ struct Consumer {
   using Codec = typename V::Codec;
   static constexpr int kTiles = V::kConfig.tiles;
   static constexpr int kBatch = V::kConfig.batch;
-  static constexpr int kBatches = V::kSteps / V::kConfig.groups_k / kBatch;  // of a stage
+  static constexpr int kBatches = V::kSteps / kBatch;  // of a stage
   static constexpr int kBuffers = V::kConfig.buffers;
   static_assert(kBatches % kBuffers == 0, "the fragment buffer of a batch must be known at compile time");
 
   const WgmmaArguments& args;
   Shared<V> shared;
-  int group_n, group_k;  // place of the warpgroup
-  int warp, lane;        // within the warpgroup
+  int group;       // of warps, along the columns
+  int warp, lane;  // within the warpgroup
 
   using Accumulators = float[kTiles][V::kAccumulators];
 
   // The warp's first block of 16 columns: 64-column block of the tile, and which quarter of it.
-  __device__ int sub_block() const { return (group_n * 4 + warp) * kTiles; }
+  __device__ int sub_block() const { return (group * 4 + warp) * kTiles; }
 
   struct Scales {
     std::uint32_t pair[kTiles];       // columns h = 0, 1 of a tile, packed
@@ -105,24 +105,19 @@ struct Consumer {
     }
   }
 
-  // Activations [tokens][64 k] with 128-byte swizzle: 8 tokens are 1024 bytes apart; a k16 step is 32 bytes on. In units of 16 bytes, from
-  // this warpgroup's first step.
-  __device__ std::uint32_t activations_of(int slot) const { return ((shared.activations(slot) & 0x3ffff) >> 4) + 2 * group_k + (1u << 16); }
-  static __device__ std::uint64_t descriptor_of(std::uint32_t activations, int own) {
-    static_assert(4 % V::kConfig.groups_k == 0);
+  // Activations [tokens][64 k] with 128-byte swizzle: 8 tokens are 1024 bytes apart; a k16 step is 32 bytes on. In units of 16 bytes.
+  __device__ std::uint32_t activations_of(int slot) const { return ((shared.activations(slot) & 0x3ffff) >> 4) + (1u << 16); }
+  static __device__ std::uint64_t descriptor_of(std::uint32_t activations, int step) {
     constexpr std::uint64_t kSwizzle128 = std::uint64_t{1} << 62, kEightTokens = std::uint64_t{1024 / 16} << 32;
-    const int step = own * V::kConfig.groups_k;
     return kSwizzle128 | kEightTokens | (activations + (step / 4 * (V::kConfig.tokens * 128) + step % 4 * 32) / 16);
   }
 
   __device__ std::uint32_t word_offset() const {
     const int sub = sub_block();
     const int block = sub / 4 * (128 * Codec::kBits);
-    return block / V::kPartBytes * (V::kSteps * V::kPartBytes) + block % V::kPartBytes + group_k * V::kPartBytes +
-           lane * (4 * Codec::kBits) + sub % 4 * (4 * Codec::kWords);
+    return block / V::kPartBytes * (V::kSteps * V::kPartBytes) + block % V::kPartBytes + lane * (4 * Codec::kBits) +
+           sub % 4 * (4 * Codec::kWords);
   }
-  // The warpgroup's `own`-th k16 step within a stage.
-  __device__ int step_of(int own) const { return own * V::kConfig.groups_k + group_k; }
 
   using Words = std::uint32_t[kBatch][kTiles * Codec::kWords];
   using Fragment = std::uint32_t[kBatch][kTiles][4];
@@ -130,7 +125,7 @@ struct Consumer {
   __device__ void load_words(Words& words, int slot, int batch) const {
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
-      ptx::load_shared(words[i], shared.weights(slot) + word_offset() + (batch * kBatch + i) * V::kConfig.groups_k * V::kPartBytes);
+      ptx::load_shared(words[i], shared.weights(slot) + word_offset() + (batch * kBatch + i) * V::kPartBytes);
     }
   }
 
@@ -174,8 +169,18 @@ struct Consumer {
     }
   }
 
-  // The stages of `work`, with scaled weights: one chain of sums from the first step to the last.
+  // The sums of `work`'s stages.
   __device__ void multiply_tile(const Work& work, Ring<V>& ring, Accumulators& sums) const {
+    if constexpr (V::kScaleSums) {
+      multiply_scaled_sums(work, ring, sums);
+    } else {
+      multiply_scaled_weights(work, ring, sums);
+    }
+  }
+
+ private:
+  // The stages of `work`, with scaled weights: one chain of sums from the first step to the last.
+  __device__ void multiply_scaled_weights(const Work& work, Ring<V>& ring, Accumulators& sums) const {
     Scales scales;
     if (!V::kFine && args.per_column) load_column_scales(scales, work.n0);
     Fragment fragments[kBuffers];
@@ -195,7 +200,7 @@ struct Consumer {
 #pragma unroll
         for (int i = 0; i < kBatch; ++i) {
           if constexpr (V::kFine) {
-            const int step = stage * V::kSteps + step_of(batch * kBatch + i);
+            const int step = stage * V::kSteps + batch * kBatch + i;
             load_scales(scales, slot, scale_row(args, min(step, args.steps - 1)) - row0);
           }
           decode<true>(words[batch % 2][i], scales, fragments[batch % kBuffers][i]);
@@ -237,7 +242,7 @@ struct Consumer {
   }
 
   // The stages of `work`, with exact weights: every stage has sums of its own, which its scale multiplies in f32.
-  __device__ void multiply_tile_scaled_sums(const Work& work, Ring<V>& ring, Accumulators& sums) const {
+  __device__ void multiply_scaled_sums(const Work& work, Ring<V>& ring, Accumulators& sums) const {
     static_assert(kBuffers == 1, "a stage's sums are read when its last batch has finished");
     Scales scales;
     if (args.per_column) load_column_scales(scales, work.n0);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// From accumulators to C, two ways. `exchange`: every block of a cluster (and every warpgroup that takes turns along K) sends its partial
-// sums straight to the block that owns the columns, which adds them in a fixed order: one owner, one signal, no workspace. `store`: one
-// block has the whole sum; it goes through shared memory so that rows of C are written 16 bytes at a time.
+// From accumulators to C. In a cluster every block sends its partial sums straight to the block that owns the columns, which adds them in a
+// fixed order: one owner, one signal, no workspace. Else a block that shares a tile with others leaves its sums in the workspace, thread
+// for thread, or takes what they left (shares.cuh); `store`: the sums are whole and go through shared memory, so that rows of C are written 16
+// bytes at a time.
 #pragma once
 
 #include "cuda/ptx/cluster.cuh"
+#include "cuda/ptx/flag.cuh"
 #include "cuda/ptx/store_matrix.cuh"
 #include "cuda/sm90/output.cuh"
 #include "cuda/sm90/wgmma_consumer.cuh"
@@ -30,34 +32,27 @@ struct Epilogue {
   static __device__ int owned(const WgmmaArguments& args, int rank) { return first_owned(args, rank + 1) - first_owned(args, rank); }
   static __device__ int expected_bytes(const WgmmaArguments& args, const Work& work, int rank) {
     const int pairs = (min(V::kConfig.tokens, args.m - work.m0) + 1) / 2;
-    return args.splits * V::kConfig.groups_k * owned(args, rank) * pairs * 16 * 8;
+    return args.splits * owned(args, rank) * pairs * 16 * 8;
   }
 
-  // Sends this warp's sums to their owners. `source`: split * groups_k + group_k.
+  // Sends this warp's sums to their owners. `source`: the sender's rank.
   __device__ void send(const Accumulators& sums, int sub_block, int source, int lane) const {
-    const int splits = args.splits;
     const int rows = tokens();
 #pragma unroll
     for (int t = 0; t < V::kConfig.tiles; ++t) {
       const int sub = sub_block + t;
-      const int owner = sub * splits / kSubBlocks;
+      const int owner = sub * args.splits / kSubBlocks;
       const int local = sub - first_owned(args, owner);
       const int panels = (source * owned(args, owner) + local) * kPanels;
-      const std::uint32_t own = shared.sums() + (panels * kPanelFloats + lane / 4 * 8 + lane % 4 * 2) * 4;
-      const std::uint32_t target = splits > 1 ? ptx::map_shared(own, owner) : own;
+      const std::uint32_t target = ptx::map_shared(shared.sums() + (panels * kPanelFloats + lane / 4 * 8 + lane % 4 * 2) * 4, owner);
       const std::uint32_t signal = ptx::map_shared(shared.exchange(), owner);
 #pragma unroll
       for (int panel = 0; panel < kPanels; ++panel) {
         if (panel * 8 + lane % 4 * 2 < rows) {
 #pragma unroll
           for (int h = 0; h < 2; ++h) {
-            const std::uint32_t at = target + (panel * kPanelFloats + h * 64) * 4;
-            const float x = sums[t][panel * 4 + h * 2], y = sums[t][panel * 4 + h * 2 + 1];
-            if (splits > 1) {
-              ptx::store_async(at, x, y, signal);
-            } else {
-              asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(at), "f"(x), "f"(y) : "memory");
-            }
+            ptx::store_async(target + (panel * kPanelFloats + h * 64) * 4, sums[t][panel * 4 + h * 2], sums[t][panel * 4 + h * 2 + 1],
+                             signal);
           }
         }
       }
@@ -65,18 +60,11 @@ struct Epilogue {
   }
 
   // Returns when all sums for this block's columns are here. All consumer threads.
-  __device__ void receive() const {
-    if (args.splits > 1) {
-      ptx::mbarrier_wait(shared.exchange(), 0);
-    } else {
-      ptx::named_barrier(1, V::kConfig.consumer_warps() * 32);
-    }
-  }
+  __device__ void receive() const { ptx::mbarrier_wait(shared.exchange(), 0); }
 
   // Adds what arrived, source by source, and writes this block's columns of C. All consumer threads.
   __device__ void add_and_store(int rank, int thread) const {
-    const int splits = args.splits;
-    const int sources = splits * V::kConfig.groups_k;
+    const int sources = args.splits;
     const int mine = owned(args, rank);
     const int rows = tokens();
     const int first = work.n0 + first_owned(args, rank) * 16;
@@ -114,58 +102,109 @@ struct Epilogue {
     }
   }
 
-  // A warpgroup's tile, whole sums, to C. 128 tokens x 64 columns at a time pass through the warpgroup's own 16 KB of shared memory.
-  __device__ void store(const Accumulators& sums, int group_n, int warp, int lane) const {
-    const int sub = (group_n * 4 + warp) * V::kConfig.tiles;
+  // To the block's slot of the workspace, for the block that has the end of the tile.
+  __device__ void leave(const Accumulators& sums, unsigned block, int thread) const {
+    float* const slot = Chunks<V>::slot_of(args, block) + thread * 4;
+    const int rows = tokens();
+#pragma unroll
+    for (int t = 0; t < V::kConfig.tiles; ++t) {
+#pragma unroll
+      for (int panel = 0; panel < kPanels; ++panel) {
+        const float* const s = &sums[t][panel * 4];
+        if (panel * 8 < rows) {
+          *reinterpret_cast<float4*>(slot + (t * kPanels + panel) * kThreads * 4) = make_float4(s[0], s[1], s[2], s[3]);
+        }
+      }
+    }
+    ptx::fence_async_proxy();
+    ptx::named_barrier(kAllConsumers, kThreads);
+    if (thread == 0) ptx::set_flag(Chunks<V>::flag_of(args, block));
+  }
+
+  // A tile of which this block has the end, with what `helpers` blocks left of it, to C. Some tokens x 64 columns at a time pass through the
+  // warpgroup's own shared memory.
+  __device__ void store(const Accumulators& sums, int helpers, Ring<V>& ring, int group, int warp, int lane) const {
+    const int sub = (group * 4 + warp) * V::kConfig.tiles;
 #pragma unroll
     for (int t = 0; t < V::kConfig.tiles; ++t) {
       const int column = work.n0 + (sub + t) * 16;
       const float bias[2] = {column + lane / 4 < args.n ? bias_of(args, column + lane / 4) : 0.0f,
                              column + 8 + lane / 4 < args.n ? bias_of(args, column + 8 + lane / 4) : 0.0f};
-      if (args.vector_store) {
 #pragma unroll
-        for (int part = 0; part < V::kConfig.tokens / 128; ++part) {
-          stage_part(sums[t], part, bias, group_n, warp, lane);
-          ptx::named_barrier(1 + group_n, 128);
-          write_part(t, part, group_n, warp * 32 + lane);
-          ptx::named_barrier(1 + group_n, 128);
+      for (int panel = 0; panel < kPanels; panel += kAtOnce) {
+        float whole[kAtOnce * 4];  // a copy: ptxas serialises a wgmma whose sums change elsewhere
+#pragma unroll
+        for (int i = 0; i < kAtOnce * 4; ++i) whole[i] = sums[t][panel * 4 + i] + bias[i / 2 % 2];
+        if (panel * 8 < tokens()) add_sums(whole, helpers, ring, (group * 4 + warp) * 32 + lane);
+        if constexpr (kStaged > 0) {
+          if (args.vector_store) {
+            stage(whole, panel % (kStaged / 8), group, warp, lane);
+            if ((panel + kAtOnce) * 8 % kStaged == 0) {
+              ptx::named_barrier(1 + group, 128);
+              write_part(t, panel * 8 / kStaged, group, warp * 32 + lane);
+              ptx::named_barrier(1 + group, 128);
+            }
+            continue;
+          }
         }
-      } else {
-        write_elements(sums[t], bias, column, lane);
+        write_elements(whole, panel, column, lane);
       }
     }
   }
 
  private:
-  // Row = token, eight 16-byte chunks of 8 columns, chunk c at c ^ (token % 8) against bank conflicts.
-  __device__ void stage_part(const float (&sums)[V::kAccumulators], int part, const float (&bias)[2], int group_n, int warp,
-                             int lane) const {
-    const std::uint32_t base = shared.staging() + group_n * (128 * 128);
+  static constexpr int kThreads = Chunks<V>::kThreads;
+  static constexpr int kAtOnce = Chunks<V>::kAtOnce;
+  static constexpr int kAllConsumers = 15;  // a named barrier
+  static constexpr int kStaged = staged_tokens(V::kConfig);
+
+  // Adds a chunk of every helper, in their order.
+  __device__ void add_sums(float (&whole)[kAtOnce * 4], int helpers, Ring<V>& ring, int thread) const {
+#pragma unroll 1
+    for (; helpers > 0; --helpers) {
+      ptx::mbarrier_wait(shared.full(ring.slot), ring.parity);
 #pragma unroll
-    for (int j = 0; j < 16; j += 2) {
+      for (int i = 0; i < kAtOnce; ++i) {
+        float4 part;
+        asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                     : "=f"(part.x), "=f"(part.y), "=f"(part.z), "=f"(part.w)
+                     : "r"(shared.slot(ring.slot) + (i * kThreads + thread) * 16));
+        whole[i * 4] += part.x, whole[i * 4 + 1] += part.y, whole[i * 4 + 2] += part.z, whole[i * 4 + 3] += part.w;
+      }
+      __syncwarp();
+      ptx::mbarrier_arrive_if(shared.empty(ring.slot), thread % 32 == 0);
+      ring.advance();
+    }
+  }
+
+  // Row = token, eight 16-byte chunks of 8 columns, chunk c at c ^ (token % 8) against bank conflicts.
+  __device__ void stage(const float (&sums)[kAtOnce * 4], int panel, int group, int warp, int lane) const {
+    const std::uint32_t base = shared.staging() + group * (kStaged * 128);
+#pragma unroll
+    for (int j = 0; j < kAtOnce; j += 2) {
       std::uint32_t matrices[4];
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const int at = (part * 16 + j + i / 2) * 4 + i % 2 * 2;
-        matrices[i] = pack_pair(args.c_type, sums[at] + bias[i % 2], sums[at + 1] + bias[i % 2]);
+        const int at = (j + i / 2) * 4 + i % 2 * 2;
+        matrices[i] = pack_pair(args.c_type, sums[at], sums[at + 1]);
       }
-      const int token = (j + lane / 16) * 8 + lane % 8;
+      const int token = (panel + j + lane / 16) * 8 + lane % 8;
       const int chunk = warp * 2 + lane / 8 % 2;
       ptx::store_matrices_transposed(base + token * 128 + (chunk ^ (token % 8)) * 16, matrices);
     }
   }
 
-  __device__ void write_part(int t, int part, int group_n, int thread) const {
-    const std::uint32_t base = shared.staging() + group_n * (128 * 128);
+  __device__ void write_part(int t, int part, int group, int thread) const {
+    const std::uint32_t base = shared.staging() + group * (kStaged * 128);
     const int chunk = thread % 8;
-    const int n = work.n0 + ((group_n * 4 + chunk / 2) * V::kConfig.tiles + t) * 16 + chunk % 2 * 8;
-    const int rows = min(128, args.m - work.m0 - part * 128);
+    const int n = work.n0 + ((group * 4 + chunk / 2) * V::kConfig.tiles + t) * 16 + chunk % 2 * 8;
+    const int rows = min(kStaged, args.m - work.m0 - part * kStaged);
     for (int token = thread / 8; token < rows; token += 16) {
       uint4 v;
       asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
                    : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
                    : "r"(base + token * 128 + (chunk ^ (token % 8)) * 16));
-      auto* target = static_cast<unsigned short*>(args.c) + std::int64_t{work.m0 + part * 128 + token} * args.ldc + n;
+      auto* target = static_cast<unsigned short*>(args.c) + std::int64_t{work.m0 + part * kStaged + token} * args.ldc + n;
       if (n + 8 <= args.n) {
         *reinterpret_cast<uint4*>(target) = v;
       } else {
@@ -178,14 +217,12 @@ struct Epilogue {
     }
   }
 
-  __device__ void write_elements(const float (&sums)[V::kAccumulators], const float (&bias)[2], int column, int lane) const {
+  __device__ void write_elements(const float (&sums)[kAtOnce * 4], int panel, int column, int lane) const {
 #pragma unroll
-    for (int i = 0; i < V::kAccumulators; ++i) {
-      const int token = i / 4 * 8 + lane % 4 * 2 + i % 2;
+    for (int i = 0; i < kAtOnce * 4; ++i) {
+      const int token = work.m0 + panel * 8 + i / 4 * 8 + lane % 4 * 2 + i % 2;
       const int n = column + i / 2 % 2 * 8 + lane / 4;
-      if (work.m0 + token < args.m && n < args.n) {
-        store_element(args.c, args.c_type, std::int64_t{work.m0 + token} * args.ldc + n, sums[i] + bias[i / 2 % 2]);
-      }
+      if (token < args.m && n < args.n) store_element(args.c, args.c_type, std::int64_t{token} * args.ldc + n, sums[i]);
     }
   }
 };

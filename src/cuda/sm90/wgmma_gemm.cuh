@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sm90 kernel: C = A x decode(W), operands swapped (weights^T are A of wgmma, in registers; activations^T are B, in shared memory), one
-// main loop for every M. Two consumer warpgroups and a producer warp; a cluster's blocks share a tile of C and split K.
+// main loop for every M. Two consumer warpgroups and a producer warp. A tile of C has one block, or a cluster that splits K, or, where there is a
+// workspace of zeros, as many blocks as make all shares equal.
 // docs/kernels/sm90-wgmma.md tells it with pictures and numbers. Launched by wgmma_launch.cu.
 #pragma once
 
@@ -19,12 +20,6 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
   const Shared<V> shared{(ptx::shared_address(memory) + 1023u) & ~1023u};
   const int warp = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 32, 0);  // uniform, so that descriptors stay so
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int rank = static_cast<int>(ptx::cluster_rank());
-  const int first_tile = static_cast<int>(blockIdx.x) / args.splits;
-  const int tile_step = static_cast<int>(gridDim.x) / args.splits;
-  // Partial sums meet in some block unless one warpgroup has each of them whole.
-  const bool exchanged = !(V::kWholeAlone && args.splits == 1);
-
   if (threadIdx.x == 0) {
     for (int slot = 0; slot < V::kStages; ++slot) {
       ptx::mbarrier_init(shared.full(slot), 1);
@@ -32,24 +27,28 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
     }
     ptx::mbarrier_init(shared.exchange(), 1);
     ptx::fence_mbarrier_init();
-    if (args.splits > 1)
-      ptx::mbarrier_expect(shared.exchange(), Epilogue<V>::expected_bytes(args, work_of<V>(args, first_tile, rank), rank));
+    if constexpr (V::kCluster) {
+      ptx::mbarrier_expect(shared.exchange(), Epilogue<V>::expected_bytes(args, Walk<V>{args, shared}.work(), ptx::cluster_rank()));
+    } else {
+      Walk<V>::prepare(args, shared);
+    }
     ptx::prefetch_tensor_map(&codes_map);
     ptx::prefetch_tensor_map(&a_map);
   }
   __syncthreads();
-  ptx::cluster_arrive();
+  if constexpr (V::kCluster) ptx::cluster_arrive();
   ptx::allow_dependents();
-  ptx::cluster_wait();  // nobody sends sums before the receiver's barrier is ready
+  if constexpr (V::kCluster) ptx::cluster_wait();  // nobody sends sums before the receiver's barrier is ready
+  Walk<V> walk{args, shared};
 
   if (warp >= V::kConfig.consumer_warps()) {
     if constexpr (V::kConfig.blocks_per_sm == 1) ptx::release_registers<V::kProducerRegisters>();
     if (warp == V::kConfig.consumer_warps()) {
       const Producer<V> producer{&a_map, &codes_map, &scales_map, &zeros_map, args, shared, lane};
-      producer.run(first_tile, tile_step, rank);
+      producer.run(walk);
       __syncwarp();
     }
-    if (V::kConfig.alias_sums && exchanged) {
+    if constexpr (V::kCluster && V::kConfig.alias_sums) {
       ptx::cluster_arrive();
       ptx::cluster_wait();
     }
@@ -57,33 +56,35 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
   }
 
   if constexpr (V::kConfig.blocks_per_sm == 1) ptx::claim_registers<V::kConsumerRegisters>();
-  const int group = warp / 4;
-  const Consumer<V> consumer{args, shared, group % V::kConfig.groups_n, group / V::kConfig.groups_n, warp % 4, lane};
+  const int thread = static_cast<int>(threadIdx.x);
+  const Consumer<V> consumer{args, shared, warp / 4, warp % 4, lane};
   Ring<V> ring;
-  if (!exchanged) {
-    for (int tile = first_tile; tile < args.tiles_m * args.tiles_n; tile += tile_step) {
-      const Work work = work_of<V>(args, tile, rank);
-      typename Consumer<V>::Accumulators sums;  // uninitialised: the first step overwrites
-      consumer.multiply_tile(work, ring, sums);
-      if constexpr (V::kWholeAlone) Epilogue<V>{args, shared, work}.store(sums, consumer.group_n, warp % 4, lane);
-    }
-    return;
-  }
-  const Work work = work_of<V>(args, first_tile, rank);
-  typename Consumer<V>::Accumulators sums;
-  if constexpr (V::kScaleSums) {
-    consumer.multiply_tile_scaled_sums(work, ring, sums);
-  } else {
+  if constexpr (V::kCluster) {
+    const Work work = walk.work();
+    const Epilogue<V> epilogue{args, shared, work};
+    typename Consumer<V>::Accumulators sums;  // uninitialised: the first step overwrites
     consumer.multiply_tile(work, ring, sums);
+    if constexpr (V::kConfig.alias_sums) {
+      ptx::cluster_arrive();  // every block's stages are read: their memory may be overwritten
+      ptx::cluster_wait();
+    }
+    epilogue.send(sums, consumer.sub_block(), ptx::cluster_rank(), lane);
+    epilogue.receive();
+    epilogue.add_and_store(ptx::cluster_rank(), thread);
+  } else {
+    do {
+      typename Consumer<V>::Accumulators sums;
+      consumer.multiply_tile(walk.work(), ring, sums);
+      walk.forget();  // two divisions are cheaper than the registers that would carry the place through the main loop
+      const Work work = walk.work();
+      const Epilogue<V> epilogue{args, shared, work};
+      if (walk.leaves(work)) {
+        epilogue.leave(sums, blockIdx.x, thread);
+      } else {
+        epilogue.store(sums, walk.helpers(work), ring, consumer.group, warp % 4, lane);
+      }
+    } while (walk.next());
   }
-  if constexpr (V::kConfig.alias_sums) {
-    ptx::cluster_arrive();  // every block's stages are read: their memory may be overwritten
-    ptx::cluster_wait();
-  }
-  const Epilogue<V> epilogue{args, shared, work};
-  epilogue.send(sums, consumer.sub_block(), rank * V::kConfig.groups_k + consumer.group_k, lane);
-  epilogue.receive();
-  epilogue.add_and_store(rank, static_cast<int>(threadIdx.x));
 }
 
 }  // namespace billfish::sm90

@@ -9,16 +9,17 @@
 
 namespace billfish::sm90 {
 
-template <WeightType kWeight, bool kBf16, int... kPolicy>
-const void* kernel_of(int policy, bool fine, std::integer_sequence<int, kPolicy...>) {
-  static const void* const coarse_kernels[] = {reinterpret_cast<const void*>(&wgmma_gemm<Variant<kPolicy, kWeight, kBf16, false>>)...};
-  static const void* const fine_kernels[] = {reinterpret_cast<const void*>(&wgmma_gemm<Variant<kPolicy, kWeight, kBf16, true>>)...};
-  return (fine ? fine_kernels : coarse_kernels)[policy];
+template <WeightType kWeight, bool kBf16, bool kFine, bool kCluster, int... kPolicy>
+const void* kernel_of(int policy, std::integer_sequence<int, kPolicy...>) {
+  static const void* const kernels[] = {reinterpret_cast<const void*>(&wgmma_gemm<Variant<kPolicy, kWeight, kBf16, kFine, kCluster>>)...};
+  return kernels[policy];
 }
 
 template <WeightType kWeight, bool kBf16>
-const void* kernel_of(int policy, bool fine) {
-  return kernel_of<kWeight, kBf16>(policy, fine, std::make_integer_sequence<int, kPolicies>());
+const void* kernel_of(int policy, bool fine, bool cluster) {
+  constexpr auto kAll = std::make_integer_sequence<int, kPolicies>();
+  if (cluster) return fine ? kernel_of<kWeight, kBf16, true, true>(policy, kAll) : kernel_of<kWeight, kBf16, false, true>(policy, kAll);
+  return fine ? kernel_of<kWeight, kBf16, true, false>(policy, kAll) : kernel_of<kWeight, kBf16, false, false>(policy, kAll);
 }
 
 }  // namespace billfish::sm90

@@ -4,11 +4,11 @@
 
 namespace billfish::sm90 {
 
-const void* kernel_u4b8_f16(int policy, bool fine);
-const void* kernel_u4b8_bf16(int policy, bool fine);
-const void* kernel_u4_f16(int policy, bool fine);
-const void* kernel_u4_bf16(int policy, bool fine);
-const void* kernel_u8b128_f16(int policy, bool fine);
-const void* kernel_u8b128_bf16(int policy, bool fine);
+const void* kernel_u4b8_f16(int policy, bool fine, bool cluster);
+const void* kernel_u4b8_bf16(int policy, bool fine, bool cluster);
+const void* kernel_u4_f16(int policy, bool fine, bool cluster);
+const void* kernel_u4_bf16(int policy, bool fine, bool cluster);
+const void* kernel_u8b128_f16(int policy, bool fine, bool cluster);
+const void* kernel_u8b128_bf16(int policy, bool fine, bool cluster);
 
 }  // namespace billfish::sm90

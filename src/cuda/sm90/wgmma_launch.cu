@@ -8,6 +8,7 @@
 #include "cuda/families.hpp"
 #include "cuda/host.hpp"
 #include "cuda/sm90/scale_rows.hpp"
+#include "cuda/sm90/shares_plan.hpp"
 #include "cuda/sm90/tensor_map.hpp"
 #include "cuda/sm90/wgmma_arguments.hpp"
 #include "cuda/sm90/wgmma_instances.hpp"
@@ -17,19 +18,19 @@ namespace billfish::cuda::wgmma {
 
 namespace {
 
-const void* kernel_of(WeightType weight, ElementType a, int policy, bool fine) {
+const void* kernel_of(WeightType weight, ElementType a, int policy, bool fine, bool cluster) {
   const bool bf16 = a == ElementType::bf16;
   switch (weight) {
-    case WeightType::u4b8: return (bf16 ? sm90::kernel_u4b8_bf16 : sm90::kernel_u4b8_f16)(policy, fine);
-    case WeightType::u4: return (bf16 ? sm90::kernel_u4_bf16 : sm90::kernel_u4_f16)(policy, fine);
-    case WeightType::u8b128: return (bf16 ? sm90::kernel_u8b128_bf16 : sm90::kernel_u8b128_f16)(policy, fine);
+    case WeightType::u4b8: return (bf16 ? sm90::kernel_u4b8_bf16 : sm90::kernel_u4b8_f16)(policy, fine, cluster);
+    case WeightType::u4: return (bf16 ? sm90::kernel_u4_bf16 : sm90::kernel_u4_f16)(policy, fine, cluster);
+    case WeightType::u8b128: return (bf16 ? sm90::kernel_u8b128_bf16 : sm90::kernel_u8b128_f16)(policy, fine, cluster);
     case WeightType::u8: return nullptr;
   }
   return nullptr;
 }
 
 // Index of a kernel among those of its codec and activation type.
-int kernel_index(int policy, bool fine) { return policy * 2 + fine; }
+int kernel_index(int policy, bool fine, bool cluster) { return policy * 4 + fine * 2 + cluster; }
 
 PreparedKernels& prepared_of(WeightType weight, ElementType a) {
   static PreparedKernels tables[3][2];
@@ -87,8 +88,15 @@ sm90::WgmmaArguments arguments_of(const gemm::Plan& plan, const gemm::Problem& p
   args.m = static_cast<int>(p.m);
   args.n = static_cast<int>(p.n);
   args.steps = static_cast<int>(w.padded_k() / 16);
-  args.splits = plan.splits;
-  args.split_magic = (65536u + static_cast<unsigned>(plan.splits) - 1) / static_cast<unsigned>(plan.splits);
+  args.splits = plan.cluster;
+  args.split_magic = (65536u + static_cast<unsigned>(plan.cluster) - 1) / static_cast<unsigned>(plan.cluster);
+  args.shared_tiles = static_cast<int>(plan.detail[2]);
+  if (args.shared_tiles > 0) {
+    args.shares = shares_of({plan.detail[2], ceil_div(p.k, plan.tile_k)}, plan.blocks, plan.detail[1] != 0);
+    auto* const workspace = static_cast<unsigned char*>(call.workspace);
+    args.flags = workspace + flags_offset(plan.detail[3]);
+    args.slots = reinterpret_cast<float*>(workspace + slots_offset(plan.detail[3]));
+  }
   args.tiles_m = static_cast<int>(ceil_div(p.m, plan.tile_m));
   args.tiles_n = static_cast<int>(ceil_div(p.n, plan.tile_n));
   args.per_column = w.per_column();
@@ -109,9 +117,10 @@ sm90::WgmmaArguments arguments_of(const gemm::Plan& plan, const gemm::Problem& p
 
 Status run(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& call) {
   const bool fine = plan.detail[0] != 0;
-  const void* kernel = kernel_of(p.weight, p.a, plan.policy, fine);
+  const bool cluster = plan.cluster > 1;
+  const void* kernel = kernel_of(p.weight, p.a, plan.policy, fine, cluster);
   const int device = call.weights->device.index;
-  BILLFISH_RETURN_IF_ERROR(prepared_of(p.weight, p.a).ensure(device, kernel_index(plan.policy, fine), kernel, plan.shared_bytes));
+  BILLFISH_RETURN_IF_ERROR(prepared_of(p.weight, p.a).ensure(device, kernel_index(plan.policy, fine, cluster), kernel, plan.shared_bytes));
   CUtensorMap a_map, codes_map, scales_map{}, zeros_map{};
   BILLFISH_RETURN_IF_ERROR(encode_activations(plan, p, call, a_map));
   BILLFISH_RETURN_IF_ERROR(encode_codes(plan, *call.weights, codes_map));
@@ -120,7 +129,7 @@ Status run(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& cal
 
   cudaLaunchAttribute attributes[2];
   int count = 0;
-  if (plan.cluster > 1) {
+  if (cluster) {
     attributes[count].id = cudaLaunchAttributeClusterDimension;
     attributes[count].val.clusterDim.x = static_cast<unsigned>(plan.cluster);
     attributes[count].val.clusterDim.y = 1;
@@ -155,8 +164,10 @@ Status prepare(int device) {
       for (int policy = 0; policy < sm90::kPolicies; ++policy) {
         for (bool fine : {false, true}) {
           const int bytes = sm90::shared_map(sm90::config_of(policy, bits_of(weight)), bits_of(weight), has_zeros(weight), fine).total;
-          BILLFISH_RETURN_IF_ERROR(
-              prepared_of(weight, a).ensure(device, kernel_index(policy, fine), kernel_of(weight, a, policy, fine), bytes));
+          for (bool cluster : {false, true}) {
+            const void* kernel = kernel_of(weight, a, policy, fine, cluster);
+            BILLFISH_RETURN_IF_ERROR(prepared_of(weight, a).ensure(device, kernel_index(policy, fine, cluster), kernel, bytes));
+          }
         }
       }
     }

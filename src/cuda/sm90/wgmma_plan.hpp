@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one plan of a given variant and number of splits; wgmma::plan picks among them, tuning programs try them all.
+// The one plan of a given variant and number of splits or of equal shares; wgmma::plan picks among them, tuning programs try them all.
 #pragma once
 
 #include "gemm/problem.hpp"
@@ -7,5 +7,7 @@
 namespace billfish::cuda::wgmma {
 
 gemm::Plan plan_of(const gemm::Problem&, const gemm::DeviceFacts&, int policy, int splits);
+// Without a cluster: `parts` blocks share what does not make whole rounds of tiles; needs a workspace of zeros.
+gemm::Plan shared_plan_of(const gemm::Problem&, const gemm::DeviceFacts&, int policy, std::int64_t parts);
 
 }  // namespace billfish::cuda::wgmma

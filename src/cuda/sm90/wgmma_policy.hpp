@@ -15,7 +15,6 @@ struct WgmmaConfig {
   int tokens;         // N of wgmma
   int tiles;          // m64 tiles a warpgroup
   int groups_n;       // warpgroups side by side along the columns
-  int groups_k;       // warpgroups taking turns along K; their sums meet in the epilogue
   int stage_k;        // codes along K in a stage
   int batch;          // k16 steps decoded and then multiplied together: a step alone is bound by latency, whatever its size
   int buffers;        // of decoded fragments: 2 overlap decoding with the tensor cores, 1 leaves that to the other warpgroups
@@ -23,7 +22,7 @@ struct WgmmaConfig {
   bool alias_sums;    // partial sums are exchanged in the stages' memory, after the main loop
   bool scale_sums;    // a stage's scale multiplies its f32 sums, not the weights: 4 of 13 instructions a word fewer (one scale row a stage)
 
-  constexpr int consumer_warps() const { return 4 * groups_n * groups_k; }
+  constexpr int consumer_warps() const { return 4 * groups_n; }
   constexpr int columns() const { return 64 * tiles * groups_n; }
   // A block that has the SM to itself gives its producer a whole warpgroup, whose registers the consumers then take (setmaxnreg).
   constexpr int threads() const { return consumer_warps() * 32 + (blocks_per_sm == 1 ? 128 : 32); }
@@ -32,9 +31,9 @@ struct WgmmaConfig {
 
 // policy = index into this list; a variant exists only if it won somewhere.
 constexpr WgmmaConfig kConfigs[] = {
-    {8, 2, 2, 1, 128, 4, 1, 2, false, true},  {16, 2, 2, 1, 128, 4, 1, 2, false, true},  {32, 1, 2, 1, 128, 4, 1, 2, false, true},
-    {64, 1, 2, 1, 128, 2, 1, 2, true, true},  {64, 2, 2, 1, 128, 2, 2, 1, false, false}, {128, 2, 2, 1, 64, 2, 2, 1, true, false},
-    {256, 1, 2, 1, 64, 2, 2, 1, true, false},
+    {8, 2, 2, 128, 4, 1, 2, false, true},  {16, 2, 2, 128, 4, 1, 2, false, true},  {32, 1, 2, 128, 4, 1, 2, false, true},
+    {64, 1, 2, 128, 2, 1, 2, true, true},  {64, 2, 2, 128, 2, 2, 1, false, false}, {128, 2, 2, 64, 2, 2, 1, true, false},
+    {256, 1, 2, 64, 2, 2, 1, true, false},
 };
 constexpr int kPolicies = sizeof(kConfigs) / sizeof(kConfigs[0]);
 // 8-bit stages are half as long along K, so that a stage has the same bytes and the ring the same slots.
@@ -49,8 +48,7 @@ constexpr const char* kPolicyNames[kPolicies] = {"256x8", "256x16", "128x32", "1
 struct SharedMap {
   int weights, activations, scales, zeros, stage;  // bytes of one stage's parts, and offsets in the order given
   int stages;
-  int sums;     // exchange of partial sums (0 when it reuses the stages)
-  int staging;  // output on its way to memory
+  int after;  // the exchange of partial sums (unless it reuses the stages) or output on its way to memory: never both
   int barriers;
   int total;
 };
@@ -62,7 +60,7 @@ constexpr int scale_rows(const WgmmaConfig& c, bool fine) { return fine ? c.stag
 // Bytes that the exchange needs at the receiving block that owns most columns, and the worst number of splits.
 constexpr int exchange_bytes(const WgmmaConfig& c, int splits) {
   const int owned = (c.columns() / 16 + splits - 1) / splits;
-  return splits * c.groups_k * owned * 16 * c.tokens * 4;
+  return splits * owned * 16 * c.tokens * 4;
 }
 constexpr int worst_exchange_bytes(const WgmmaConfig& c) {
   int worst = 0;
@@ -73,6 +71,9 @@ constexpr int worst_exchange_bytes(const WgmmaConfig& c) {
   return worst;
 }
 
+// Tokens of a tile that pass through shared memory at once on their way to rows of C; 0: few enough to be written as they are.
+constexpr int staged_tokens(const WgmmaConfig& c) { return c.tokens >= 128 ? 128 : c.tokens >= 32 ? 32 : 0; }
+
 constexpr SharedMap shared_map(const WgmmaConfig& c, int bits, bool zeros, bool fine) {
   SharedMap map{};
   map.weights = c.columns() * c.stage_k * bits / 8;
@@ -80,21 +81,19 @@ constexpr SharedMap shared_map(const WgmmaConfig& c, int bits, bool zeros, bool 
   map.scales = scale_rows(c, fine) * c.columns() * 2;
   map.zeros = zeros ? scale_rows(c, fine) * c.columns() / 2 : 0;
   map.stage = round_to(map.weights + map.activations + map.scales + map.zeros, 1024);
-  map.sums = c.alias_sums ? 0 : worst_exchange_bytes(c);
-  map.staging = c.tokens >= 128 ? 2 * 128 * 128 : 0;  // a warpgroup: 128 tokens x 64 columns of 16 bits
+  const int exchange = c.alias_sums ? 0 : worst_exchange_bytes(c);
+  const int staging = c.groups_n * staged_tokens(c) * 128;  // a warpgroup: 64 columns of 16 bits
+  map.after = exchange > staging ? exchange : staging;
   map.barriers = 256;
-  map.stages = (c.shared_limit() - 1024 - map.sums - map.staging - map.barriers) / map.stage;
+  map.stages = (c.shared_limit() - 1024 - map.after - map.barriers) / map.stage;
   if (map.stages > 12) map.stages = 12;
-  map.total = 1024 + map.stages * map.stage + map.sums + map.staging + map.barriers;
+  map.total = 1024 + map.stages * map.stage + map.after + map.barriers;
   return map;
 }
 
-// Whether a warpgroup has the sums of its columns whole, so that they go straight to memory.
-constexpr bool sums_whole(const WgmmaConfig& c, int splits) { return c.tokens >= 128 && c.groups_k == 1 && splits == 1; }
-
 // Sums that are exchanged in the stages' memory must fit there.
 constexpr bool splits_fit(const WgmmaConfig& c, const SharedMap& map, int splits) {
-  return !c.alias_sums || sums_whole(c, splits) || exchange_bytes(c, splits) <= map.stages * map.stage;
+  return !c.alias_sums || splits == 1 || exchange_bytes(c, splits) <= map.stages * map.stage;
 }
 
 }  // namespace billfish::sm90

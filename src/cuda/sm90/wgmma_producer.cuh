@@ -5,6 +5,7 @@
 
 #include "cuda/ptx/bulk_copy.cuh"
 #include "cuda/ptx/dependent_launch.cuh"
+#include "cuda/ptx/flag.cuh"
 #include "cuda/sm90/wgmma_block.cuh"
 
 namespace billfish::sm90 {
@@ -45,30 +46,52 @@ struct Producer {
     }
   }
 
-  __device__ void run(int tile, int tile_step, int rank) const {
-    const int tiles = args.tiles_m * args.tiles_n;
-    Ring<V> ring;
-    bool first_tile = true;
-    for (; tile < tiles; tile += tile_step) {
-      const Work work = work_of<V>(args, tile, rank);
-      int stage = work.begin;
-      if (first_tile) {
-        const int ahead = min(V::kStages, work.end - work.begin);
-        for (int i = 0; i < ahead; ++i) start_weights(work, stage + i, i);
-        ptx::wait_for_predecessors();
-        for (int i = 0; i < ahead; ++i) {
-          start_activations(work, stage + i, i);
-          ring.advance();
+  // What `helpers` blocks before this one leave of a tile: chunk by chunk, and of a chunk block by block.
+  __device__ void bring_sums(const Work& work, unsigned helpers, Ring<V>& ring) const {
+    using Chunks = Chunks<V>;
+    if (helpers == 0) return;
+    const unsigned first = blockIdx.x - helpers;
+    for (unsigned i = lane; i < helpers; i += 32) ptx::take_flag(Chunks::flag_of(args, first + i));
+    __syncwarp();
+    ptx::fence_async_proxy();
+    for (int chunk = 0; chunk < Chunks::kOfTile; ++chunk) {
+      if (Chunks::is_empty(chunk, args.m - work.m0)) continue;
+      for (unsigned i = 0; i < helpers; ++i) {
+        ptx::mbarrier_wait(shared.empty(ring.slot), ring.parity ^ 1);
+        if (lane == 0) {
+          ptx::mbarrier_expect(shared.full(ring.slot), Chunks::kBytes);
+          ptx::bulk_copy(shared.slot(ring.slot), Chunks::slot_of(args, first + i) + chunk * (Chunks::kBytes / 4), Chunks::kBytes,
+                         shared.full(ring.slot));
         }
-        stage += ahead;
-        first_tile = false;
+        __syncwarp();
+        ring.advance();
       }
+    }
+  }
+
+  __device__ void run(Walk<V> walk) const {
+    Ring<V> ring;
+    Work work = walk.work();
+    int stage = work.begin;
+    const int ahead = min(V::kStages, work.end - work.begin);
+    for (int i = 0; i < ahead; ++i) start_weights(work, stage + i, i);
+    ptx::wait_for_predecessors();
+    for (int i = 0; i < ahead; ++i) {
+      start_activations(work, stage + i, i);
+      ring.advance();
+    }
+    stage += ahead;
+    while (true) {
       for (; stage < work.end; ++stage) {
         ptx::mbarrier_wait(shared.empty(ring.slot), ring.parity ^ 1);
         start_weights(work, stage, ring.slot);
         start_activations(work, stage, ring.slot);
         ring.advance();
       }
+      if constexpr (!V::kCluster) bring_sums(work, walk.helpers(work), ring);
+      if (!walk.next()) break;
+      work = walk.work();
+      stage = work.begin;
     }
   }
 };

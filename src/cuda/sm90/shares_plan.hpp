@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who gets which parts of which tiles, decided on the host: pure functions behind the plans of both sm90 kernels.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "core/integers.hpp"
+#include "cuda/sm90/shares.hpp"
+
+namespace billfish::cuda {
+
+struct ShareWork {
+  std::int64_t tiles, items;  // items of a tile
+};
+
+// Blocks are dealt to the tiles where that is nearly as even: it spares a block the end of one tile and the start of another, which is worth
+// so many items.
+constexpr double kSecondTile = 1.5;
+inline bool dealing_is_even(const ShareWork& work, std::int64_t blocks) {
+  if (work.tiles > blocks || ceil_div(blocks, work.tiles) > work.items) return false;
+  const std::int64_t dealt = ceil_div(work.items, blocks / work.tiles);  // the most of a block
+  return static_cast<double>(dealt) <= static_cast<double>(work.tiles * work.items) / static_cast<double>(blocks) + kSecondTile;
+}
+
+// A workspace of zeros: the streaming kernel's slots, which are zeros between launches, then the wgmma kernel's flags, which are, too, then its
+// slots, which need not be.
+inline std::int64_t flags_offset(std::int64_t multiprocessors) { return multiprocessors * (128 * 16 * 4); }
+inline std::int64_t slots_offset(std::int64_t multiprocessors) { return flags_offset(multiprocessors) + round_up(2 * multiprocessors * 32, 1024); }
+
+// The kernels count items in 32 bits.
+inline bool shares_fit(const ShareWork& work, std::int64_t blocks) {
+  return work.tiles * work.items * (blocks + 1) < std::int64_t{1} << 32;
+}
+
+inline sm90::Shares shares_of(const ShareWork& work, std::int64_t blocks, bool dealt) {
+  sm90::Shares shares{};
+  shares.items = static_cast<int>(work.items);
+  shares.all_items = static_cast<unsigned>(work.tiles * work.items);
+  shares.parts = static_cast<unsigned>(blocks);
+  shares.tile_parts = dealt ? static_cast<unsigned>(blocks / work.tiles) : 0;
+  shares.longer_tiles = static_cast<unsigned>(blocks % work.tiles);
+  return shares;
+}
+
+// Tiles that `blocks` share so that all have as much: those that do not make whole rounds and, so that a part is not small, one round more.
+inline std::int64_t shared_tiles(std::int64_t tiles, std::int64_t blocks) {
+  const std::int64_t rest = tiles % blocks;
+  return rest == 0 ? 0 : std::min(tiles, rest + blocks);
+}
+
+}  // namespace billfish::cuda
