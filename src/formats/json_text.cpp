@@ -54,7 +54,14 @@ std::size_t skip_value(std::string_view json, std::size_t at) {
 
 }  // namespace
 
+Status check_json_bytes(std::string_view where, std::string_view json) {
+  const std::size_t at = json.find('\0');
+  if (at == std::string_view::npos) return {};
+  return bad_input(text(where, ": not valid JSON: byte ", at, " is 0; there may be spaces after the text, and nothing else"));
+}
+
 Status check_json_depth(std::string_view where, std::string_view json) {
+  BILLFISH_RETURN_IF_ERROR(check_json_bytes(where, json));
   std::vector<char> open;
   std::size_t at = 0;
   while (at < json.size()) {

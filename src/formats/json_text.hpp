@@ -14,7 +14,11 @@ namespace billfish::formats {
 
 inline constexpr int kDeepestJson = 64;
 
-// bad_input, naming `where`, if brackets are unbalanced or nest deeper than kDeepestJson, or a string does not end.
+// bad_input, naming `where`, if there is a byte of 0. JSON has none; nlohmann-json takes one for the end of the text and never looks at
+// what comes after, which would then be copied along unread.
+Status check_json_bytes(std::string_view where, std::string_view json);
+
+// The same, and if brackets are unbalanced or nest deeper than kDeepestJson, or a string does not end.
 Status check_json_depth(std::string_view where, std::string_view json);
 
 // The characters of a member's value, white space around it excluded. Empty if `json` is no object or has no such member.

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "core/integers.hpp"
+#include "formats/json_text.hpp"
 #include "formats/text.hpp"
 
 namespace billfish::formats {
@@ -200,6 +201,7 @@ int dtype_bits(std::string_view dtype) {
 Result<Header> parse_header(std::string_view where, std::string_view json, std::int64_t data_bytes) {
   HeaderEvents events(where);
   if (json.empty() || json.front() != '{') return bad_input(text(where, ": the header does not begin with '{': not a safetensors file"));
+  BILLFISH_RETURN_IF_ERROR(check_json_bytes(where, json));
   if (!Json::sax_parse(json, &events) || !events.error.empty()) return bad_input(events.error);
   Header& header = events.header;
 

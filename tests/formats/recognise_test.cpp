@@ -287,6 +287,7 @@ TEST(Recognise, ConfigsOfTheWrongKind) {
   for (const auto& [config, words] : cases) expect_bad(Case(gptq(), config), words);
   expect_bad(Case(gptq(), std::string(100, '[')), "JSON nested deeper than 64");
   expect_bad(Case(gptq(), "{\"a\":"), "'}' is missing at the end (truncated?)");
+  expect_bad(Case(gptq(), std::string("{\"bits\":4}\0left", 15)), "is 0; there may be spaces after the text");
 }
 
 TEST(Recognise, MetadataOfPackedFilesIsChecked) {

@@ -118,6 +118,7 @@ TEST(Safetensors, JsonThatIsNoHeader) {
   expect_refused(test::safetensors_file("[1,2]", ""), "does not begin with '{'");
   expect_refused(test::safetensors_file("{\"a\":", ""), "not valid JSON at byte");
   expect_refused(test::safetensors_file("{} trailing", ""), "not valid JSON at byte");
+  expect_refused(test::safetensors_file(std::string("{}\0{}", 5), ""), "not valid JSON: byte 2 is 0");
   expect_refused(test::safetensors_file("{\"a\":\"\xff\"}", ""), "not valid JSON at byte");
   expect_refused(test::safetensors_file("{\"ab\xa0", ""), "last read: '\"ab?'");  // what is not UTF-8 stays out of the message
   expect_refused(test::safetensors_file(R"({"a":7})", ""), "the entry of 'a' is a number, not an object");
