@@ -261,7 +261,7 @@ enum {
   BILLFISH_GEMM_DEPENDENT_LAUNCH = 4, /* CUDA sm_90: may start before the previous kernel of the stream ends; the weights must not be
                                          written by it (they do not change while a graph runs) */
   BILLFISH_GEMM_ZEROED_WORKSPACE = 8  /* CUDA: the workspace was set to zeros once and only calls with this flag have written to it
-                                         since: they find it all zeros and leave it so. On sm_90 faster up to m = 16 */
+                                         since: each leaves it as the next one needs it, whatever its sizes. Faster on sm_90 */
 };
 
 typedef struct billfish_gemm_args {

@@ -16,7 +16,7 @@ namespace billfish_python {
 namespace {
 
 constexpr int kDevices = 64;
-constexpr std::int64_t kMostRows = 16;  // above, zeros make nothing faster: billfish.h
+constexpr std::int64_t kMostRows = 16;  // above, zeros gain less and take megabytes, of which every capture would need its own
 
 // The driver that torch has loaded already. Null where it is not there, or too old.
 struct Driver {

@@ -2,7 +2,7 @@
 // Who holds which workspace of zeros: decisions over numbers alone, so that they are tested without a GPU. Used by torch_zeros.cpp, and by
 // python/tests/torch/test_zeros.py through the binding there.
 //
-// A product that finds its workspace all zeros leaves it so, hence one piece serves all work of a stream, one product after the other. A
+// A product leaves its workspace as the next one needs it, hence one piece serves all work of a stream, one product after the other. A
 // graph is another matter: it runs on whatever stream it is launched, beside other graphs and the stream that captured it. So every capture
 // holds pieces of its own, and keeps them for good: nobody says when a graph dies.
 #pragma once

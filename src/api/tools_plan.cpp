@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // billfish_tools_plan, billfish_tools_plan_work: a CUDA plan with its shared memory and the work of every block, for pictures of it.
-// The walk over tiles is the kernels' (sm90::work_of and Walk in cuda/sm90/wgmma_block.cuh, the head of mma_gemm in cuda/sm80/mma_gemm.cuh).
+// The walk over tiles is the kernels' (work_of and Walk in cuda/sm90/wgmma_block.cuh, the head of mma_gemm in cuda/sm80/mma_gemm.cuh).
 #include <algorithm>
 #include <string>
 #include <string_view>

@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// How many blocks share tiles of C: equal parts of all stages, whatever tiles they belong to, or whole blocks dealt to the tiles. The host
-// fills it, the kernels walk by it. Plain C++.
+// How blocks share tiles of C: equal parts of all stages, whatever tiles they belong to, or whole blocks dealt to the tiles. The host fills
+// it, the kernels walk by it. Plain C++.
+//
+// Items (parts of K) are numbered tile by tile; a block has a range of them and works from its last tile to its first: what it does for a
+// tile that a later block ends comes first, so that the later block finds it ready. The block with the end of a tile's K owns it and waits
+// for lower block numbers only, which have started before it: no deadlock, whatever else runs on the device. It adds in the order of the
+// blocks: the same bits on every replay. How the sums get there is each kernel's own (stream_sums.cuh, Chunks in wgmma_block.cuh).
 #pragma once
 
 #include "core/integers.hpp"
 
 namespace billfish::sm90 {
+
+// Of the wgmma kernel, a flag a sector: a block's sums are in its slot of the workspace.
+constexpr int kFlagBytes = 32;
 
 struct Shares {
   int items;              // of a tile: parts of K
@@ -15,7 +23,7 @@ struct Shares {
   unsigned longer_tiles;  // the first tiles, which have one block more
 };
 
-// A block's part. It works from its last tile to its first.
+// A block's part.
 struct Range {
   int begin, end;  // items
   int first_tile, last_tile;

@@ -14,8 +14,8 @@ struct ShareWork {
   std::int64_t tiles, items;  // items of a tile
 };
 
-// Blocks are dealt to the tiles where that is nearly as even: it spares a block the end of one tile and the start of another, which is worth
-// so many items.
+// Blocks are dealt to the tiles where that is nearly as even: it spares a block the end of one tile and the start of another, worth so many
+// items.
 constexpr double kSecondTile = 1.5;
 inline bool dealing_is_even(const ShareWork& work, std::int64_t blocks) {
   if (work.tiles > blocks || ceil_div(blocks, work.tiles) > work.items) return false;
@@ -23,10 +23,12 @@ inline bool dealing_is_even(const ShareWork& work, std::int64_t blocks) {
   return static_cast<double>(dealt) <= static_cast<double>(work.tiles * work.items) / static_cast<double>(blocks) + kSecondTile;
 }
 
-// A workspace of zeros: the streaming kernel's slots, which are zeros between launches, then the wgmma kernel's flags, which are, too, then its
-// slots, which need not be.
+// A workspace of zeros: the streaming kernel's slots and behind them the wgmma kernel's flags, all zeros between launches; then the wgmma
+// kernel's slots, which need not be.
 inline std::int64_t flags_offset(std::int64_t multiprocessors) { return multiprocessors * (128 * 16 * 4); }
-inline std::int64_t slots_offset(std::int64_t multiprocessors) { return flags_offset(multiprocessors) + round_up(2 * multiprocessors * 32, 1024); }
+inline std::int64_t slots_offset(std::int64_t multiprocessors) {
+  return flags_offset(multiprocessors) + round_up(2 * multiprocessors * sm90::kFlagBytes, 1024);
+}
 
 // The kernels count items in 32 bits.
 inline bool shares_fit(const ShareWork& work, std::int64_t blocks) {

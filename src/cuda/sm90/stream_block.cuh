@@ -8,7 +8,7 @@
 
 #include "cuda/decode.cuh"
 #include "cuda/ptx/barrier.cuh"
-#include "cuda/sm90/shares.cuh"
+#include "cuda/sm90/shares.hpp"
 #include "cuda/sm90/stream_arguments.hpp"
 #include "cuda/sm90/stream_policy.hpp"
 

@@ -2,6 +2,9 @@
 // From a block's sums of a tile to C. The teams' sums meet in shared memory. A tile that several blocks share belongs to the last of them:
 // the others leave theirs in the workspace, a slot a block, and the owner waits for blocks before it only, so that it never waits for one
 // that has not started. It adds in the order of the blocks: the same bits on every replay.
+//
+// A value travels as the complement of its bits. Zero therefore means "not here yet" (it would be a NaN that no arithmetic produces), and
+// needs no flag and no fence beside it. Whoever takes a value puts zero in its place: the workspace is all zeros between launches.
 #pragma once
 
 #include "cuda/ptx/store_matrix.cuh"
@@ -42,7 +45,9 @@ struct StreamSums {
 #pragma unroll 1
     for (int v = thread; v < args.m * kQuads; v += kThreads) {
       const float4 sum = sum_of(v / kQuads, v % kQuads);
-      leave_quad(slot_of(block) + v * 4, sum);
+      asm volatile("st.relaxed.gpu.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(slot_of(block) + v * 4), "r"(coded(sum.x)),
+                   "r"(coded(sum.y)), "r"(coded(sum.z)), "r"(coded(sum.w))
+                   : "memory");
     }
   }
 
@@ -53,10 +58,7 @@ struct StreamSums {
       const int token = v / kQuads, quad = v % kQuads;
       float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 #pragma unroll 1
-      for (int from = first; from < block; from += kAtOnce) {
-        take_quads<kAtOnce>(slot_of(from) + v * 4, slot_floats(), min(block - from, kAtOnce),
-                            [&](int, const float4& part) { add(sum, part); });
-      }
+      for (int from = first; from < block; from += kAtOnce) take(sum, from, min(block - from, kAtOnce), v);
       add(sum, sum_of(token, quad));
       store(sum, token, tile * kStreamColumns + quad * 4);
     }
@@ -99,8 +101,41 @@ struct StreamSums {
   }
   static __device__ void add(float4& sum, const float4& v) { sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w; }
 
-  __device__ std::int64_t slot_floats() const { return static_cast<std::int64_t>(args.m) * kStreamColumns; }
-  __device__ float* slot_of(int block) const { return args.workspace + block * slot_floats(); }
+  __device__ float* slot_of(int block) const { return args.workspace + static_cast<std::int64_t>(block) * args.m * kStreamColumns; }
+  static __device__ unsigned coded(float value) {
+    const unsigned bits = ~__float_as_uint(value);
+    return bits == 0 ? 0x8000'0000u : bits;  // of the canonical NaN
+  }
+
+  __device__ void take(float4& sum, int from, int count, int v) const {
+    uint4 coded[kAtOnce];
+    bool missing = true;
+    while (missing) {
+      missing = false;
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        if (i < count) {
+          asm volatile("ld.relaxed.gpu.global.v4.b32 {%0, %1, %2, %3}, [%4];"
+                       : "=r"(coded[i].x), "=r"(coded[i].y), "=r"(coded[i].z), "=r"(coded[i].w)
+                       : "l"(slot_of(from + i) + v * 4)
+                       : "memory");
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        if (i < count) missing |= coded[i].x == 0 || coded[i].y == 0 || coded[i].z == 0 || coded[i].w == 0;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (i < count) {
+        add(sum, make_float4(__uint_as_float(~coded[i].x), __uint_as_float(~coded[i].y), __uint_as_float(~coded[i].z),
+                             __uint_as_float(~coded[i].w)));
+        asm volatile("st.relaxed.gpu.global.v4.b32 [%0], {%1, %1, %1, %1};" ::"l"(slot_of(from + i) + v * 4), "r"(0) : "memory");
+      }
+    }
+  }
+
   __device__ void store(const float4& sum, int token, int n) const {
     float values[4] = {sum.x, sum.y, sum.z, sum.w};
     if (args.bias != nullptr) {

@@ -8,8 +8,6 @@
 
 namespace billfish::sm90 {
 
-constexpr int kFlagBytes = 32;  // a flag a sector
-
 struct WgmmaArguments {
   const unsigned short* scales;
   const unsigned char* zeros;

@@ -9,7 +9,7 @@
 #include "cuda/decode.cuh"
 #include "cuda/ptx/barrier.cuh"
 #include "cuda/ptx/cluster.cuh"
-#include "cuda/sm90/shares.cuh"
+#include "cuda/sm90/shares.hpp"
 #include "cuda/sm90/wgmma_arguments.hpp"
 #include "cuda/sm90/wgmma_policy.hpp"
 
@@ -152,8 +152,8 @@ struct Walk<V, false> {
   }
 };
 
-// A block's sums of a tile that a later block ends, on their way through the workspace: thread for thread, panels of 8 tokens. The ring brings
-// them a chunk at a time.
+// A block's sums of a tile that a later block ends, on their way through the workspace: thread for thread, panel by panel of 8 tokens. The
+// block leaves them and sets a flag; the later block's producer waits for the flag, and its ring brings them, a chunk at a time.
 template <class V>
 struct Chunks {
   static constexpr int kThreads = V::kConfig.consumer_warps() * 32;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // From accumulators to C. In a cluster every block sends its partial sums straight to the block that owns the columns, which adds them in a
-// fixed order: one owner, one signal, no workspace. Else a block that shares a tile with others leaves its sums in the workspace, thread
-// for thread, or takes what they left (shares.cuh); `store`: the sums are whole and go through shared memory, so that rows of C are written 16
-// bytes at a time.
+// fixed order: one owner, one signal, no workspace. Else a block that shares a tile with others leaves its sums in the workspace, or adds
+// what the others left (Chunks); whole sums go through shared memory, so that rows of C are written 16 bytes at a time.
 #pragma once
 
 #include "cuda/ptx/cluster.cuh"
@@ -121,8 +120,8 @@ struct Epilogue {
     if (thread == 0) ptx::set_flag(Chunks<V>::flag_of(args, block));
   }
 
-  // A tile of which this block has the end, with what `helpers` blocks left of it, to C. Some tokens x 64 columns at a time pass through the
-  // warpgroup's own shared memory.
+  // A tile of which this block has the end, with what `helpers` blocks left of it, to C. Some tokens x 64 columns at a time pass through
+  // shared memory of the warpgroup's own.
   __device__ void store(const Accumulators& sums, int helpers, Ring<V>& ring, int group, int warp, int lane) const {
     const int sub = (group * 4 + warp) * V::kConfig.tiles;
 #pragma unroll
