@@ -4,6 +4,7 @@
 #include "cuda/families.hpp"
 #include "cuda/memory.hpp"
 #include "cuda/quantize/engine.hpp"
+#include "cuda/sm90/gather.hpp"
 #include "cuda/sm90/stream_plan.hpp"
 
 namespace billfish::cuda {
@@ -32,5 +33,7 @@ Status wgmma::run(const gemm::Plan&, const gemm::Problem&, const gemm::Call&) { 
 Status wgmma::prepare(int) { return absent(); }
 Status stream::run(const gemm::Plan&, const gemm::Problem&, const gemm::Call&) { return absent(); }
 Status stream::prepare(int) { return absent(); }
+Status gather::run(const gemm::Problem&, const gemm::Call&, void*, bool) { return absent(); }
+Status gather::prepare(int) { return absent(); }
 
 }  // namespace billfish::cuda

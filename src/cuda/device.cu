@@ -3,6 +3,7 @@
 // Called by api/; calls the prepare functions of both families.
 #include "cuda/cuda.hpp"
 #include "cuda/families.hpp"
+#include "cuda/sm90/gather.hpp"
 #include "cuda/sm90/stream_plan.hpp"
 #include "cuda/host.hpp"
 
@@ -80,6 +81,7 @@ Status prepare(int device_index) {
   if (here->architecture / 10 == 9) {
     BILLFISH_RETURN_IF_ERROR(wgmma::prepare(device_index));
     BILLFISH_RETURN_IF_ERROR(stream::prepare(device_index));
+    BILLFISH_RETURN_IF_ERROR(gather::prepare(device_index));
   }
   return {};
 }

@@ -54,6 +54,7 @@ std::vector<Field> fields_of(const Plan& plan) {
       {"workspace_bytes", plan.workspace_bytes},
       {"longest_sum", plan.chain},
   };
+  if (plan.gather_offset >= 0) fields.push_back({"gather_offset", plan.gather_offset});
   for (int i = 0; i < 4; ++i) {
     if (plan.implementation->detail_names[i] != nullptr) fields.push_back({plan.implementation->detail_names[i], plan.detail[i]});
   }

@@ -23,7 +23,7 @@ struct Problem {
   bool wide_scales = false;  // scale must stay on the f32 accumulator
   bool batch_invariant = false;
   bool dependent_launch = false;
-  bool zeroed_workspace = false;      // the workspace is all zeros, and is left so
+  bool zeroed_workspace = false;      // the workspace was set to zeros once, and only calls that say so have used it since
   bool aligned_a = true;              // A and lda allow 16-byte loads
   bool aligned_c = true;              // C and ldc allow 16-byte stores
   int threads = 1;                    // CPU
@@ -61,6 +61,7 @@ struct Plan {
   std::int64_t blocks = 0;  // grid, or CPU tasks
   std::int64_t shared_bytes = 0;
   std::int64_t workspace_bytes = 0;
+  std::int64_t gather_offset = -1;  // in the workspace: A is copied there first, in packed order and aligned; -1: it is not
   bool dependent_launch = false;
   std::int64_t chain = 0;           // most products and partial sums that one f32 accumulator takes in, one after the other, counting
                                     // both halves of a split activation; 0: not said, the error bound assumes the worst

@@ -9,6 +9,7 @@
 
 #include "cuda/cuda.hpp"
 #include "cuda/sm80/mma_policy.hpp"
+#include "cuda/sm90/shares_plan.hpp"
 #include "gemm/registry.hpp"
 
 namespace billfish::cuda {
@@ -159,6 +160,39 @@ TEST(Plans, WhatOnlyThePortableFamilyRunsRunsOnHopperAndExplainSaysWhy) {
   EXPECT_FALSE(gemm::choose_plan(p, h200).ok()) << "f32 scales run on no GPU family, and both say so";
   EXPECT_NE(sm80.why_not(p, h200).find("f16 and bf16"), std::string::npos);
   EXPECT_NE(sm90.why_not(p, h200).find("f16 or bf16"), std::string::npos);
+}
+
+TEST(Plans, ManyRowsThatAreGatheredOrNotAlignedAreCopiedToTheWorkspaceFirst) {
+  const gemm::DeviceFacts h200 = typical_facts(90);
+  gemm::Problem p;
+  p.n = 4096, p.k = p.group = 4100;
+  for (const bool zeroed : {false, true}) {
+    for (p.m = 1; p.m < 3000; p.m = p.m * 3 + 1) {
+      p.zeroed_workspace = zeroed;
+      for (const bool act_order : {false, true}) {
+        p.act_order = act_order, p.aligned_a = act_order, p.workspace_bytes = -1;
+        const Result<gemm::Plan> plan = gemm::choose_plan(p, h200);
+        ASSERT_TRUE(plan.ok()) << plan.status().message();
+        if (p.m <= 16) {
+          EXPECT_STREQ(plan->implementation->name, "sm80") << p.m;
+          continue;
+        }
+        ASSERT_STREQ(plan->implementation->name, "sm90") << p.m;
+        const std::int64_t copy = p.m * 4104 * 2;
+        EXPECT_EQ(plan->gather_offset % 16, 0);
+        EXPECT_GE(plan->gather_offset, zeroed ? slots_offset(h200.multiprocessors) : 0) << "what must stay zeros";
+        EXPECT_GE(plan->workspace_bytes, plan->gather_offset + copy);
+        p.workspace_bytes = plan->workspace_bytes - 1;
+        const Result<gemm::Plan> smaller = gemm::choose_plan(p, h200);
+        ASSERT_TRUE(smaller.ok() && smaller->workspace_bytes <= p.workspace_bytes) << p.m;
+        p.workspace_bytes = copy - 1;
+        const Result<gemm::Plan> portable = gemm::choose_plan(p, h200);
+        ASSERT_TRUE(portable.ok());
+        EXPECT_STREQ(portable->implementation->name, "sm80") << p.m;
+        EXPECT_NE(sm90.why_not(p, h200).find("copy of A"), std::string::npos) << sm90.why_not(p, h200);
+      }
+    }
+  }
 }
 
 TEST(Plans, BatchInvariantPlansCutKInOneWayForEveryMAndDevice) {

@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sm90 family: two kernels behind one implementation. The streaming kernel takes few tokens where the caller brings a workspace of
-// zeros, the wgmma kernel everything else. What the family refuses is wgmma::why_not's to say.
+// zeros, the wgmma kernel everything else, after a copy of the activations where they need one. What the family refuses is
+// wgmma::why_not's to say.
+#include <algorithm>
+#include <string>
+
 #include "cuda/cuda.hpp"
 #include "cuda/families.hpp"
+#include "cuda/sm90/gather.hpp"
+#include "cuda/sm90/shares_plan.hpp"
 #include "cuda/sm90/stream_plan.hpp"
 #include "cuda/sm90/wgmma_policy.hpp"
 #include "gemm/registry.hpp"
@@ -11,12 +17,54 @@ namespace billfish::cuda {
 
 namespace {
 
+constexpr std::int64_t kGatherAlignment = 256;
+
+std::int64_t gather_bytes(const gemm::Problem& p) { return round_up(gather::bytes(p), kGatherAlignment); }
+
+// Where a copy of A may begin in a workspace at the earliest: a workspace of zeros begins with what must stay as it is.
+std::int64_t first_free(const gemm::Problem& p, const gemm::DeviceFacts& device) {
+  return p.zeroed_workspace ? slots_offset(device.multiprocessors) : 0;
+}
+
+// The problem that is left when A has been copied.
+gemm::Problem gathered(const gemm::Problem& problem) {
+  gemm::Problem p = problem;
+  p.act_order = false;
+  p.aligned_a = true;
+  if (p.workspace_bytes >= 0) p.workspace_bytes = std::max<std::int64_t>(0, p.workspace_bytes - gather_bytes(p) - kGatherAlignment);
+  return p;
+}
+
+std::string why_not(const gemm::Problem& p, const gemm::DeviceFacts& device) {
+  if (!gather::is_needed(p) || p.m <= gather::kFewRows) return wgmma::why_not(p, device);
+  std::string reason = wgmma::why_not(gathered(p), device);
+  const std::int64_t needed = first_free(p, device) + gather_bytes(p);
+  if (reason.empty() && p.workspace_bytes >= 0 && p.workspace_bytes < needed) {
+    reason = std::string(p.act_order ? "act order" : "A that is not aligned to 16 bytes") + " needs a copy of A in a workspace of " +
+             std::to_string(needed) + " bytes";
+  }
+  return reason;
+}
+
 gemm::Plan plan(const gemm::Problem& problem, const gemm::DeviceFacts& device) {
+  if (gather::is_needed(problem)) {
+    gemm::Plan plan = wgmma::plan(gathered(problem), device);
+    plan.gather_offset = std::max(round_up(plan.workspace_bytes, kGatherAlignment), first_free(problem, device));
+    plan.workspace_bytes = plan.gather_offset + gather_bytes(problem);
+    return plan;
+  }
   return stream::takes(problem, device) ? stream::plan(problem, device) : wgmma::plan(problem, device);
 }
 
 Status run(const gemm::Plan& plan, const gemm::Problem& problem, const gemm::Call& call) {
-  return plan.policy >= sm90::kPolicies ? stream::run(plan, problem, call) : wgmma::run(plan, problem, call);
+  if (plan.policy >= sm90::kPolicies) return stream::run(plan, problem, call);
+  if (plan.gather_offset < 0) return wgmma::run(plan, problem, call);
+  gemm::Call second = call;
+  void* const copy = static_cast<unsigned char*>(call.workspace) + plan.gather_offset;
+  BILLFISH_RETURN_IF_ERROR(gather::run(problem, call, copy, plan.dependent_launch));
+  second.a = copy;
+  second.lda = gather::row_elements(problem);
+  return wgmma::run(plan, gathered(problem), second);
 }
 
 }  // namespace
@@ -24,7 +72,7 @@ Status run(const gemm::Plan& plan, const gemm::Problem& problem, const gemm::Cal
 const gemm::Implementation sm90{
     "sm90",
     DeviceKind::cuda,
-    wgmma::why_not,
+    why_not,
     plan,
     run,
     {"fine_groups", "blocks_dealt_to_tiles", "shared_tiles"},

@@ -54,7 +54,7 @@ std::string why_not(const gemm::Problem& p, const gemm::DeviceFacts& device) {
   if (p.scale == ElementType::f32) return "scales must be f16 or bf16, not f32";
   if (p.weight == WeightType::u8) return "8-bit codes with stored zeros are not supported: u4b8, u4 and u8b128 are";
   if (p.group < p.k && p.group % 16 != 0) return "group " + std::to_string(p.group) + " is not a multiple of 16";
-  if (p.act_order) return "act order needs gathered activations: sm80 gathers them";
+  if (p.act_order) return "act order needs gathered activations: sm80 gathers a few rows as it loads them";
   if (p.uneven_groups) return "groups of uneven size";
   if (p.wide_scales) return "scale * code leaves the 16-bit range: sm80 keeps the scale on the f32 accumulator";
   if (!p.aligned_a) return "A and its row stride must be aligned to 16 bytes";
