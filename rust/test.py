@@ -49,7 +49,7 @@ def pages(environment):
                 (folder / "src").mkdir()
                 (folder / "src/main.rs").write_text(code)
                 (folder / "build.rs").write_text(
-                    'fn main() { println!("cargo:rustc-link-arg=-Wl,-rpath,{}", std::env::var("BILLFISH_LIB_DIR").unwrap()); }\n'
+                    'fn main() { println!("cargo:rustc-link-arg=-Wl,-rpath,{}", std::env::var("DEP_BILLFISH_CRATE_LIBDIR").unwrap()); }\n'
                 )
                 (folder / "Cargo.toml").write_text(
                     '[package]\nname = "page"\nversion = "0.0.0"\nedition = "2021"\n[workspace]\n'

@@ -255,14 +255,30 @@ def read_sequences(path: str, tokenizer: Any, length: int, lines: bool) -> list[
 def read_tokens(path: str, length: int) -> list[list[int]]:
     """Token ids from a .npy file ([sequences, tokens] or [tokens]) or a text file with one sequence of numbers a line."""
     if path.endswith(".npy"):
-        values = np.load(path, allow_pickle=False)
+        try:
+            values = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{path} is not a .npy of numbers: {error}") from None
         if not np.issubdtype(values.dtype, np.integer) or values.ndim not in (1, 2):
             raise ValueError(f"{path} is {values.dtype} {list(values.shape)}; it must be integers, [tokens] or [sequences, tokens]")
         rows = np.atleast_2d(values).tolist()
     else:
-        with open(path, encoding="ascii") as file:
-            rows = [[int(word) for word in line.replace(",", " ").split()] for line in file if line.strip()]
+        try:
+            with open(path, encoding="ascii") as file:
+                rows = [[int(word) for word in line.replace(",", " ").split()] for line in file if line.strip()]
+        except ValueError as error:
+            raise ValueError(f"{path} is not text of token ids, one sequence of numbers a line: {error}") from None
+    if not any(rows):
+        raise ValueError(f"{path} has no token ids")
     return [row[i : i + length] for row in rows for i in range(0, len(row), length)]
+
+
+def _check_ids(path: str, sequences: list[list[int]], model: Any) -> None:
+    """Ids outside of the vocabulary would end in torch's own IndexError (on a GPU in a lost context)."""
+    size = int(getattr(model.get_input_embeddings(), "num_embeddings", 0))
+    low, high = min(map(min, sequences)), max(map(max, sequences))
+    if low < 0 or (size > 0 and high >= size):
+        raise ValueError(f"{path} has the token id {low if low < 0 else high}; the model's vocabulary has 0 to {size - 1}")
 
 
 def _load(path: str, dtype: str | None, device: str) -> Any:
@@ -296,6 +312,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu", help="where the model runs: cpu, cuda, ... (default: cpu)")
     options = parser.parse_args(arguments)
     try:
+        if options.max_tokens is not None and options.max_tokens < 1:
+            raise ValueError(f"--max-tokens is {options.max_tokens}; it must be 1 or more")
+        if options.sequence < 1:
+            raise ValueError(f"--sequence is {options.sequence}; it must be 1 or more")
+        if os.path.isdir(options.out):
+            raise ValueError(f"--out {options.out} is a directory; name a file")
+        try:
+            re.compile(options.layers)
+        except re.error as error:
+            raise ValueError(f"--layers {options.layers!r} is no regular expression: {error}") from None
         path = fetch(options.model)
         # The format that takes every shape: which one the model will be quantised to is not known here.
         planned = quantize.plan(path, format="compressed-tensors", group_size=-1, layers=options.layers or None)
@@ -304,14 +330,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from transformers import AutoTokenizer
         except ImportError as error:
             raise ImportError("torch and transformers are needed: pip install billfish[transformers]") from error
-        if options.sequence < 1:
-            raise ValueError(f"--sequence is {options.sequence}; it must be 1 or more")
         model = _load(path, options.compute, options.device)
         length = min(options.sequence, int(getattr(model.config, "max_position_embeddings", None) or options.sequence))
         if options.text:
             sequences = read_sequences(options.text, AutoTokenizer.from_pretrained(path), length, options.lines)
         else:
             sequences = read_tokens(options.tokens, length)
+            _check_ids(options.tokens, sequences, model)
         limit = options.max_tokens or (4096 if options.store == "samples" else 131072)
         captured = capture(
             model,
@@ -324,7 +349,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             progress=lambda done, tokens: print(f"\r{done} of {len(sequences)} sequences, {tokens} tokens ", end="", file=sys.stderr),
         )
         print(file=sys.stderr)
-    except (ValueError, OSError, ImportError, NotImplementedError, re.error, RuntimeError) as error:
+    except (ValueError, OSError, ImportError, NotImplementedError, IndexError, RuntimeError) as error:
         print(f"calibrate: {error}", file=sys.stderr)
         return 1
     seen = set(captured.tokens) | set(captured.same_input)

@@ -102,6 +102,14 @@ class Layers(Sequence[Layer]):
     def __iter__(self) -> Iterator[Layer]:
         return iter(self._layers)
 
+    def __contains__(self, key: object) -> bool:
+        """Whether a layer of this name, or this very Layer, is here."""
+        return any(layer is key or layer.name == key for layer in self._layers)
+
+    def keys(self) -> list[str]:
+        """The layers' names."""
+        return [layer.name for layer in self._layers]
+
 
 class Checkpoint:
     """An open checkpoint; a context manager. After close() every use raises ValueError; packed weights that were taken out stay valid."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from . import _core
 from ._names import ELEMENT_TYPES, PRECISIONS, WEIGHT_TYPES, Array, ElementType, Precision, WeightType, number
 from .weights import Weights
 
+MOST_THREADS = 4096  # as billfish_pool_create has it
+
 
 def version() -> str:
     """The library's version."""
@@ -23,8 +26,17 @@ def version() -> str:
 
 
 def set_threads(threads: int) -> None:
-    """How many threads CPU work uses, the calling one included; 0: one per core that this process may use."""
-    _core.set_threads(threads)
+    """How many threads CPU work uses, the calling one included; 0: one per core that this process may use, 4096 at most.
+
+    >>> import billfish
+    >>> billfish.set_threads(4097)
+    Traceback (most recent call last):
+    ValueError: threads is 4097; it must be 0 (one per core) to 4096
+    """
+    count = operator.index(threads)
+    if not 0 <= count <= MOST_THREADS:
+        raise ValueError(f"threads is {count}; it must be 0 (one per core) to {MOST_THREADS}")
+    _core.set_threads(count)
 
 
 def threads() -> int:
@@ -183,6 +195,15 @@ class PlainMatrix:
 
 def write_checkpoint(directory: str | os.PathLike[str], format: str, layers: Mapping[str, PlainMatrix]) -> None:
     """Writes layers as a checkpoint directory in `format` ("gptq", "gptq_v2", "awq", "compressed-tensors", "marlin")."""
+    if not isinstance(layers, Mapping):
+        raise TypeError(f"layers is {type(layers).__name__}; it must be a mapping of names to PlainMatrix")
+    if not layers:
+        raise ValueError("layers is empty; a checkpoint must have one layer or more")
+    for name, matrix in layers.items():
+        if not isinstance(name, str):
+            raise TypeError(f"layers has the key {name!r}; names must be str")
+        if not isinstance(matrix, PlainMatrix):
+            raise TypeError(f"layers[{name!r}] is {type(matrix).__name__}; it must be a PlainMatrix")
     entries = [(name, m.codes, m.scales, m.zeros, m.bias, m.group_size, number(WEIGHT_TYPES, m.type, "type")) for name, m in layers.items()]
     _core.write_checkpoint(os.fspath(directory), format, list(entries))
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """quantize: what an interrupted run leaves and the next one makes of it, and how much memory a run needs."""
 
+import json
 import os
 import random
 import resource
@@ -71,6 +72,24 @@ class Interrupted(Quantize):
         self.fails(BAD_INPUT, ["out.unfinished", "another input"], "quantize", *arguments, "--resume")
         shutil.rmtree(self.path("out.unfinished"))
         self.run_tool("quantize", *arguments, "--resume")
+
+    def test_a_report_names_the_layers_that_it_has_not_seen(self):
+        arguments = [self.model(), self.path("out"), "--method", "gptq", "--group", 32, "--calibration", self.calibration(), "--threads", 1]
+        self.unfinished(arguments)
+        with open(self.path("out.unfinished", "journal"), "rb") as file:
+            finished = file.read().count(b"\nlayer ")
+        said = self.run_tool("quantize", *arguments, "--resume", "--report", self.path("report")).stdout
+        self.assertIn("the report is not complete", said)
+        with open(self.path("report", "report.json"), encoding="utf-8") as file:
+            document = json.load(file)
+        self.assertFalse(document["complete"])
+        self.assertLessEqual(1, len(document["unseen"]))
+        self.assertLessEqual(len(document["unseen"]), finished)
+        self.assertEqual(set(document["unseen"]), {layer["name"] for layer in document["layers"] if layer["tokens"] == 0})
+        with open(self.path("report", "report.md"), encoding="utf-8") as file:
+            line = next(line for line in file if line.startswith("**Not complete:**"))
+        for name in document["unseen"]:
+            self.assertIn(f"`{name}`", line)
 
     def test_damaged_remains_are_made_again(self):
         model = self.model()

@@ -461,6 +461,66 @@ class BadInput(Quantize):
         self.fails(UNSUPPORTED, "AWQ holds 4-bit", "quantize", model, self.path("out"), "--method", "rtn", "--bits", 8, "--format", "awq")
         self.assertEqual(sorted(os.listdir(self.folder)), ["full", "model"])
 
+    def test_seeds_are_whole_numbers_that_fit(self):
+        for seed in ("-1", "18446744073709551616", "1x"):
+            self.fails(USAGE, f"--seed is '{seed}'", "quantize", self.path("model"), self.path("out"), "--method", "rtn", f"--seed={seed}")
+
+    def test_a_missing_input_leaves_no_report(self):
+        self.fails(BAD_INPUT, "modle", "quantize", self.path("modle"), self.path("out"), "--method", "rtn", "--report", self.path("report"))
+        self.assertEqual(os.listdir(self.folder), [])
+
+
+class Notes(Quantize):
+    """What a person has to know of the samples, on the terminal and in the report."""
+
+    def run_on(self, change, *more, environment=None):
+        changed = {}
+        for name, (dtype, shape, data) in self.samples.items():
+            values = support.floats_of(data, dtype)
+            changed[name] = tensor([change(name, i // shape[1], i % shape[1], value) for i, value in enumerate(values)], shape, "F32")
+        shutil.rmtree(self.path("out"), ignore_errors=True)
+        model = self.path("model") if os.path.exists(self.path("model")) else self.model()
+        arguments = [model, self.path("out"), "--group", 32, "--calibration", self.calibration(changed), "--report", self.path("report")]
+        said = self.run_tool("quantize", *arguments, *more, environment=environment).stdout
+        with open(self.path("report", "report.md"), encoding="utf-8") as file:
+            return said, file.read()
+
+    def test_inputs_that_no_sample_had(self):
+        said, report = self.run_on(lambda name, token, i, value: 0.0 if i < 3 else value, "--method", "gptq")
+        self.assertIn("\n42 inputs of 14 layers were zero in every sample", said)
+        self.assertNotIn("warning", said)
+        self.assertIn("3 of 64 inputs were zero in every sample; their weights became 0 (12 layers)", report)
+        many = "model.layers.1.mlp.down_proj"
+        said, report = self.run_on(lambda name, token, i, value: 0.0 if name == many + ".X" and i < 25 else value, "--method", "gptq")
+        self.assertIn("\nwarning: 25 inputs of 1 layer were zero in every sample", said)
+        self.assertIn(f"in 1 layer more than a quarter of the inputs, in {many} 25 of 96", said)
+        self.assertIn("Warning: 25 of 96 inputs", report)
+        said, _ = self.run_on(lambda name, token, i, value: value, "--method", "gptq")
+        self.assertNotIn("zero in every sample", said)
+
+    def test_a_picture_that_cannot_be_drawn_is_left_out(self):
+        said, report = self.run_on(lambda name, token, i, value: 0.0, "--method", "gptq")
+        self.assertIn("\nthe picture groups could not be drawn: gnuplot ended with", said)
+        self.assertIn("Without some pictures: the picture groups could not be drawn", report)
+        self.assertNotIn("(groups.svg)", report)
+        self.assertIn("(errors.svg)", report)
+
+    def test_no_lapack(self):
+        said, report = self.run_on(lambda name, token, i, value: value, "--method", "rtn", environment={"BILLFISH_LAPACK": "/nothing"})
+        self.assertIn("and 13 layers more: errors of outputs were not measured: no LAPACK was found", said)
+        self.assertIn("errors of outputs were not measured", report)
+
+    def test_damping_that_had_to_be_raised(self):
+        k = HIDDEN
+        indefinite = [1.0 if i // k == i % k else 0.9 if i // k < 2 and i % k < 2 else 0.0 for i in range(k * k)]
+        indefinite[1] = indefinite[k] = 1.05  # an eigenvalue of -0.05
+        layer = "model.layers.0.self_attn.o_proj"
+        count = ("I64", [1], struct.pack("<q", 900))
+        calibration = self.calibration({layer + ".H": tensor(indefinite, (k, k), "F32"), layer + ".count": count}, {})
+        arguments = [self.model(), self.path("out"), "--group", 32, "--method", "gptq", "--layers", "0.self_attn.o_proj"]
+        said = self.run_tool("quantize", *arguments, "--calibration", calibration).stdout
+        self.assertIn(f"{layer}: damping had to be raised from 0.01 to 0.1", said)
+
 
 if __name__ == "__main__":
     support.main()

@@ -3,6 +3,8 @@
 // --report (quantize_report.cpp) and, in a few lines, to people.
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -33,7 +35,7 @@ namespace {
 struct Options {
   std::string in, out, method, act_order, calibration, layers, format, report, device, scale_type = "f16";
   std::int64_t bits = 4, group = 128;
-  std::uint64_t seed = 0;
+  std::string seed = "0";
   double damping = 0;
   int threads = 0;
   bool zero_points = false, symmetric = false, clip = false, resume = false, no_fold = false, skip_unsupported = false, dry_run = false,
@@ -56,6 +58,7 @@ struct Matrix {
 // What the library's callbacks get as `user`.
 struct Context {
   const Options* options = nullptr;
+  billfish_quantize_options matrix = BILLFISH_QUANTIZE_OPTIONS_INIT;
   Progress* progress = nullptr;
   QuantizeReport* report = nullptr;
   bool any_match = false;
@@ -84,7 +87,7 @@ void layer_planned(void* user, const char* layer, std::int64_t n, std::int64_t k
 void layer_done(void* user, const billfish_quantize_layer* done) {
   Layer layer;
   layer.name = done->name;
-  layer.note = done->note;
+  layer.note = note_of(*done, context(user).matrix);
   layer.n = done->n;
   layer.k = done->k;
   layer.group = done->group;
@@ -142,7 +145,9 @@ billfish_quantize_options matrix_options(const Options& options, const std::stri
   if (!(options.damping >= 0) || options.damping > 1)
     fail(kUsage, "--damping is {}: use a part of the mean diagonal, 0.001 to 1", options.damping);
   out.damping = options.damping;
-  out.seed = options.seed;
+  const auto [end, problem] = std::from_chars(options.seed.data(), options.seed.data() + options.seed.size(), out.seed);
+  if (problem != std::errc() || end != options.seed.data() + options.seed.size())
+    fail(kUsage, "--seed is '{}': use a whole number from 0 to 18446744073709551615", options.seed);
   out.parallel = pool.parallel();
   return out;
 }
@@ -251,6 +256,28 @@ void print_plan(const Context& context) {
   fmt::print("{}", table.text());
 }
 
+// GPTQ makes weights 0 whose inputs no sample had: the checkpoint is then no better than the samples.
+void print_dead_inputs(const Context& context) {
+  std::int64_t dead = 0, layers = 0, most = 0, many = 0;
+  const Layer* worst = nullptr;
+  for (const Layer& layer : context.layers) {
+    if (layer.facts.dead_columns < 1) continue;
+    dead += layer.facts.dead_columns;
+    ++layers;
+    many += many_dead(layer.facts.dead_columns, layer.k) ? 1 : 0;
+    if (layer.facts.dead_columns * 1024 / layer.k < most) continue;
+    most = layer.facts.dead_columns * 1024 / layer.k;
+    worst = &layer;
+  }
+  if (worst == nullptr) return;
+  fmt::print("{}{} inputs of {} layer{} were zero in every sample, and their weights became 0: more or other samples are needed\n",
+             many > 0 ? "warning: " : "", dead, layers, layers == 1 ? "" : "s");
+  if (many > 0) {
+    fmt::print("warning: in {} layer{} more than a quarter of the inputs, in {} {} of {}\n", many, many == 1 ? "" : "s",
+               one_line(worst->name), worst->facts.dead_columns, worst->k);
+  }
+}
+
 void print_result(const Options& options, Device device, const Context& context, double seconds) {
   const double bytes_in = static_cast<double>(bytes_at(options.in)), bytes_out = static_cast<double>(bytes_at(options.out));
   const std::string where = device.kind == BILLFISH_CPU ? "" : " on " + text_of(device);
@@ -267,9 +294,18 @@ void print_result(const Options& options, Device device, const Context& context,
   }
   if (const auto kept = geometric_mean(context.layers, [](const Layer& layer) { return layer.held_out_error; }))
     fmt::print("on samples kept aside: {:.4f}\n", *kept);
-  std::vector<std::string> notes;
+  print_dead_inputs(context);
+  std::vector<std::pair<std::string, std::vector<std::string>>> by_note;  // many layers may say the same
   for (const Layer& layer : context.layers) {
-    if (!layer.note.empty()) notes.push_back(one_line(layer.name + ": " + layer.note));
+    if (layer.note.empty()) continue;
+    auto entry = std::find_if(by_note.begin(), by_note.end(), [&](const auto& one) { return one.first == layer.note; });
+    if (entry == by_note.end()) entry = by_note.insert(by_note.end(), {layer.note, {}});
+    entry->second.push_back(layer.name);
+  }
+  std::vector<std::string> notes;
+  for (const auto& [note, names] : by_note) {
+    const std::string more = names.size() > 1 ? fmt::format(" and {} layers more", names.size() - 1) : "";
+    notes.push_back(one_line(names.front() + more + ": " + note));
   }
   constexpr std::size_t kMost = 8;
   for (std::size_t i = 0; i < notes.size() && i < kMost; ++i) fmt::print("{}\n", notes[i]);
@@ -340,6 +376,7 @@ int run(const Options& options) {
   Progress progress("quantising", options.json || options.dry_run);
   Context state;
   state.options = &options;
+  state.matrix = matrix;
   state.progress = &progress;
   billfish_quantize_model_options library = BILLFISH_QUANTIZE_MODEL_OPTIONS_INIT;
   library.matrix = matrix;
@@ -355,21 +392,30 @@ int run(const Options& options) {
   library.layer_done = layer_done;
   library.user = &state;
   std::optional<QuantizeReport> report;
+  billfish_status status = BILLFISH_OK;
   if (!options.report.empty() && !options.dry_run) {
     QuantizeReportFacts facts;
     facts.in = options.in;
     facts.out = options.out;
     facts.command = command_line();
     facts.options = library;
-    report.emplace(options.report, facts);
-    state.report = &*report;
+    // Where the input or the samples are not what they should be, no folder is left behind.
+    billfish_quantize_model_options trial = library;
+    trial.dry_run = 1;
+    trial.layer_planned = nullptr;
+    trial.layer_done = nullptr;
+    status = billfish_quantize_model(in.c_str(), options.out.c_str(), &trial);
+    if (status == BILLFISH_OK) {
+      report.emplace(options.report, facts);
+      state.report = &*report;
+    }
   }
   if (!options.dry_run) {
     set_last_words(fmt::format(
         "billfish quantize: interrupted; if layers were finished, they are kept in {}.unfinished, and --resume goes on with them",
         std::filesystem::path(options.out + "/").parent_path().string()));
   }
-  const billfish_status status = billfish_quantize_model(in.c_str(), options.out.c_str(), &library);
+  if (status == BILLFISH_OK) status = billfish_quantize_model(in.c_str(), options.out.c_str(), &library);
   std::string reason = status == BILLFISH_OK ? "" : billfish_last_error();
   set_last_words("");
   progress.clear();

@@ -150,6 +150,7 @@ void QuantizeReport::add(const billfish_quantize_layer& layer) noexcept {
     const auto known =
         std::find_if(state.earlier.begin(), state.earlier.end(), [&](const LayerNumbers& one) { return one.name == layer.name; });
     const std::string kind = kind_of(layer.name);
+    if (layer.weights == nullptr && (known == state.earlier.end() || known->values.before.empty())) state.data.unseen.push_back(layer.name);
     if (layer.weights == nullptr && known != state.earlier.end()) {
       state.data.layers.push_back(*known);
     } else {
@@ -173,17 +174,25 @@ std::string QuantizeReport::finish(const std::string& stopped) {
   state.data.stopped = stopped;
   state.data.bytes_in = bytes_of_weights(state.data.facts.in);
   state.data.bytes_out = stopped.empty() ? bytes_of_weights(state.data.facts.out) : 0;
-  std::vector<std::string> pictures;
+  std::vector<std::string> pictures, skipped;
   std::string without;
   try {
-    pictures = draw_report(state.data, state.folder);
+    pictures = draw_report(state.data, state.folder, skipped);
   } catch (const Failure& failure) {
     if (failure.code() != kUnsupported) throw;
     without = failure.what();
   }
-  state.write_texts(pictures, without);
+  std::string said;
+  for (const std::string& line : skipped) said += (said.empty() ? "" : "; ") + line;
+  state.write_texts(pictures, without.empty() ? said : without);
   if (!without.empty()) return fmt::format("written: {} without pictures: {}", state.path("report.md"), without);
-  return fmt::format("written: {}, {} pictures", state.path("report.md"), pictures.size());
+  std::string lines = fmt::format("written: {}, {} pictures", state.path("report.md"), pictures.size());
+  for (const std::string& line : skipped) lines += "\n" + line;
+  if (!state.data.unseen.empty()) {
+    lines += fmt::format("\nthe report is not complete: it has not seen {} layers that the interrupted run had finished, and says which",
+                         state.data.unseen.size());
+  }
+  return lines;
 }
 
 }  // namespace billfish::cli

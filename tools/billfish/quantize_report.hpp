@@ -24,6 +24,13 @@ struct QuantizeReportFacts {
   billfish_quantize_model_options options = BILLFISH_QUANTIZE_MODEL_OPTIONS_INIT;
 };
 
+// What is to be said of a finished layer: the library's own words, damping that had to be raised far beyond what was asked, errors that
+// could not be measured. "" if nothing. quantize_report_measure.cpp
+std::string note_of(const billfish_quantize_layer& layer, const billfish_quantize_options& options);
+
+// Inputs that were zero in every sample: GPTQ makes their weights 0. From a quarter of a layer's inputs on it is worth a warning.
+inline bool many_dead(std::int64_t dead, std::int64_t k) { return 4 * dead > k; }
+
 class QuantizeReport {
  public:
   // Makes the folder and tries to write into it: Failure(kBadInput) if that is not possible, Failure(kUsage) if another program's

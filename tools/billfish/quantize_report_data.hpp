@@ -65,6 +65,7 @@ struct ReportData {
   double seconds = 0;
   std::vector<LayerNumbers> layers;
   std::vector<UntouchedLayer> untouched;
+  std::vector<std::string> unseen;  // layers of an interrupted run whose weights no report has seen: their errors are known, no more
 
   bool has_outputs() const;             // at least one layer has an output error
   const LayerNumbers* worst() const;    // of those whose weights were seen; null if there are none
@@ -90,7 +91,8 @@ std::string groups_csv(const ReportData& data);
 std::string channels_csv(const ReportData& data);
 std::string method_text(const billfish_quantize_options& options);  // "gptq, 4 bits, groups of 128"
 
-// quantize_report_plots.cpp. Into `folder`; the names without suffix. Throws as draw_with_gnuplot does.
-std::vector<std::string> draw_report(const ReportData& data, const std::string& folder);
+// quantize_report_plots.cpp. Into `folder`; the names without suffix. A picture that gnuplot cannot draw is told of in `skipped`, a line
+// each; otherwise throws as draw_with_gnuplot does.
+std::vector<std::string> draw_report(const ReportData& data, const std::string& folder, std::vector<std::string>& skipped);
 
 }  // namespace billfish::cli

@@ -16,6 +16,7 @@ namespace billfish::cli {
 namespace {
 
 constexpr std::int64_t kRows = 512, kTrialRows = 64, kTrialInputs = 1024, kTrialTokens = 4096;
+constexpr double kUsualDamping = 0.01;  // what 0 stands for
 constexpr std::int64_t kTrialGroups[] = {32, 64, 128, 256, 512, 1024};
 constexpr std::size_t kSalient = 16, kAcross = 200;
 constexpr int kValueBins = 121;  // odd: zero is in the middle of one
@@ -265,12 +266,27 @@ std::string kind_of(const std::string& layer) {
   }
 }
 
+std::string note_of(const billfish_quantize_layer& layer, const billfish_quantize_options& options) {
+  std::string note = layer.note == nullptr ? "" : layer.note;
+  if (layer.quantized == nullptr) return note;
+  const auto add = [&](const std::string& words) { note += (note.empty() ? "" : "; ") + words; };
+  const double asked = options.damping > 0 ? options.damping : kUsualDamping, used = layer.quantized->damping;
+  if (used > 9.99 * asked) {  // it grows by tens
+    add(fmt::format("damping had to be raised from {:g} to {:g}: these second moments are hardly positive definite, look at the samples",
+                    asked, used));
+  }
+  if (layer.samples != nullptr && layer.quantized->output_error < 0) {
+    add("errors of outputs were not measured: no LAPACK was found (Debian and Ubuntu: libopenblas0-pthread)");
+  }
+  return note;
+}
+
 LayerNumbers numbers_of(const billfish_quantize_layer& layer, const billfish_quantize_options& options, bool with_trials) {
   LayerNumbers out;
   out.name = layer.name;
   out.kind = kind_of(out.name);
   out.type = name_of(layer.type);
-  out.note = layer.note == nullptr ? "" : layer.note;
+  out.note = note_of(layer, options);
   out.n = layer.n;
   out.k = layer.k;
   out.group = layer.group;

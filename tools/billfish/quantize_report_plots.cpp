@@ -6,6 +6,7 @@
 #include <cmath>
 #include <functional>
 
+#include "errors.hpp"
 #include "quantize_report_style.hpp"
 
 namespace billfish::cli {
@@ -288,13 +289,18 @@ std::string memory(const ReportData& data, PictureSize& size) {
 
 }  // namespace
 
-std::vector<std::string> draw_report(const ReportData& data, const std::string& folder) {
+std::vector<std::string> draw_report(const ReportData& data, const std::string& folder, std::vector<std::string>& skipped) {
   std::vector<std::string> names;
   const auto draw = [&](const char* name, std::string (*script)(const ReportData&, PictureSize&)) {
     PictureSize size;
     const std::string text = script(data, size);
-    draw_with_gnuplot(text, folder, name, size);
-    names.emplace_back(name);
+    try {
+      draw_with_gnuplot(text, folder, name, size);
+      names.emplace_back(name);
+    } catch (const Failure& failure) {
+      if (failure.code() != kDefect) throw;
+      skipped.push_back(fmt::format("the picture {} could not be drawn: {}", name, failure.what()));
+    }
   };
   const auto any = [&](auto&& fit) { return std::any_of(data.layers.begin(), data.layers.end(), fit); };
   if (data.layers.empty()) return names;

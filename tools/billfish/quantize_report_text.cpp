@@ -131,7 +131,8 @@ std::string summary(const ReportData& data) {
       std::max_element(layers.begin(), layers.end(), [](const LayerNumbers& a, const LayerNumbers& b) { return a.error() < b.error(); });
   if (worst != layers.end() && worst->error() >= 0)
     row("worst layer", fmt::format("{}: {}", code_text(worst->name), percent_text(worst->error())));
-  const auto noted = std::count_if(layers.begin(), layers.end(), [](const LayerNumbers& layer) { return !layer.note.empty(); });
+  const auto noted =
+      std::count_if(layers.begin(), layers.end(), [](const LayerNumbers& layer) { return !layer.note.empty() || layer.dead_columns > 0; });
   row("notes", noted == 0 ? "none" : fmt::format("{} layers, see [below](#notes-and-fallbacks)", noted));
   return text;
 }
@@ -209,7 +210,10 @@ std::string notes(const ReportData& data) {
   for (const LayerNumbers& layer : data.layers) {
     if (!layer.note.empty()) by_note[layer.note].push_back(layer.name);
     if (layer.dead_columns > 0) {
-      by_note[fmt::format("{} inputs were zero in every sample; their weights became 0", layer.dead_columns)].push_back(layer.name);
+      by_note[fmt::format("{}{} of {} inputs were zero in every sample; their weights became 0{}",
+                          many_dead(layer.dead_columns, layer.k) ? "Warning: " : "", layer.dead_columns, layer.k,
+                          many_dead(layer.dead_columns, layer.k) ? ": more or other samples are needed" : "")]
+          .push_back(layer.name);
     }
   }
   for (const UntouchedLayer& layer : data.untouched) by_note["left as it is: " + layer.reason].push_back(layer.name);
@@ -244,8 +248,16 @@ std::string report_text(const ReportData& data, const std::vector<std::string>& 
   std::string text = fmt::format("{}\n# Quantising report\n\n", kReportMark);
   if (!data.stopped.empty())
     text += fmt::format("**Not complete:** {}. What follows is about the layers that were done.\n\n", plain_text(data.stopped));
+  if (!data.unseen.empty()) {
+    text +=
+        "**Not complete:** the interrupted run had finished these layers before its report had seen them. Their errors are known; "
+        "their tokens and what is drawn of their weights are not: ";
+    for (std::size_t i = 0; i < data.unseen.size(); ++i) text += (i == 0 ? "" : ", ") + code_text(data.unseen[i]);
+    text += ".\n\n";
+  }
   text += summary(data) + "\n";
-  if (!no_pictures.empty()) text += fmt::format("No pictures: {}\n\n", plain_text(no_pictures));
+  if (!no_pictures.empty())
+    text += fmt::format("{}: {}\n\n", pictures.empty() ? "No pictures" : "Without some pictures", plain_text(no_pictures));
   if (data.layers.empty()) return text + "No layer was finished.\n\n## Notes and fallbacks\n\n" + notes(data);
 
   text +=

@@ -42,6 +42,9 @@ def test_what_a_checkpoint_says(model):
         assert (layer.k, layer.n, layer.group_size, layer.type, layer.supported) == (256, 192, 64, "u4b8", True)
         assert "model.layers.2.mlp.up_proj: K=64 N=128 u4b8" in checkpoint.inspect()
         assert checkpoint.tensors == []
+        assert checkpoint.layers.keys() == list(dense)
+        assert layer.name in checkpoint.layers and layer in checkpoint.layers
+        assert "model.layers.1.mlp.up_pro" not in checkpoint.layers and 1 not in checkpoint.layers
         with pytest.raises(KeyError, match="model.layers.1.mlp.up_proj"):  # the nearest name
             checkpoint.layers["model.layers.1.mlp.up_pro"]
         with pytest.raises(IndexError):

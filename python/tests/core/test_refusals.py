@@ -69,6 +69,10 @@ def test_options(w):
         w @ x
     with pytest.raises(ValueError, match="threads is -1"):
         billfish.set_threads(-1)
+    before = billfish.threads()
+    with pytest.raises(ValueError, match="threads is 4097; it must be 0 .* to 4096"):
+        billfish.set_threads(4097)
+    assert billfish.threads() == before  # later calls are as before
     with pytest.raises(ValueError, match="rounds is 0"):
         billfish.bench(w, rounds=0)
     with pytest.raises(ValueError, match="dtype is 'float64'"):
@@ -199,3 +203,17 @@ def test_library_refusals_become_the_right_exceptions(tmp_path):
     codes, scales, _, _ = matrix(64, 64, 32)
     with pytest.raises((OSError, ValueError)):
         billfish.write_checkpoint(bad / "below", "gptq", {"a": billfish.PlainMatrix(codes, scales, group_size=32)})
+
+
+def test_what_is_no_layer_is_not_written(tmp_path):
+    codes, scales, _, _ = matrix(64, 64, 32)
+    whole = billfish.PlainMatrix(codes, scales, group_size=32)
+    for layers, error, words in (
+        ({"a": codes}, TypeError, r"layers\['a'\] is ndarray; it must be a PlainMatrix"),
+        ({3: whole}, TypeError, "the key 3; names must be str"),
+        ([whole], TypeError, "layers is list; it must be a mapping"),
+        ({}, ValueError, "layers is empty"),
+    ):
+        with pytest.raises(error, match=words):
+            billfish.write_checkpoint(tmp_path / "out", "gptq", layers)
+    assert not (tmp_path / "out").exists()

@@ -170,13 +170,22 @@ def test_text_is_cut_into_sequences(tmp_path):
 def test_refusals_leave_nothing_behind(tmp_path, capsys):
     save(tmp_path / "model", "llama")
     (tmp_path / "tokens.txt").write_text("4 5 6\n")
+    for name, text in (("far.txt", "4 64\n"), ("below.txt", "-1\n"), ("words.txt", "4 five\n"), ("none.txt", "\n"), ("bad.npy", "4 5")):
+        (tmp_path / name).write_text(text)
     before = sorted(path.name for path in tmp_path.iterdir())
     tokens = ["--tokens", str(tmp_path / "tokens.txt"), "--out", str(tmp_path / "out.safetensors")]
     for arguments, words in [
         ([str(tmp_path / "model"), *tokens, "--layers", "nothing"], "none of its 16 matrices is a layer to quantise"),
-        ([str(tmp_path / "model"), *tokens, "--max-tokens", "-1"], "max_tokens is -1"),
+        ([str(tmp_path / "model"), *tokens, "--max-tokens", "-1"], "--max-tokens is -1"),
+        ([str(tmp_path / "model"), *tokens, "--max-tokens", "0"], "--max-tokens is 0; it must be 1 or more"),
+        ([str(tmp_path / "model"), *tokens[:2], "--out", str(tmp_path)], "is a directory; name a file"),
+        ([str(tmp_path / "model"), "--tokens", str(tmp_path / "far.txt"), *tokens[2:]], "far.txt has the token id 64; the model's"),
+        ([str(tmp_path / "model"), "--tokens", str(tmp_path / "below.txt"), *tokens[2:]], "below.txt has the token id -1"),
+        ([str(tmp_path / "model"), "--tokens", str(tmp_path / "words.txt"), *tokens[2:]], "words.txt is not text of token ids"),
+        ([str(tmp_path / "model"), "--tokens", str(tmp_path / "none.txt"), *tokens[2:]], "none.txt has no token ids"),
+        ([str(tmp_path / "model"), "--tokens", str(tmp_path / "bad.npy"), *tokens[2:]], "bad.npy is not a .npy of numbers"),
         ([str(tmp_path / "nowhere"), *tokens], "no local path"),
-        ([str(tmp_path / "model"), *tokens, "--layers", "("], "missing )"),
+        ([str(tmp_path / "model"), *tokens, "--layers", "("], "--layers '(' is no regular expression: missing )"),
     ]:
         assert calibrate.main(arguments) == 1
         assert words in capsys.readouterr().err
