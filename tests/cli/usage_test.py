@@ -111,6 +111,14 @@ class Usage(CliTest):
             self.assertEqual(done.returncode, code, words)
         self.assertIn("0 failed", self.run_tool("verify", out, "--against", path).stdout)
 
+    def test_a_full_disk_behind_stderr_changes_no_exit_code(self):
+        for arguments, code in ((["inspect", self.path("none")], BAD_INPUT), (["frobnicate"], USAGE), (["gpu", "snapshot"], DEVICE),
+                                (["inspect", "--frobnicate"], USAGE), (["version"], OK)):
+            with open("/dev/full", "w", encoding="ascii") as full:
+                done = subprocess.run([BIN, *arguments], stdout=subprocess.DEVNULL, stderr=full, timeout=60, check=False,
+                                      env=dict(os.environ, CUDA_VISIBLE_DEVICES=""))
+            self.assertEqual(done.returncode, code, arguments)
+
     def test_a_reader_that_goes_away_is_not_an_error(self):
         done = subprocess.run(["sh", "-c", f"'{BIN}' inspect '{support.fixture('gptq_v1_g128_sym')}' --json; echo $? >&2"],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, check=False)

@@ -262,7 +262,7 @@ void BenchReport::read_earlier(const fs::path& earlier) {
 void BenchReport::note(const std::string& line) {
   clear_bar();
   std::fflush(stdout);
-  fmt::print(stderr, "{}\n", line);
+  say(line + "\n");
 }
 
 bool BenchReport::out_of_time() const { return options_.minutes > 0 && billfish_tools_now() - start_ > options_.minutes * 60; }
@@ -307,13 +307,12 @@ void BenchReport::draw_bar() {
   }
   clear_bar();
   std::fflush(stdout);
-  fmt::print(stderr, "{}  {}", line, cell_.substr(0, 40));
-  std::fflush(stderr);
+  say(fmt::format("{}  {}", line, cell_.substr(0, 40)));
   bar_drawn_ = true;
 }
 
 void BenchReport::clear_bar() {
-  if (bar_drawn_) fmt::print(stderr, "\r\x1b[K");
+  if (bar_drawn_) say("\r\x1b[K");
   bar_drawn_ = false;
 }
 
