@@ -249,6 +249,11 @@ void BenchReport::read_earlier(const fs::path& earlier) {
     fail(kBadInput, "{}: measured on {}, this is {}; one run, one folder: choose another --out", earlier.string(), json.value("device", ""),
          device_);
   }
+  const std::string before = json.contains("command") && json["command"].is_string() ? json["command"].get<std::string>() : "another";
+  if (before != command_) {
+    fail(kBadInput, "{}: of another command: {}; one run, one folder: type that command to go on with it, or name another folder by --out",
+         earlier.string(), before);
+  }
   when_ = json.value("when", when_);
   for (const Json& row : json["rows"]) keep(row_of_json(row));
   if (json.contains("warnings") && json["warnings"].is_array()) {
