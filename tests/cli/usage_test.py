@@ -92,6 +92,11 @@ class Usage(CliTest):
         for option in ("--seconds", "--min-time"):
             self.fails(USAGE, [option, "-1", "0 to 3600"], "bench", "--n", 64, "--k", 64, "--device", "cpu", option, -1)
 
+        for option, values in (("--seconds", ("nan", "inf", "3601")), ("--most-seconds", ("nan", "-1", "inf")),
+                               ("--minutes", ("nan", "-1", "inf")), ("--seed", ("-1", "99999999999999999999", "x"))):
+            for value in values:
+                self.fails(USAGE, option, "bench", "--n", 64, "--k", 64, "--device", "cpu", option, value)
+
     def test_negative_numbers_are_values(self):
         for arguments in (["check", "r", "-1", "--k", "64", "--n", "64"], ["check", "--k", "64", "--n", "64", "r", "-1"]):
             self.assertIn("PASSED", self.run_tool(*arguments).stdout)
