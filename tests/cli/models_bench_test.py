@@ -103,8 +103,8 @@ class Models(CliTest):
         out = self.path("run")
         what = ["--model-dim", "2048", "--act", "f16", "--batch-sizes", "1,2,4,8", "--implementation", "best", "--precision", "full,bf16"]
         command = [BIN, *QUICK[:-1], "1", *what, "--out", out]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ,
-                CUDA_VISIBLE_DEVICES="")) as run:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                              env=dict(os.environ, CUDA_VISIBLE_DEVICES="")) as run:
             deadline = time.monotonic() + 120
             while time.monotonic() < deadline:
                 try:
@@ -114,14 +114,26 @@ class Models(CliTest):
                     pass
                 time.sleep(0.05)
             run.send_signal(signal.SIGINT)
-            self.assertEqual(run.wait(timeout=60), INTERRUPTED)
+            said = run.communicate(timeout=60)[1]
+            self.assertEqual(run.returncode, INTERRUPTED)
         before = self.results()
+        self.assertIn(f"interrupted; {len(before['rows'])} rows are kept in {out}/results.json, and the same command goes on", said)
+        self.assertIn("Not complete", pathlib.Path(out, "summary.md").read_text())
         self.assertFalse(before["complete"])
         self.assertGreaterEqual(len(before["rows"]), 3)
         after = self.run_tool(*QUICK, *what, "--out", out, expect=None)
         self.assertEqual(after.returncode, OK)
         self.assertTrue(self.results()["complete"])
         self.assertEqual(self.results()["rows"][:len(before["rows"])], before["rows"])
+
+    def test_a_run_whose_minutes_are_over_says_that_it_is_not_complete(self):
+        command = [*QUICK, "--model-dim", "512", "--batch-sizes", "1", "--act", "f16", "--minutes", "0.00001"]
+        done = self.run_tool(*command, "--out", self.path("run"), expect=None)
+        self.assertEqual(done.returncode, OK)
+        self.assertIn("not complete", done.stderr)
+        self.assertIn("the same command goes on", done.stderr)
+        self.assertFalse(self.results()["complete"])
+        self.assertIn("--out FOLDER", self.run_tool(*command, expect=None).stderr)
 
     # A run that goes on says so on stderr: not an error.
     def run_tool(self, *arguments, expect=OK, **options):

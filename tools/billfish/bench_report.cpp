@@ -13,6 +13,7 @@
 
 #include "bench_summary.hpp"
 #include "errors.hpp"
+#include "interrupt.hpp"
 #include "files.hpp"
 #include "terminal.hpp"
 #include "text.hpp"
@@ -230,6 +231,7 @@ BenchReport::BenchReport(const BenchOptions& options, std::string command)
     device_ = name;
   }
   look_at_the_machine();
+  set_last_words("billfish bench: interrupted; nothing is kept: with --out FOLDER the same command could go on");
   if (options.out.empty()) return;
   read_earlier(fs::path(options.out) / "results.json");
   save();  // a place that cannot be written is better known now
@@ -392,6 +394,9 @@ void BenchReport::save() {
   }
   write_text_file(fs::path(options_.out) / "results.json", json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
   write_text_file(fs::path(options_.out) / "performance_results.csv", csv + "\n");
+  write_text_file(fs::path(options_.out) / "summary.md", summary_of(json));
+  set_last_words(fmt::format("billfish bench: interrupted; {} rows are kept in {}, and the same command goes on with them", rows_.size(),
+                             (fs::path(options_.out) / "results.json").string()));
 }
 
 Json BenchReport::json_of_run() const {
@@ -416,9 +421,15 @@ void BenchReport::finish() {
   }
   complete_ = !out_of_time();
   save();
-  if (!options_.out.empty()) write_text_file(fs::path(options_.out) / "summary.md", summary_of(json_of_run()));
+  set_last_words({});
+  const auto say_what_is_missing = [&] {
+    if (complete_) return;
+    note(fmt::format("billfish bench: not complete: the {:g} minutes of --minutes are over; {}", options_.minutes,
+                     options_.out.empty() ? "with --out FOLDER the same command could go on" : "the same command goes on"));
+  };
   if (options_.json) {
     print_json(json_of_run());
+    say_what_is_missing();
     return;
   }
   struct Means {
@@ -455,6 +466,7 @@ void BenchReport::finish() {
   for (const std::string& line : warnings_) fmt::print("warning: {}\n", line);
   for (const std::string& reason : invalid_because) fmt::print("not valid: {}\n", reason);
   if (!options_.out.empty()) fmt::print("\nwritten: {}/results.json, performance_results.csv, summary.md\n", options_.out);
+  say_what_is_missing();
 }
 
 }  // namespace billfish::cli
