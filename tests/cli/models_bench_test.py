@@ -239,9 +239,24 @@ class Plot(Files):
         self.assertIn("operations a byte", words)
 
     def test_a_run_that_was_cut_short_says_so_in_the_caption(self):
-        run = self.write("run", run_of(self.rows(), complete=False))
-        self.run_tool("plot", run, "--out", self.path("pictures"))
-        self.assertIn("NOT COMPLETE", pathlib.Path(self.path("pictures", "roofline.svg")).read_text())
+        run = self.write("run", run_of(self.rows(), complete=False, valid=False))
+        done = subprocess.run([BIN, "plot", run, "--out", self.path("pictures")], capture_output=True, text=True, timeout=300, check=False)
+        self.assertEqual(done.returncode, OK)
+        self.assertIn("the run is not complete", done.stderr)
+        self.assertIn("the run is not valid", done.stderr)
+        for name in self.names:
+            self.assertIn("NOT COMPLETE, NOT VALID", pathlib.Path(self.path("pictures", name + ".svg")).read_text(), name)
+
+    def test_means_are_over_the_layers_that_all_have(self):
+        large = [row(m, 1000.0, k=8192) for m in (1, 16)]  # of one contender only: it must not look slower for them
+        self.run_tool("plot", self.write("run", run_of(self.rows() + large)), "--out", self.path("pictures"))
+        for name in self.names[:2]:
+            self.assertIn("geometric mean over the 1 of 2 layers that all have",
+                          pathlib.Path(self.path("pictures", name + ".svg")).read_text())
+        apart = [row(1, 10.0), row(1, 20.0, k=8192, dependent_launch=True)]
+        done = self.run_tool("plot", self.write("apart", run_of(apart)), "--out", self.path("apart"))
+        self.assertIn("no throughput_scaling, no latency_comparison", done.stdout)
+        self.assertFalse(os.path.exists(self.path("apart", "latency_comparison.svg")))
 
     def test_one_cell_without_a_baseline_is_enough(self):
         run = self.write("run", run_of([row(1, 10.0, vs_baseline=None)]))
