@@ -61,6 +61,12 @@ class ShowAndGpu(CliTest):
                 self.assertIn("unpacked  the same bytes", text, (name, weight))
                 self.assertIn("rows right", text, (name, weight))
 
+    def test_packing_verified_where_columns_do_not_fill_the_last_word(self):
+        for n, k, name, weight in ((60, 16, "gptq", "u4b8"), (57, 32, "gptq", "u4"), (61, 16, "gptq", "u8b128"), (60, 16, "gptq_v2", "u4")):
+            text = self.run_tool("show", "packing", "--n", n, "--k", k, "--format", name, "--type", weight, "--verify").stdout
+            self.assertIn("unpacked  the same ", text)
+            self.assertIn("rows right", text)
+
     def test_packing_as_a_picture_has_a_cell_a_code_on_both_sides(self):
         for format_name, weight in (("gptq", "u4b8"), ("awq", "u4"), ("gptq", "u8b128")):
             self.run_tool("show", "packing", "--format", format_name, "--type", weight, "--svg", self.path("p.svg"))
@@ -120,6 +126,8 @@ class ShowAndGpu(CliTest):
             (USAGE, "all three", ["plan", "--m", 1]), (UNSUPPORTED, "sm_90", ["plan", "--m", 1, "--n", 64, "--k", 64, "--device", "cpu"]),
             (USAGE, "--word", ["dequant", "--word", "xyz"]), (USAGE, "--lane", ["dequant", "--lane", 32]),
             (USAGE, "--act", ["dequant", "--act", "f32"]), (USAGE, "--zero", ["dequant", "--zero", 16, "--type", "u4"]),
+            (USAGE, "--scale", ["dequant", "--scale", "nan"]), (USAGE, "--scale", ["dequant", "--scale", "inf"]),
+            (USAGE, "--scale", ["dequant", "--scale", "1e300"]),
             (USAGE, "--format", ["packing", "--format", "zip"]), (USAGE, "--n", ["packing", "--n", 0]),
             (UNSUPPORTED, "AWQ", ["packing", "--format", "awq", "--type", "u8"]),
             (USAGE, "--svg", ["packing", "--n", 4096, "--k", 4096, "--svg", self.path("x.svg")])):
