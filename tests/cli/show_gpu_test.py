@@ -204,15 +204,23 @@ class ShowAndGpu(CliTest):
         for arguments in (["snapshot"], ["monitor", 1], ["benchmark"]):
             done = self.run_tool("gpu", *arguments, expect=DEVICE)
             self.assertIn("CUDA", done.stderr)
+            self.assertNotIn("use --device cpu", done.stderr)
             self.assertEqual(done.stdout, "")
+
+    def test_gpu_benchmark_refuses_what_is_no_gpu(self):
+        for device in ("cpu", "foo"):
+            self.fails(USAGE, ["cuda or cuda:INDEX"], "gpu", "benchmark", "--device", device)
 
     def test_gpu_refuses(self):
         for words, arguments in ((["GRID;BLOCK"], ["128"]), (["GRID;BLOCK"], ["1;2;3"]), (["GRID;BLOCK"], ["1,2,3,4;1"]),
                 (["GRID;BLOCK"], ["0;1"]),
                                  (["1024"], ["1;1025"]), (["232448"], ["1;32", "--smem", 232449]), (["--regs"], ["1;32", "--regs", 256]),
                                  (["65536"], ["1;1024", "--regs", 255]), (["not both"], ["1;32", "--m", 1, "--n", 1, "--k", 1]),
-                                 (["all three"], [])):
+                                 (["all three"], []),
+                                 (["--device foo", "sm_90"], ["1;32", "--device", "foo"]), (["sm_80"], ["1;32", "--device", "sm_80"]),
+                                 (["65535"], ["1,65536;32"]), (["65535"], ["1,1,65536;32"]), (["64"], ["1;1,1,65"])):
             self.fails(USAGE, words, "gpu", "kernel-config", *arguments, "--device-facts", self.device)
+        self.run_tool("gpu", "kernel-config", "70000,65535,1;1,1,64", "--device", "sm_90", "--device-facts", self.device)
         for text, words in (("{}", "no facts"), ('{"facts": {"major": 9}}', "facts.multiprocessors"), ("x", "no facts"),
                             ('{"facts": {"major": -1}}', "major"), ('{"facts": {"major": "9"}}', "major")):
             pathlib.Path(self.path("bad.json")).write_text(text)
