@@ -79,7 +79,7 @@ class Usage(CliTest):
             document = self.json_of("verify", *[a for a in arguments if a != "--json"])
             self.assertEqual([row["m"] for row in document["layers"][0]["products"]], [1, 2, 5], arguments)
         self.fails(USAGE, ["--m", "'x'"], "verify", path, "--m", "1,x")
-        for empty in ("1,,2", ",1", "1, ,2", ","):
+        for empty in ("1,,2", ",1", "1, ,2", ",", "", " "):
             self.fails(USAGE, ["--m", "empty"], "verify", path, "--m", empty)
         self.fails(USAGE, ["--m", "-3"], "verify", path, "--m", "-3")
 
@@ -96,6 +96,11 @@ class Usage(CliTest):
                                ("--minutes", ("nan", "-1", "inf")), ("--seed", ("-1", "99999999999999999999", "x"))):
             for value in values:
                 self.fails(USAGE, option, "bench", "--n", 64, "--k", 64, "--device", "cpu", option, value)
+
+    def test_empty_lists_of_a_benchmark_are_refused(self):
+        for option in ("--models", "--m", "--act", "--shapes", "--limit-k"):
+            for empty in ("", ",", " "):
+                self.fails(USAGE, [option, "empty"], "bench", "--device", "cpu", option, empty)
 
     def test_negative_numbers_are_values(self):
         for arguments in (["check", "r", "-1", "--k", "64", "--n", "64"], ["check", "--k", "64", "--n", "64", "r", "-1"]):

@@ -173,6 +173,7 @@ BenchOptions options_of(Words& words) {
     for (const std::string& word : words.models) {
       for (const std::string& name : split_list(word)) models.push_back(name);
     }
+    if (models.empty() && !words.models.empty()) fail(kUsage, "--models is an empty list: name at least one, or leave it out");
     for (BenchShape& shape : read_models(models)) options.shapes.push_back(std::move(shape));
   }
   for (BenchShape& shape : read_shapes(names)) options.shapes.push_back(std::move(shape));
