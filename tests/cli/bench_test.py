@@ -64,15 +64,28 @@ class Bench(unittest.TestCase):
         self.assertAlmostEqual(float(rows[-1]["us_median"]), results["rows"][-1]["us_median"])
 
     def test_the_same_command_goes_on_where_it_stopped(self):
-        first = run(*SMALL, "--m", "1", "--out", str(self.out))
+        first = run(*SMALL, "--m", "1,2", "--out", str(self.out))
         self.assertEqual(first.returncode, 0, first.stderr)
         before = self.results()
+        before["rows"] = [row for row in before["rows"] if row["m"] != 2]  # as if it had been cut
+        (self.out / "results.json").write_text(json.dumps(before))
         second = run(*SMALL, "--m", "1,2", "--out", str(self.out))
         self.assertEqual(second.returncode, 0, second.stderr)
         after = self.results()
         self.assertEqual(after["when"], before["when"])
         self.assertEqual(after["rows"][:len(before["rows"])], before["rows"])
         self.assertEqual([row["m"] for row in after["rows"] if row["kind"] == "gemm"], [1, 2])
+
+    def test_the_folder_of_another_command_is_refused_and_kept(self):
+        self.assertEqual(run(*SMALL, "--m", "1", "--out", str(self.out)).returncode, 0)
+        before = (self.out / "results.json").read_bytes()
+        done = run(*SMALL, "--m", "1,2", "--out", str(self.out))
+        self.assertEqual(done.returncode, 3)
+        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+        for words in ("another command", "--m 1 ", "another folder"):
+            self.assertIn(words, done.stderr)
+        self.assertEqual((self.out / "results.json").read_bytes(), before)
+        self.assertEqual(run(*SMALL, "--m", "1", "--out", str(self.out), "--minutes", "1").returncode, 0)
 
     def test_another_file_is_not_overwritten(self):
         self.out.mkdir()

@@ -101,9 +101,10 @@ class Models(CliTest):
 
     def test_an_interrupted_run_keeps_its_rows_and_says_so(self):
         out = self.path("run")
-        command = [BIN, *QUICK[:-1], "0.2", "--model-dim", "2048", "--act", "f16", "--out", out]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ,
-                CUDA_VISIBLE_DEVICES="")) as run:
+        what = ["--model-dim", "2048", "--act", "f16", "--batch-sizes", "1,2,4,8", "--implementation", "best", "--precision", "full,bf16"]
+        command = [BIN, *QUICK[:-1], "1", *what, "--out", out]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                              env=dict(os.environ, CUDA_VISIBLE_DEVICES="")) as run:
             deadline = time.monotonic() + 120
             while time.monotonic() < deadline:
                 try:
@@ -113,16 +114,26 @@ class Models(CliTest):
                     pass
                 time.sleep(0.05)
             run.send_signal(signal.SIGINT)
-            self.assertEqual(run.wait(timeout=60), INTERRUPTED)
+            said = run.communicate(timeout=60)[1]
+            self.assertEqual(run.returncode, INTERRUPTED)
         before = self.results()
+        self.assertIn(f"interrupted; {len(before['rows'])} rows are kept in {out}/results.json, and the same command goes on", said)
+        self.assertIn("Not complete", pathlib.Path(out, "summary.md").read_text())
         self.assertFalse(before["complete"])
         self.assertGreaterEqual(len(before["rows"]), 3)
-        shorter = ["--batch-sizes", str(max(row["m"] for row in before["rows"]))]
-        after = self.run_tool(*QUICK, "--model-dim", "2048", *shorter, "--act", "f16", "--implementation", "best", "--out", out,
-                expect=None)
+        after = self.run_tool(*QUICK, *what, "--out", out, expect=None)
         self.assertEqual(after.returncode, OK)
         self.assertTrue(self.results()["complete"])
         self.assertEqual(self.results()["rows"][:len(before["rows"])], before["rows"])
+
+    def test_a_run_whose_minutes_are_over_says_that_it_is_not_complete(self):
+        command = [*QUICK, "--model-dim", "512", "--batch-sizes", "1", "--act", "f16", "--minutes", "0.00001"]
+        done = self.run_tool(*command, "--out", self.path("run"), expect=None)
+        self.assertEqual(done.returncode, OK)
+        self.assertIn("not complete", done.stderr)
+        self.assertIn("the same command goes on", done.stderr)
+        self.assertFalse(self.results()["complete"])
+        self.assertIn("--out FOLDER", self.run_tool(*command, expect=None).stderr)
 
     # A run that goes on says so on stderr: not an error.
     def run_tool(self, *arguments, expect=OK, **options):
@@ -228,9 +239,24 @@ class Plot(Files):
         self.assertIn("operations a byte", words)
 
     def test_a_run_that_was_cut_short_says_so_in_the_caption(self):
-        run = self.write("run", run_of(self.rows(), complete=False))
-        self.run_tool("plot", run, "--out", self.path("pictures"))
-        self.assertIn("NOT COMPLETE", pathlib.Path(self.path("pictures", "roofline.svg")).read_text())
+        run = self.write("run", run_of(self.rows(), complete=False, valid=False))
+        done = subprocess.run([BIN, "plot", run, "--out", self.path("pictures")], capture_output=True, text=True, timeout=300, check=False)
+        self.assertEqual(done.returncode, OK)
+        self.assertIn("the run is not complete", done.stderr)
+        self.assertIn("the run is not valid", done.stderr)
+        for name in self.names:
+            self.assertIn("NOT COMPLETE, NOT VALID", pathlib.Path(self.path("pictures", name + ".svg")).read_text(), name)
+
+    def test_means_are_over_the_layers_that_all_have(self):
+        large = [row(m, 1000.0, k=8192) for m in (1, 16)]  # of one contender only: it must not look slower for them
+        self.run_tool("plot", self.write("run", run_of(self.rows() + large)), "--out", self.path("pictures"))
+        for name in self.names[:2]:
+            self.assertIn("geometric mean over the 1 of 2 layers that all have",
+                          pathlib.Path(self.path("pictures", name + ".svg")).read_text())
+        apart = [row(1, 10.0), row(1, 20.0, k=8192, dependent_launch=True)]
+        done = self.run_tool("plot", self.write("apart", run_of(apart)), "--out", self.path("apart"))
+        self.assertIn("no throughput_scaling, no latency_comparison", done.stdout)
+        self.assertFalse(os.path.exists(self.path("apart", "latency_comparison.svg")))
 
     def test_one_cell_without_a_baseline_is_enough(self):
         run = self.write("run", run_of([row(1, 10.0, vs_baseline=None)]))

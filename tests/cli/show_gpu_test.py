@@ -61,6 +61,12 @@ class ShowAndGpu(CliTest):
                 self.assertIn("unpacked  the same bytes", text, (name, weight))
                 self.assertIn("rows right", text, (name, weight))
 
+    def test_packing_verified_where_columns_do_not_fill_the_last_word(self):
+        for n, k, name, weight in ((60, 16, "gptq", "u4b8"), (57, 32, "gptq", "u4"), (61, 16, "gptq", "u8b128"), (60, 16, "gptq_v2", "u4")):
+            text = self.run_tool("show", "packing", "--n", n, "--k", k, "--format", name, "--type", weight, "--verify").stdout
+            self.assertIn("unpacked  the same ", text)
+            self.assertIn("rows right", text)
+
     def test_packing_as_a_picture_has_a_cell_a_code_on_both_sides(self):
         for format_name, weight in (("gptq", "u4b8"), ("awq", "u4"), ("gptq", "u8b128")):
             self.run_tool("show", "packing", "--format", format_name, "--type", weight, "--svg", self.path("p.svg"))
@@ -120,6 +126,8 @@ class ShowAndGpu(CliTest):
             (USAGE, "all three", ["plan", "--m", 1]), (UNSUPPORTED, "sm_90", ["plan", "--m", 1, "--n", 64, "--k", 64, "--device", "cpu"]),
             (USAGE, "--word", ["dequant", "--word", "xyz"]), (USAGE, "--lane", ["dequant", "--lane", 32]),
             (USAGE, "--act", ["dequant", "--act", "f32"]), (USAGE, "--zero", ["dequant", "--zero", 16, "--type", "u4"]),
+            (USAGE, "--scale", ["dequant", "--scale", "nan"]), (USAGE, "--scale", ["dequant", "--scale", "inf"]),
+            (USAGE, "--scale", ["dequant", "--scale", "1e300"]),
             (USAGE, "--format", ["packing", "--format", "zip"]), (USAGE, "--n", ["packing", "--n", 0]),
             (UNSUPPORTED, "AWQ", ["packing", "--format", "awq", "--type", "u8"]),
             (USAGE, "--svg", ["packing", "--n", 4096, "--k", 4096, "--svg", self.path("x.svg")])):
@@ -196,15 +204,23 @@ class ShowAndGpu(CliTest):
         for arguments in (["snapshot"], ["monitor", 1], ["benchmark"]):
             done = self.run_tool("gpu", *arguments, expect=DEVICE)
             self.assertIn("CUDA", done.stderr)
+            self.assertNotIn("use --device cpu", done.stderr)
             self.assertEqual(done.stdout, "")
+
+    def test_gpu_benchmark_refuses_what_is_no_gpu(self):
+        for device in ("cpu", "foo"):
+            self.fails(USAGE, ["cuda or cuda:INDEX"], "gpu", "benchmark", "--device", device)
 
     def test_gpu_refuses(self):
         for words, arguments in ((["GRID;BLOCK"], ["128"]), (["GRID;BLOCK"], ["1;2;3"]), (["GRID;BLOCK"], ["1,2,3,4;1"]),
                 (["GRID;BLOCK"], ["0;1"]),
                                  (["1024"], ["1;1025"]), (["232448"], ["1;32", "--smem", 232449]), (["--regs"], ["1;32", "--regs", 256]),
                                  (["65536"], ["1;1024", "--regs", 255]), (["not both"], ["1;32", "--m", 1, "--n", 1, "--k", 1]),
-                                 (["all three"], [])):
+                                 (["all three"], []),
+                                 (["--device foo", "sm_90"], ["1;32", "--device", "foo"]), (["sm_80"], ["1;32", "--device", "sm_80"]),
+                                 (["65535"], ["1,65536;32"]), (["65535"], ["1,1,65536;32"]), (["64"], ["1;1,1,65"])):
             self.fails(USAGE, words, "gpu", "kernel-config", *arguments, "--device-facts", self.device)
+        self.run_tool("gpu", "kernel-config", "70000,65535,1;1,1,64", "--device", "sm_90", "--device-facts", self.device)
         for text, words in (("{}", "no facts"), ('{"facts": {"major": 9}}', "facts.multiprocessors"), ("x", "no facts"),
                             ('{"facts": {"major": -1}}', "major"), ('{"facts": {"major": "9"}}', "major")):
             pathlib.Path(self.path("bad.json")).write_text(text)

@@ -79,7 +79,7 @@ class Usage(CliTest):
             document = self.json_of("verify", *[a for a in arguments if a != "--json"])
             self.assertEqual([row["m"] for row in document["layers"][0]["products"]], [1, 2, 5], arguments)
         self.fails(USAGE, ["--m", "'x'"], "verify", path, "--m", "1,x")
-        for empty in ("1,,2", ",1", "1, ,2", ","):
+        for empty in ("1,,2", ",1", "1, ,2", ",", "", " "):
             self.fails(USAGE, ["--m", "empty"], "verify", path, "--m", empty)
         self.fails(USAGE, ["--m", "-3"], "verify", path, "--m", "-3")
 
@@ -91,6 +91,16 @@ class Usage(CliTest):
         self.fails(USAGE, ["--method", "'magic'", "rtn, gptq, awq"], "quantize", "in", "out", "--method", "magic")
         for option in ("--seconds", "--min-time"):
             self.fails(USAGE, [option, "-1", "0 to 3600"], "bench", "--n", 64, "--k", 64, "--device", "cpu", option, -1)
+
+        for option, values in (("--seconds", ("nan", "inf", "3601")), ("--most-seconds", ("nan", "-1", "inf")),
+                               ("--minutes", ("nan", "-1", "inf")), ("--seed", ("-1", "99999999999999999999", "x"))):
+            for value in values:
+                self.fails(USAGE, option, "bench", "--n", 64, "--k", 64, "--device", "cpu", option, value)
+
+    def test_empty_lists_of_a_benchmark_are_refused(self):
+        for option in ("--models", "--m", "--act", "--shapes", "--limit-k"):
+            for empty in ("", ",", " "):
+                self.fails(USAGE, [option, "empty"], "bench", "--device", "cpu", option, empty)
 
     def test_negative_numbers_are_values(self):
         for arguments in (["check", "r", "-1", "--k", "64", "--n", "64"], ["check", "--k", "64", "--n", "64", "r", "-1"]):
@@ -110,6 +120,14 @@ class Usage(CliTest):
             done = subprocess.run(["sh", "-c", f"'{BIN}' {words}"], timeout=60, check=False, stderr=subprocess.DEVNULL)
             self.assertEqual(done.returncode, code, words)
         self.assertIn("0 failed", self.run_tool("verify", out, "--against", path).stdout)
+
+    def test_a_full_disk_behind_stderr_changes_no_exit_code(self):
+        for arguments, code in ((["inspect", self.path("none")], BAD_INPUT), (["frobnicate"], USAGE), (["gpu", "snapshot"], DEVICE),
+                                (["inspect", "--frobnicate"], USAGE), (["version"], OK)):
+            with open("/dev/full", "w", encoding="ascii") as full:
+                done = subprocess.run([BIN, *arguments], stdout=subprocess.DEVNULL, stderr=full, timeout=60, check=False,
+                                      env=dict(os.environ, CUDA_VISIBLE_DEVICES=""))
+            self.assertEqual(done.returncode, code, arguments)
 
     def test_a_reader_that_goes_away_is_not_an_error(self):
         done = subprocess.run(["sh", "-c", f"'{BIN}' inspect '{support.fixture('gptq_v1_g128_sym')}' --json; echo $? >&2"],

@@ -3,8 +3,11 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <charconv>
+#include <limits>
 #include <memory>
 #include <numeric>
+#include <optional>
 
 #include "bench_cpu.hpp"
 #include "bench_cuda.hpp"
@@ -21,15 +24,17 @@ namespace billfish::cli {
 namespace {
 
 constexpr std::int64_t kMostM = 1 << 20;
+constexpr int kMostSeconds = 3600, kMostMinutes = 7 * 24 * 60;
 constexpr std::int64_t kMostSize = std::int64_t{1} << 31;
 
 struct Words {
-  std::string device, shapes, m, type = "u4b8", act, precision = "full", implementation, launches = "both", out, peers;
+  std::string device, shapes, m, seed = "1", type = "u4b8", act, precision = "full", implementation, launches = "both", out, peers;
   std::vector<std::string> models;
   std::string limit_k, limit_n, limit_group, limit_bits, limit_act_order, limit_k_full;
-  std::int64_t n = 0, k = 0, group = 128, random = 0, seed = 1, model_dim = 0;
+  std::int64_t n = 0, k = 0, group = 128, random = 0, model_dim = 0;
   int threads = 0;
-  double minutes = 0, seconds = 0, most_seconds = -1;
+  double minutes = 0, seconds = 0;
+  std::optional<double> most_seconds;
   bool cliff = false, no_workspace = false, batch_invariant = false, json = false, no_dependent = false, cold = false, hot = false;
 
   // The run of the Marlin benchmark that people know: models, every implementation, f16 and bf16. Naming shapes is the other kind.
@@ -41,6 +46,29 @@ Launches parse_launches(const std::string& word) {
   if (word == "on") return Launches::on;
   if (word == "both") return Launches::both;
   fail(kUsage, "--dependent-launch has the value '{}': use on, off or both", word);
+}
+
+// Not a number compares with nothing: what is not within the limits is refused.
+void check_times(const Words& words) {
+  if (!(words.seconds >= 0 && words.seconds <= kMostSeconds)) {
+    fail(kUsage, "--seconds (or --min-time) is {}: 0 to {} are possible", words.seconds, kMostSeconds);
+  }
+  if (words.most_seconds && !(*words.most_seconds >= 0 && *words.most_seconds <= kMostSeconds)) {
+    fail(kUsage, "--most-seconds is {}: 0 (no limit) to {} are possible", *words.most_seconds, kMostSeconds);
+  }
+  if (!(words.minutes >= 0 && words.minutes <= kMostMinutes)) {
+    fail(kUsage, "--minutes is {}: 0 (no limit) to {} are possible", words.minutes, kMostMinutes);
+  }
+}
+
+std::uint64_t parse_seed(const std::string& text) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  std::int64_t seed = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
+  if (error != std::errc() || end != text.data() + text.size() || seed < 0) {
+    fail(kUsage, "--seed has the value '{}': a whole number from 0 to {} is needed", text, kMost);
+  }
+  return static_cast<std::uint64_t>(seed);
 }
 
 std::vector<std::int64_t> default_m(const BenchOptions& options, bool of_models) {
@@ -107,8 +135,8 @@ BenchOptions options_of(Words& words) {
   if (words.cold && words.hot) fail(kUsage, "--cold and --hot exclude each other: weights out of every cache, or one copy of them");
   options.hot = words.hot;
   if (words.no_dependent) words.launches = "off";
-  options.most_seconds = words.most_seconds >= 0 ? words.most_seconds : words.of_models() ? 2 : 0;
-  if (words.seconds < 0 || words.seconds > 3600) fail(kUsage, "--seconds (or --min-time) is {}: 0 to 3600 are possible", words.seconds);
+  check_times(words);
+  options.most_seconds = words.most_seconds.value_or(words.of_models() ? 2 : 0);
   options.threads = words.threads;
   options.launches = parse_launches(words.launches);
   options.no_workspace = words.no_workspace;
@@ -117,7 +145,7 @@ BenchOptions options_of(Words& words) {
   options.cliff = words.cliff;
   options.random = words.random;
   if (!cuda && (words.cliff || words.random > 0)) fail(kUsage, "--cliff and --random are for --device cuda");
-  options.seed = static_cast<std::uint64_t>(words.seed);
+  options.seed = parse_seed(words.seed);
   options.minutes = words.minutes;
   options.seconds = words.seconds;
   if (options.seconds == 0 && !cuda) options.seconds = words.of_models() ? 0.2 : 1.2;
@@ -145,6 +173,7 @@ BenchOptions options_of(Words& words) {
     for (const std::string& word : words.models) {
       for (const std::string& name : split_list(word)) models.push_back(name);
     }
+    if (models.empty() && !words.models.empty()) fail(kUsage, "--models is an empty list: name at least one, or leave it out");
     for (BenchShape& shape : read_models(models)) options.shapes.push_back(std::move(shape));
   }
   for (BenchShape& shape : read_shapes(names)) options.shapes.push_back(std::move(shape));

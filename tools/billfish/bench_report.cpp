@@ -13,6 +13,7 @@
 
 #include "bench_summary.hpp"
 #include "errors.hpp"
+#include "interrupt.hpp"
 #include "files.hpp"
 #include "terminal.hpp"
 #include "text.hpp"
@@ -230,6 +231,7 @@ BenchReport::BenchReport(const BenchOptions& options, std::string command)
     device_ = name;
   }
   look_at_the_machine();
+  set_last_words("billfish bench: interrupted; nothing is kept: with --out FOLDER the same command could go on");
   if (options.out.empty()) return;
   read_earlier(fs::path(options.out) / "results.json");
   save();  // a place that cannot be written is better known now
@@ -249,6 +251,11 @@ void BenchReport::read_earlier(const fs::path& earlier) {
     fail(kBadInput, "{}: measured on {}, this is {}; one run, one folder: choose another --out", earlier.string(), json.value("device", ""),
          device_);
   }
+  const std::string before = json.contains("command") && json["command"].is_string() ? json["command"].get<std::string>() : "another";
+  if (before != command_) {
+    fail(kBadInput, "{}: of another command: {}; one run, one folder: type that command to go on with it, or name another folder by --out",
+         earlier.string(), before);
+  }
   when_ = json.value("when", when_);
   for (const Json& row : json["rows"]) keep(row_of_json(row));
   if (json.contains("warnings") && json["warnings"].is_array()) {
@@ -262,7 +269,7 @@ void BenchReport::read_earlier(const fs::path& earlier) {
 void BenchReport::note(const std::string& line) {
   clear_bar();
   std::fflush(stdout);
-  fmt::print(stderr, "{}\n", line);
+  say(line + "\n");
 }
 
 bool BenchReport::out_of_time() const { return options_.minutes > 0 && billfish_tools_now() - start_ > options_.minutes * 60; }
@@ -307,13 +314,12 @@ void BenchReport::draw_bar() {
   }
   clear_bar();
   std::fflush(stdout);
-  fmt::print(stderr, "{}  {}", line, cell_.substr(0, 40));
-  std::fflush(stderr);
+  say(fmt::format("{}  {}", line, cell_.substr(0, 40)));
   bar_drawn_ = true;
 }
 
 void BenchReport::clear_bar() {
-  if (bar_drawn_) fmt::print(stderr, "\r\x1b[K");
+  if (bar_drawn_) say("\r\x1b[K");
   bar_drawn_ = false;
 }
 
@@ -388,6 +394,9 @@ void BenchReport::save() {
   }
   write_text_file(fs::path(options_.out) / "results.json", json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
   write_text_file(fs::path(options_.out) / "performance_results.csv", csv + "\n");
+  write_text_file(fs::path(options_.out) / "summary.md", summary_of(json));
+  set_last_words(fmt::format("billfish bench: interrupted; {} rows are kept in {}, and the same command goes on with them", rows_.size(),
+                             (fs::path(options_.out) / "results.json").string()));
 }
 
 Json BenchReport::json_of_run() const {
@@ -412,9 +421,15 @@ void BenchReport::finish() {
   }
   complete_ = !out_of_time();
   save();
-  if (!options_.out.empty()) write_text_file(fs::path(options_.out) / "summary.md", summary_of(json_of_run()));
+  set_last_words({});
+  const auto say_what_is_missing = [&] {
+    if (complete_) return;
+    note(fmt::format("billfish bench: not complete: the {:g} minutes of --minutes are over; {}", options_.minutes,
+                     options_.out.empty() ? "with --out FOLDER the same command could go on" : "the same command goes on"));
+  };
   if (options_.json) {
     print_json(json_of_run());
+    say_what_is_missing();
     return;
   }
   struct Means {
@@ -451,6 +466,7 @@ void BenchReport::finish() {
   for (const std::string& line : warnings_) fmt::print("warning: {}\n", line);
   for (const std::string& reason : invalid_because) fmt::print("not valid: {}\n", reason);
   if (!options_.out.empty()) fmt::print("\nwritten: {}/results.json, performance_results.csv, summary.md\n", options_.out);
+  say_what_is_missing();
 }
 
 }  // namespace billfish::cli

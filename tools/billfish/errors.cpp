@@ -2,6 +2,7 @@
 #include "errors.hpp"
 
 #include <cerrno>
+#include <cstdio>
 #include <system_error>
 
 namespace billfish::cli {
@@ -30,6 +31,11 @@ void check(billfish_status status, const std::string& context) {
 }
 
 std::string system_error() { return std::generic_category().message(errno); }
+
+void say(const std::string& text) noexcept {
+  std::fputs(text.c_str(), stderr);
+  std::fflush(stderr);
+}
 
 std::string one_line(const std::string& text) {
   std::string line;

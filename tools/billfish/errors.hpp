@@ -35,6 +35,9 @@ void check(billfish_status status, const std::string& context = {});
 // What errno says, as text.
 std::string system_error();
 
+// Onto stderr. One that cannot be written (closed, or its disk full) is no reason to stop or to end with another exit code: no throw.
+void say(const std::string& text) noexcept;
+
 // Newlines and other control characters made harmless, so that an error stays one line.
 std::string one_line(const std::string& text);
 

@@ -59,10 +59,20 @@ Row measure(const Cublas& cublas, Device device, std::int64_t size) {
   return row;
 }
 
+// Not choose_device's words for a machine without a GPU: they advise --device cpu, which this benchmark cannot do.
+Device choose_gpu(const std::string& word) {
+  const bool cuda = word.empty() || word == "cuda" || word.starts_with("cuda:");
+  if (!cuda) fail(kUsage, "--device {}: this benchmark is of a GPU: use cuda or cuda:INDEX", word);
+  if (billfish_tools_cuda_devices() == 0) {
+    fail(kDevice,
+         "no CUDA device that this build of billfish can use: run this on a machine with one; `billfish bench --device cpu` is for CPUs");
+  }
+  return choose_device(word);
+}
+
 int run(const Words& words) {
   const std::vector<std::int64_t> sizes = parse_numbers(words.sizes, "--sizes", 16, 65536);
-  const Device device = choose_device(words.device);
-  if (device.kind != BILLFISH_CUDA) fail(kUsage, "--device {}: this benchmark is of a GPU: use cuda or cuda:INDEX", words.device);
+  const Device device = choose_gpu(words.device);
   const Cublas cublas(device);
   if (!cublas.available()) throw Failure(kDevice, cublas.why_not());
   GpuFacts gpu;

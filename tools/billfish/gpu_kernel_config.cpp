@@ -56,6 +56,23 @@ std::vector<std::int64_t> parse_launch(const std::string& text) {
   return sizes;
 }
 
+// What CUDA allows on every device; threads of a block are held against the device's own limit.
+void check_launch(const std::string& text, const std::vector<std::int64_t>& sizes) {
+  constexpr std::int64_t kMostGridYZ = 65535, kMostBlockZ = 64;
+  if (sizes[1] > kMostGridYZ || sizes[2] > kMostGridYZ) {
+    fail(kUsage, "\"{}\": y and z of a grid are at most {}: move blocks to x", text, kMostGridYZ);
+  }
+  if (sizes[5] > kMostBlockZ) fail(kUsage, "\"{}\": z of a block is at most {}: move threads to x or y", text, kMostBlockZ);
+}
+
+// A launch has no plan that --device could choose: the facts decide, so it may only name the same architecture.
+void check_architecture(const std::string& word, const GpuFacts& gpu) {
+  const std::string here = fmt::format("sm_{}{}", gpu.facts.major, gpu.facts.minor);
+  if (word.empty() || word == here) return;
+  fail(kUsage, "--device {}: the launch is held against an {} ({}): leave --device out, or choose another device by --device-facts", word,
+       gpu.facts.name, here);
+}
+
 struct Launch {
   KernelConfig config;
   std::string text;
@@ -76,7 +93,9 @@ Launch launch_of(const Words& words, const GpuFacts& gpu) {
     if (words.plan.m != 0 || words.plan.n != 0 || words.plan.k != 0) {
       fail(kUsage, "give \"GRID;BLOCK\" or --m --n --k, not both");
     }
+    check_architecture(words.plan.architecture, gpu);
     const std::vector<std::int64_t> s = parse_launch(words.launch);
+    check_launch(words.launch, s);
     const double blocks = static_cast<double>(s[0]) * static_cast<double>(s[1]) * static_cast<double>(s[2]);
     const double threads = static_cast<double>(s[3]) * static_cast<double>(s[4]) * static_cast<double>(s[5]);
     if (blocks > 1e15 || threads > 1e6) fail(kUsage, "\"{}\": no launch is that large", words.launch);

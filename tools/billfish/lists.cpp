@@ -40,7 +40,10 @@ bool is_list_option(const CLI::App& command, const std::string& argument) {
 }  // namespace
 
 CLI::Option* add_list_option(CLI::App& app, const std::string& names, std::string& target, const std::string& help) {
-  return app.add_option(names, target, help)->group(kListGroup)->type_name("LIST")->capture_default_str();
+  const auto not_empty = [](const std::string& text) {
+    return split_list(text).empty() ? std::string("this list is empty: give at least one value, or leave the option out") : std::string();
+  };
+  return app.add_option(names, target, help)->check(not_empty)->group(kListGroup)->type_name("LIST")->capture_default_str();
 }
 
 std::vector<std::string> split_list(const std::string& text) {

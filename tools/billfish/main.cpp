@@ -21,7 +21,7 @@ namespace {
 
 int report(const std::string& who, const std::string& message, int code) {
   std::fflush(stdout);
-  fmt::print(stderr, "{}: {}\n", who, one_line(message));
+  say(fmt::format("{}: {}\n", who, one_line(message)));
   return code;
 }
 

@@ -29,6 +29,8 @@ struct Words {
   std::string results, out, act;
 };
 
+using Layer = std::pair<std::int64_t, std::int64_t>;  // k, n
+
 // The rows that a picture is made of: one weight and activation type (the first of the run), right results only, named.
 struct Data {
   BenchResults run;
@@ -39,11 +41,35 @@ struct Data {
   std::vector<std::pair<std::string, const BenchRow*>> rows;
   std::vector<std::int64_t> ms;
   std::set<std::string> left_out;  // more than there are colours
+  std::size_t layers = 0;          // of the run
+  std::set<Layer> common;          // those of them that every bar has: means are over these
 };
 
 bool is_baseline(const std::string& name, const Data& data) {
   return std::any_of(data.rows.begin(), data.rows.end(),
                      [&](const auto& one) { return one.first == name && one.second->kind == "baseline"; });
+}
+
+void find_common_layers(Data& data) {
+  std::set<Layer> all;
+  std::map<std::pair<std::string, std::int64_t>, std::set<Layer>> bars;  // by contender and M
+  for (const auto& [name, row] : data.rows) {
+    all.emplace(row->k, row->n);
+    bars[{name, row->m}].emplace(row->k, row->n);
+  }
+  data.layers = all.size();
+  data.common = all;
+  for (const auto& [bar, layers] : bars) {
+    std::erase_if(data.common, [&](const Layer& layer) { return !layers.contains(layer); });
+  }
+}
+
+// For titles: means of different layers say nothing beside each other, so only those that all bars have are in them.
+std::string layers_text(const Data& data) {
+  const std::size_t count = data.common.size();
+  if (count == 1 && data.layers == 1) return fmt::format("layer {} x {}", data.common.begin()->first, data.common.begin()->second);
+  if (count == data.layers) return fmt::format("geometric mean over {} layers", count);
+  return fmt::format("geometric mean over the {} of {} layers that all have", count, data.layers);
 }
 
 Data data_of(const Words& words) {
@@ -81,6 +107,7 @@ Data data_of(const Words& words) {
   if (std::none_of(data.rows.begin(), data.rows.end(), [](const auto& one) { return one.second->kind == "gemm"; })) {
     fail(kBadInput, "{}: no timed products{} to draw", data.run.path, words.act.empty() ? "" : " of " + words.act + " activations");
   }
+  find_common_layers(data);
   data.unit = fastest >= 3000 ? "TFLOP/s" : "GFLOP/s";
   data.scale = fastest >= 3000 ? 1e-3 : 1;
   data.caption = fmt::format("{}, {}, {}{}, {} activations", data.run.device, data.run.when.substr(0, 10), data.type,
@@ -96,12 +123,14 @@ double mean_of(const std::vector<double>& values) {  // geometric
   return std::exp(sum / static_cast<double>(values.size()));
 }
 
-// contender -> M -> geometric mean over the layers
+// contender -> M -> geometric mean over the layers that all have
 using Means = std::map<std::string, std::map<std::int64_t, double>>;
 template <class Value>
 Means means_of(const Data& data, Value value) {
   std::map<std::string, std::map<std::int64_t, std::vector<double>>> lists;
-  for (const auto& [name, row] : data.rows) lists[name][row->m].push_back(value(*row));
+  for (const auto& [name, row] : data.rows) {
+    if (data.common.contains({row->k, row->n})) lists[name][row->m].push_back(value(*row));
+  }
   Means means;
   for (const auto& [name, by_m] : lists) {
     for (const auto& [m, values] : by_m) means[name][m] = mean_of(values);
@@ -137,7 +166,7 @@ bool names_inside(const Data& data) { return data.contenders.size() <= 5; }
 
 std::string throughput(const Data& data) {
   const Means means = means_of(data, [&](const BenchRow& row) { return row.gflops() * data.scale; });
-  std::string script = head("Throughput by batch size (geometric mean over the layers)", data) + m_axis(data);
+  std::string script = head(fmt::format("Throughput by batch size ({})", layers_text(data)), data) + m_axis(data);
   double least = 1e300, most = 0;
   for (const auto& [name, by_m] : means) {
     for (const auto& [m, value] : by_m) least = std::min(least, value), most = std::max(most, value);
@@ -158,7 +187,7 @@ std::string throughput(const Data& data) {
 
 std::string latency(const Data& data) {
   const Means means = means_of(data, [](const BenchRow& row) { return row.us.median; });
-  std::string script = head("Latency by batch size (geometric mean over the layers; lower is better)", data);
+  std::string script = head(fmt::format("Latency by batch size ({}; lower is better)", layers_text(data)), data);
   script +=
       "set style data histograms\nset style histogram clustered gap 1\nset style fill solid 0.95 border rgb 'white'\nset logscale y\n"
       "set ylabel 'microseconds'\nset xlabel 'M (rows of activations)'\n<KEY>\nset xtics nomirror scale 0\nset "
@@ -305,11 +334,26 @@ std::string with_key(std::string script, const Data& data) {
   return script;
 }
 
+void say_what_is_wrong(const BenchResults& run) {
+  if (!run.complete) {
+    say(fmt::format("billfish plot: {}: the run is not complete: what it lacks is missing in the pictures; its command goes on with it\n",
+                    one_line(run.path)));
+  }
+  if (!run.valid) {
+    say(fmt::format("billfish plot: {}: the run is not valid: some product was wrong (invalid_because says which)\n", one_line(run.path)));
+  }
+}
+
 int run(const Words& words) {
   const Data data = data_of(words);
-  std::vector<std::string> written = {"throughput_scaling", "latency_comparison"};
-  draw_with_gnuplot(with_key(throughput(data), data), words.out, written[0], {});
-  draw_with_gnuplot(with_key(latency(data), data), words.out, written[1], {1000, 620});
+  std::vector<std::string> written;
+  if (!data.common.empty()) {
+    written = {"throughput_scaling", "latency_comparison"};
+    draw_with_gnuplot(with_key(throughput(data), data), words.out, written[0], {});
+    draw_with_gnuplot(with_key(latency(data), data), words.out, written[1], {1000, 620});
+  } else {
+    fmt::print("no throughput_scaling, no latency_comparison: no layer of the run was measured by all, at every M that they have\n");
+  }
   if (std::any_of(data.rows.begin(), data.rows.end(), [](const auto& one) { return one.second->bytes > 0; })) {
     draw_with_gnuplot(with_key(roofline(data), data), words.out, "roofline", {1000, 700});
     written.emplace_back("roofline");
@@ -326,6 +370,7 @@ int run(const Words& words) {
   if (!data.left_out.empty()) {
     fmt::print("not drawn, as there are only {} colours: {}\n", kMostContenders, fmt::join(data.left_out, ", "));
   }
+  say_what_is_wrong(data.run);
   for (const std::string& name : written) fmt::print("written: {0}/{1}.svg, {0}/{1}.png\n", words.out, name);
   return kOk;
 }

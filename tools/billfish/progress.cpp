@@ -61,14 +61,13 @@ void Progress::draw(std::int64_t bytes_done, std::int64_t bytes_total, double no
   }
   line += one_line(layer_);
   line.resize(std::min<std::size_t>(line.size(), terminal_columns() - 1));
-  fmt::print(stderr, "\r\x1b[K{}", line);
-  std::fflush(stderr);
+  say("\r\x1b[K" + line);
   drawn_ = true;
   last_drawn_ = now;
 }
 
 void Progress::clear() {
-  if (drawn_) fmt::print(stderr, "\r\x1b[K");
+  if (drawn_) say("\r\x1b[K");
   drawn_ = false;
 }
 

@@ -151,6 +151,7 @@ int run(const Words& words) {
   const billfish_element_type act = parse_element_type(words.act, "--act");
   if (act == BILLFISH_F32) fail(kUsage, "--act f32: the kernels decode to f16 or bf16");
   if (words.lane < 0 || words.lane > 31) fail(kUsage, "--lane {}: a warp has lanes 0 to 31", words.lane);
+  if (!std::isfinite(static_cast<float>(words.scale))) fail(kUsage, "--scale {}: a finite number (of 32 bits) is needed", words.scale);
   const int bits = bits_of(type), most = (1 << bits) - 1;
   if (words.zero < 0 || words.zero > most) fail(kUsage, "--zero {}: 0 to {} for {}", words.zero, most, words.type);
   const int zero = has_zeros(type) ? words.zero : 1 << (bits - 1);

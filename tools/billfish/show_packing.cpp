@@ -180,6 +180,21 @@ void make(const Words& words, billfish_format format, Made& made) {
   made.matrix.scales = made.scales.data();
 }
 
+// The fields that stand for codes or columns hold the same in both; what lies between the last of them and the end of a word is padding.
+bool same_fields(const billfish_matrix& shape, billfish_part part, const std::vector<std::uint32_t>& a,
+                 const std::vector<std::uint32_t>& b) {
+  const std::int64_t rows = part == BILLFISH_PART_CODES ? shape.k : groups_of(shape.k, shape.group);
+  const std::uint32_t mask = shape.format == BILLFISH_FORMAT_RAW ? 0xffu : (1u << bits_of(shape.type)) - 1;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    for (std::int64_t n = 0; n < shape.n; ++n) {
+      const Place place = place_of(shape, part, row, n);
+      const auto at = static_cast<std::size_t>(place.index);
+      if (((a[at] ^ b[at]) >> place.bit & mask) != 0) return false;
+    }
+  }
+  return true;
+}
+
 void verify(const Words& words, billfish_format format) {
   if (words.n * words.k > kMostVerified) fail(kUsage, "--verify: at most {} codes, this is {} x {}", kMostVerified, words.k, words.n);
   Made made;
@@ -205,10 +220,12 @@ void verify(const Words& words, billfish_format format) {
   out.zeros = made.matrix.zeros != nullptr ? zeros.data() : nullptr;
   out.scales = scales.data();
   check(billfish_unpack(&layer.weights(), &out, pool.parallel()), "unpacking");
-  if (back != made.codes || scales != made.scales || (out.zeros != nullptr && zeros != made.zeros)) {
-    fail(kCheckFailed, "unpacking to {} gives other bytes than were packed", words.format);
+  const bool same_zeros = out.zeros == nullptr || same_fields(out, BILLFISH_PART_ZEROS, zeros, made.zeros);
+  if (!same_zeros || !same_fields(out, BILLFISH_PART_CODES, back, made.codes) || scales != made.scales) {
+    fail(kCheckFailed, "unpacking to {} gives other codes, zeros or scales than were packed", words.format);
   }
-  fmt::print("unpacked  the same bytes as before\n");
+  const bool same_bytes = back == made.codes && (out.zeros == nullptr || zeros == made.zeros);
+  fmt::print("unpacked  the same {} as before\n", same_bytes ? "bytes" : "codes, zeros and scales (padding aside)");
   ProductOptions options;
   options.a_type = BILLFISH_F16;
   options.parallel = pool.parallel();
