@@ -59,7 +59,7 @@ class Steps:
     """How long each step of a call takes, as the library tells; of the quickest call so far."""
 
     def __init__(self, library, wanted):
-        self.told, self.library = [], library
+        self.told = []
         self.callback = ctypes.CFUNCTYPE(None, POINTER, ctypes.c_char_p)(lambda _, step: self.told.append((step, time.perf_counter())))
         if wanted:
             library.billfish_tools_quantize_trace(self.callback, None)

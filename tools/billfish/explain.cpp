@@ -87,7 +87,7 @@ Runner add_explain(CLI::App& app) {
   app.add_flag("--batch-invariant", options->batch_invariant, "A row's bits may not depend on M");
   app.add_flag("--dependent-launch", options->dependent_launch, "May start before the stream's previous kernel ends");
   app.add_flag("--zeroed-workspace", options->zeroed_workspace,
-               "CUDA: the caller's workspace is all zeros, and every call leaves zeros (BILLFISH_GEMM_ZEROED_WORKSPACE)");
+               "CUDA: the caller's workspace was set to zeros once (BILLFISH_GEMM_ZEROED_WORKSPACE)");
   add_json_flag(app, options->json);
   app.footer("Example:\n  billfish explain --m 16 --n 11008 --k 4096 --type u4b8 --group 128 --device sm_90");
   return [options] { return run(*options); };

@@ -16,7 +16,7 @@ void add_plan_options(CLI::App& app, PlanWords& words) {
   app.add_option("--device", words.architecture, "sm_80, sm_90, ...; that of the device's facts if not given")->type_name("DEVICE");
   app.add_option("--implementation", words.implementation, "Force one by name")->type_name("NAME");
   app.add_flag("--zeroed-workspace", words.zeroed_workspace,
-               "The plan of a caller whose workspace is all zeros (BILLFISH_GEMM_ZEROED_WORKSPACE)");
+               "The plan of a caller whose workspace was set to zeros once (BILLFISH_GEMM_ZEROED_WORKSPACE)");
 }
 
 billfish_problem problem_of(const PlanWords& words) {
