@@ -59,8 +59,8 @@ void find_common_layers(Data& data) {
   }
   data.layers = all.size();
   data.common = all;
-  for (const auto& [bar, layers] : bars) {
-    std::erase_if(data.common, [&](const Layer& layer) { return !layers.contains(layer); });
+  for (const auto& bar : bars) {
+    std::erase_if(data.common, [&](const Layer& layer) { return !bar.second.contains(layer); });
   }
 }
 
