@@ -97,10 +97,10 @@ std::string csv_cell(const Json& value) {
   return quoted + "\"";
 }
 
-void write_text_file(const fs::path& path, const std::string& text) {
+void write_text_file(const fs::path& path, const std::string& text, std::optional<std::string> last_words = {}) {
   OutputFile file(path.string());
   file.write(text.data(), text.size());
-  file.commit();
+  file.commit(std::move(last_words));
 }
 
 std::string ratio_text(double value) { return value > 0 ? fmt::format("{:.2f}", value) : "-"; }
@@ -392,11 +392,14 @@ void BenchReport::save() {
       if (one.contains(column)) csv += csv_cell(one[column]);
     }
   }
-  write_text_file(fs::path(options_.out) / "results.json", json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
   write_text_file(fs::path(options_.out) / "performance_results.csv", csv + "\n");
   write_text_file(fs::path(options_.out) / "summary.md", summary_of(json));
-  set_last_words(fmt::format("billfish bench: interrupted; {} rows are kept in {}, and the same command goes on with them", rows_.size(),
-                             (fs::path(options_.out) / "results.json").string()));
+  // Last, and with the words about them: these are the rows that the same command goes on with.
+  const fs::path results = fs::path(options_.out) / "results.json";
+  write_text_file(results, json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n",
+                  complete_ ? std::string()
+                            : fmt::format("billfish bench: interrupted; {} rows are kept in {}, and the same command goes on with them",
+                                          rows_.size(), results.string()));
 }
 
 Json BenchReport::json_of_run() const {

@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <utility>
 
 #include "errors.hpp"
 
@@ -94,12 +95,11 @@ void OutputFile::write(const void* data, std::size_t bytes) {
   if (bytes != 0 && std::fwrite(data, 1, bytes, file_) != bytes) fail_writing();
 }
 
-void OutputFile::commit() {
+void OutputFile::commit(std::optional<std::string> last_words) {
   std::FILE* file = file_;
   file_ = nullptr;
   if (std::fclose(file) != 0) fail_writing();
-  if (std::rename(temporary_.path().c_str(), target_.c_str()) != 0) fail_writing();
-  temporary_.keep();
+  if (!temporary_.keep_as(target_, std::move(last_words))) fail_writing();
 }
 
 TemporaryFolder::TemporaryFolder() : temporary_(make_folder()) {}

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,8 +27,8 @@ class OutputFile {
   OutputFile& operator=(const OutputFile&) = delete;
   ~OutputFile();
   void write(const void* data, std::size_t bytes);
-  // Nothing is at the target before this, and everything after it.
-  void commit();
+  // Nothing is at the target before this, and everything after it; what an interruption says from then on may change with it.
+  void commit(std::optional<std::string> last_words = {});
 
  private:
   [[noreturn]] void fail_writing();

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <mutex>
 #include <set>
@@ -81,10 +82,13 @@ Temporary::~Temporary() {
   if (!kept_) std::filesystem::remove_all(path_, ignored);
 }
 
-void Temporary::keep() {
+bool Temporary::keep_as(const std::string& target, std::optional<std::string> words) {
   const std::lock_guard hold(paths_lock());
+  if (std::rename(path_.c_str(), target.c_str()) != 0) return false;
   paths().erase(path_);
   kept_ = true;
+  if (words) last_words() = *std::move(words);
+  return true;
 }
 
 }  // namespace billfish::cli

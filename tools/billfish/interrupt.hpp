@@ -3,6 +3,7 @@
 // that cleaning up may do anything that ordinary code may.
 #pragma once
 
+#include <optional>
 #include <string>
 
 namespace billfish::cli {
@@ -21,8 +22,9 @@ class Temporary {
   Temporary& operator=(const Temporary&) = delete;
   ~Temporary();
   const std::string& path() const { return path_; }
-  // It has been renamed to where it belongs: nothing to remove any more.
-  void keep();
+  // Renames it to where it belongs: nothing to remove any more. The last words, if any are given, change in the same step, so that what is
+  // said about an interruption is true of what it found. False: errno says why.
+  bool keep_as(const std::string& target, std::optional<std::string> words);
 
  private:
   std::string path_;
