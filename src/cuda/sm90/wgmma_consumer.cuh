@@ -157,7 +157,7 @@ struct Consumer {
     ptx::wgmma_wait<kBuffers - 1>();
   }
 
-  __device__ void release(int slot) const { ptx::mbarrier_arrive_if(shared.empty(slot < 0 ? 0 : slot), lane == 0 && slot >= 0); }
+  __device__ void release(int slot) const { shared.release(slot < 0 ? 0 : slot, lane, slot >= 0); }
 
   // Nothing reads sums before this.
   __device__ void finish(Accumulators& sums) const {
