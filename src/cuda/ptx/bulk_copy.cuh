@@ -28,8 +28,8 @@ inline __device__ void tensor_copy(std::uint32_t target, const CUtensorMap* map,
 // Likewise into the same place of every block of the cluster whose bit is set in `blocks`; each one's own barrier counts the bytes.
 inline __device__ void tensor_copy_to(unsigned blocks, std::uint32_t target, const CUtensorMap* map, int x, int y, std::uint32_t barrier) {
   asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(
-          target),
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::
+          "r"(target),
       "l"(map), "r"(x), "r"(y), "r"(barrier), "h"(static_cast<unsigned short>(blocks))
       : "memory");
 }
