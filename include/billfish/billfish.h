@@ -350,6 +350,17 @@ typedef struct billfish_problem {
 BILLFISH_API billfish_status billfish_explain(const billfish_problem* problem, const char* device, const char* implementation, int json,
                                               char* buffer, size_t capacity, size_t* length);
 
+/* Plans that `billfish tune` found to be the fastest on a device, from the file that it wrote: from now on they come before the library's
+ * own choice, for the problems and the kind of device that they were found for. They count for the whole process, behind those loaded
+ * before; where two speak of the same problem, the later one counts. A plan that this version of the library does not have, that needs
+ * more workspace than a call brings, or that is not batch invariant where that was asked for, is passed over. Products may then differ in
+ * their last bits from those before the call: they come from other plans; and the workspace that is best may be larger.
+ * NULL forgets all plans, those of the environment too. Nothing changes when the call fails: BILLFISH_BAD_INPUT names the entry of the
+ * file and what is wrong with it. Any thread; calls that run at the same time use either table.
+ * The environment variable BILLFISH_PLANS names a file that is loaded before the first plan is chosen; what is wrong with it goes to the
+ * log and does no harm. billfish_explain says when a plan comes from a file. */
+BILLFISH_API billfish_status billfish_load_plans(const char* path);
+
 /* --------------------------------------------------------------------------------------------------------- checkpoints */
 
 typedef struct billfish_checkpoint billfish_checkpoint; /* an open file or model directory, read through memory maps */

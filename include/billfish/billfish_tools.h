@@ -277,6 +277,18 @@ typedef struct billfish_plan_work {
 BILLFISH_API billfish_status billfish_tools_plan_work(const billfish_problem* problem, const char* device, const char* implementation,
                                                       int64_t block, int64_t index, billfish_plan_work* out);
 
+/* ------------------------------------------------------------------------------------------------------ tuning */
+
+/* Every plan that could run the problem, as JSON: "device", and "candidates", a list of {"plan": as a file of tuned plans has it,
+ * "workspace_bytes", "chosen": true for the one that the library would pick by itself}. device, implementation, buffer, capacity, length:
+ * as for billfish_explain. */
+BILLFISH_API billfish_status billfish_tools_candidates(const billfish_problem* problem, const char* device, const char* implementation,
+                                                       char* buffer, size_t capacity, size_t* length);
+/* From now on this process runs such a problem (its m, n, k, group, types, device, and the two flags about workspace and launch) by that
+ * candidate, as if a file had said so; -1: no longer. One at a time, the last one counts. */
+BILLFISH_API billfish_status billfish_tools_use_candidate(const billfish_problem* problem, const char* device, const char* implementation,
+                                                          int64_t index);
+
 #ifdef __cplusplus
 }
 #endif

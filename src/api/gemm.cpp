@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // billfish_gemm, billfish_gemm_workspace, billfish_prepare: checks, then a plan (mostly from this thread's cache), then the launch.
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "api/gemm_arguments.hpp"
+#include "api/plans.hpp"
 #include "cuda/cuda.hpp"
 #include "gemm/plan_cache.hpp"
 
@@ -23,15 +25,23 @@ Status check_workspace_kept(const GemmCall& call, const gemm::DeviceFacts& facts
                                          std::to_string(wanted->workspace_bytes) + " (billfish_gemm_workspace tells)"};
 }
 
+Result<gemm::Plan> choose(const GemmCall& call, const gemm::DeviceFacts& facts) {
+  const std::string_view force = call.forced != nullptr ? call.forced->name : "";
+  if (const PlanTable tuned = current_plans(); tuned != nullptr) {
+    if (const std::optional<gemm::Plan> plan = tuned->plan_for(call.problem, facts, force)) return *plan;
+  }
+  Result<gemm::Plan> plan = gemm::choose_plan(call.problem, facts, force);
+  if (Status short_of = check_workspace_kept(call, facts, force, plan); !short_of.ok()) return short_of;
+  return plan;
+}
+
 // By value: a parallel-for of the caller may multiply on this thread too, and take the slot.
 Result<gemm::Plan> plan_of(const GemmCall& call) {
-  const gemm::PlanKey key = {call.problem, call.weights.device, call.forced};
+  const gemm::PlanKey key = {call.problem, call.weights.device, call.forced, plans_version()};
   if (const gemm::Plan* cached = gemm::find_cached_plan(key)) return *cached;
   const Result<gemm::DeviceFacts> facts = facts_of(call.weights.device);
   if (!facts.ok()) return facts.status();
-  const std::string_view force = call.forced != nullptr ? call.forced->name : "";
-  Result<gemm::Plan> plan = gemm::choose_plan(call.problem, *facts, force);
-  if (Status short_of = check_workspace_kept(call, *facts, force, plan); !short_of.ok()) return short_of;
+  Result<gemm::Plan> plan = choose(call, *facts);
   if (!plan.ok()) return plan;
   gemm::store_plan(key, *plan);
   if (logging())
@@ -68,6 +78,7 @@ Status prepare(const billfish_device_kind& kind, int index) {
   BILLFISH_RETURN_IF_ERROR(find_forced(nullptr, forced));
   const Result<gemm::DeviceFacts> facts = facts_of(device);
   if (!facts.ok()) return facts.status();
+  (void)plans_version();
   return device.kind == DeviceKind::cuda ? cuda::prepare(index) : Status();
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "api/plans.hpp"
 #include "api/problem_arguments.hpp"
 #include "cpu/cpu.hpp"
 #include "cuda/cuda.hpp"
@@ -151,8 +152,9 @@ Status explain_problem(const billfish_problem* given, const char* device, const 
   const Result<gemm::DeviceFacts> facts = facts_named(device);
   if (!facts.ok()) return facts.status();
   const std::string_view force = forced != nullptr ? forced->name : "";
-  write_text(gemm::explain(problem, *facts, force, json != 0), buffer, capacity, length);
-  return gemm::choose_plan(problem, *facts, force).status();
+  const PlanTable tuned = current_plans();
+  write_text(gemm::explain(problem, *facts, force, json != 0, tuned.get()), buffer, capacity, length);
+  return gemm::choose_plan(problem, *facts, force, tuned.get()).status();
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "api/gemm_arguments.hpp"
+#include "api/plans.hpp"
 #include "billfish/billfish_tools.h"
 #include "reference/reference.hpp"
 
@@ -25,13 +26,14 @@ reference::Rounding rounding_for(const GemmCall& call, DeviceKind kind) {
   reference::Rounding rounding = reference::rounding_of(call.problem, kind);
   const Result<gemm::DeviceFacts> facts = facts_of({kind, 0});
   if (!facts.ok()) return rounding;
+  const PlanTable tuned = current_plans();
   std::int64_t longest = 0;
   for (const std::int64_t workspace : {std::int64_t{-1}, std::int64_t{0}, call.call.workspace_bytes}) {
     for (const bool aligned : {true, false}) {
       gemm::Problem problem = call.problem;
       problem.workspace_bytes = workspace;
       problem.aligned_a = problem.aligned_c = aligned;
-      const Result<gemm::Plan> plan = gemm::choose_plan(problem, *facts, call.forced != nullptr ? call.forced->name : "");
+      const Result<gemm::Plan> plan = gemm::choose_plan(problem, *facts, call.forced != nullptr ? call.forced->name : "", tuned.get());
       if (!plan.ok()) continue;
       const reference::Rounding planned = reference::rounding_of(problem, *plan);
       if (planned.chain == 0) return rounding;  // not said: the worst

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "api/plans.hpp"
 #include "api/problem_arguments.hpp"
 #include "billfish/billfish_tools.h"
 #include "cuda/cuda.hpp"
@@ -119,7 +120,8 @@ Status plan_of(const billfish_problem* given, const char* device, const char* im
   const Result<gemm::DeviceFacts> facts = facts_named(device);
   if (!facts.ok()) return facts.status();
   out.facts = *facts;
-  const Result<gemm::Plan> chosen = gemm::choose_plan(out.problem, *facts, forced != nullptr ? forced->name : "");
+  const PlanTable tuned = current_plans();
+  const Result<gemm::Plan> chosen = gemm::choose_plan(out.problem, *facts, forced != nullptr ? forced->name : "", tuned.get());
   if (!chosen.ok()) return chosen.status();
   const bool is_sm90 = chosen->implementation == &cuda::sm90, is_sm80 = chosen->implementation == &cuda::sm80;
   if (!is_sm90 && !is_sm80) {

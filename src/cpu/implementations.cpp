@@ -87,6 +87,7 @@ constexpr gemm::Implementation implementation(const char* name, const char* kern
           DeviceKind::cpu,
           why_not<Set>,
           plan<Set>,
+          nullptr,
           run<Set>,
           {"streamed", "rows in flight", "parts at once", nullptr},
           {"cpu::multiply (cpu/run.cpp)", kernels, nullptr}};

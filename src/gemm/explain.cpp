@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who would run a problem and why, for a person or as JSON. Called by api/implementations.cpp; calls registry.cpp only, so that what it
-// says is what choose_plan does.
+// Who would run a problem and why, for a person or as JSON; and all plans that could. Called by api/; calls registry.cpp and
+// tuned_plans.cpp only, so that what it says is what choose_plan does.
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "gemm/json_text.hpp"
 #include "gemm/registry.hpp"
+#include "gemm/tuned_plans.hpp"
 
 namespace billfish::gemm {
 namespace {
@@ -69,15 +70,16 @@ std::vector<const char*> hops_of(const Implementation& implementation) {
   return hops;
 }
 
-std::string as_text(const Problem& problem, const DeviceFacts& facts, const std::vector<Candidate>& candidates, const Result<Plan>& plan) {
+std::string as_text(const Problem& problem, const DeviceFacts& facts, const std::vector<Candidate>& candidates, const Result<Plan>& plan,
+                    bool tuned) {
   std::string text = "problem     " + describe(problem) + "\ndevice      " + describe(facts) + "\ncandidates, in order of preference\n";
   for (const Candidate& candidate : candidates) {
     std::string line = std::string("  ") + candidate.implementation->name;
     line.resize(14, ' ');
     if (candidate.chosen) {
-      line += "yes  chosen";
+      line += tuned ? "yes  chosen by the loaded plans" : "yes  chosen";
     } else if (candidate.reason.empty()) {
-      line += "yes  but a preferred one can";
+      line += tuned ? "yes  but another one is chosen" : "yes  but a preferred one can";
     } else {
       line += "no   " + candidate.reason;
     }
@@ -89,7 +91,8 @@ std::string as_text(const Problem& problem, const DeviceFacts& facts, const std:
   for (const Field& field : fields_of(*plan)) {
     if (field.value != 0) text += std::string(" ") + field.name + "=" + std::to_string(field.value);
   }
-  text += plan->dependent_launch ? " dependent_launch\n" : "\n";
+  text += plan->dependent_launch ? " dependent_launch" : "";
+  text += tuned ? ", of the loaded plans\n" : "\n";
   std::string arrow = "chain       ";
   for (const char* hop : hops_of(*plan->implementation)) {
     text += arrow + hop + "\n";
@@ -141,7 +144,8 @@ void write_device(JsonText& json, const DeviceFacts& facts) {
   json.close('}');
 }
 
-std::string as_json(const Problem& problem, const DeviceFacts& facts, const std::vector<Candidate>& candidates, const Result<Plan>& plan) {
+std::string as_json(const Problem& problem, const DeviceFacts& facts, const std::vector<Candidate>& candidates, const Result<Plan>& plan,
+                    bool tuned) {
   JsonText json;
   json.open('{');
   json.member("schema", 1);
@@ -171,6 +175,7 @@ std::string as_json(const Problem& problem, const DeviceFacts& facts, const std:
   json.member("policy", plan->policy_name);
   for (const Field& field : fields_of(*plan)) json.member(field.name, field.value);
   json.member("dependent_launch", plan->dependent_launch);
+  json.member("tuned", tuned);
   json.close('}');
   json.key("chain");
   json.open('[');
@@ -180,12 +185,54 @@ std::string as_json(const Problem& problem, const DeviceFacts& facts, const std:
   return json.take();
 }
 
+// The members of a file's "plan": a Choice.
+void write_choice(JsonText& json, const Choice& choice) {
+  json.member("implementation", choice.implementation->name);
+  json.member("policy", std::string_view(choice.policy));
+  json.member("tile_m", choice.tile_m);
+  json.member("tile_n", choice.tile_n);
+  json.member("splits", choice.splits);
+  json.member("cluster", choice.cluster);
+  json.member("threads", choice.threads);
+  json.member("blocks", choice.blocks);
+  json.key("detail");
+  json.open('[');
+  for (const std::int64_t value : choice.detail) json.value(value);
+  json.close(']');
+}
+
 }  // namespace
 
-std::string explain(const Problem& problem, const DeviceFacts& facts, std::string_view force, bool json) {
-  const Result<Plan> plan = choose_plan(problem, facts, force);
+std::string explain(const Problem& problem, const DeviceFacts& facts, std::string_view force, bool json, const TunedPlans* tuned) {
+  const Result<Plan> plan = choose_plan(problem, facts, force, tuned);
   const auto candidates = candidates_for(problem, facts, force, plan.ok() ? plan->implementation : nullptr);
-  return json ? as_json(problem, facts, candidates, plan) : as_text(problem, facts, candidates, plan);
+  const bool found = tuned != nullptr && tuned->plan_for(problem, facts, force).has_value();
+  return json ? as_json(problem, facts, candidates, plan, found) : as_text(problem, facts, candidates, plan, found);
+}
+
+Result<std::string> list_candidates(const Problem& problem, const DeviceFacts& facts, std::string_view force) {
+  const Result<Plan> chosen = choose_plan(problem, facts, force);
+  if (!chosen.ok()) return chosen.status();
+  JsonText json;
+  json.open('{');
+  json.member("schema", 1);
+  write_problem(json, problem);
+  write_device(json, facts);
+  json.key("candidates");
+  json.open('[');
+  for (const Plan& plan : candidates(problem, facts, force)) {
+    json.open('{');
+    json.key("plan");
+    json.open('{');
+    write_choice(json, choice_of(plan));
+    json.close('}');
+    json.member("workspace_bytes", plan.workspace_bytes);
+    json.member("chosen", plan == *chosen);
+    json.close('}');
+  }
+  json.close(']');
+  json.close('}');
+  return json.take();
 }
 
 }  // namespace billfish::gemm

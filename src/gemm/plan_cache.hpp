@@ -13,6 +13,7 @@ struct PlanKey {
   Problem problem;
   Device device;
   const Implementation* forced = nullptr;
+  std::uint64_t tuned = 0;  // which table of tuned plans: a plan chosen with an earlier one is not found again
   bool operator==(const PlanKey&) const = default;
 };
 

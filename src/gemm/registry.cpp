@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The list, in order of preference, and the pure function that walks it. Called by api/ and explain.cpp; calls the why_not and plan
-// of each implementation.
+// The list, in order of preference, and the pure function that walks it. Called by api/, explain.cpp and tuned_plans.cpp; calls the
+// why_not, plan and candidates of each implementation.
 #include "gemm/registry.hpp"
 
 #include "cpu/cpu.hpp"
 #include "cuda/cuda.hpp"
+#include "gemm/tuned_plans.hpp"
 #include "reference/reference.hpp"
 
 namespace billfish::gemm {
@@ -41,7 +42,25 @@ std::string refusal(const Implementation& implementation, const Problem& problem
   return implementation.why_not(problem, facts);
 }
 
-Result<Plan> choose_plan(const Problem& problem, const DeviceFacts& facts, std::string_view force) {
+std::vector<Plan> candidates_of(const Implementation& implementation, const Problem& problem, const DeviceFacts& facts) {
+  if (implementation.candidates == nullptr) return {implementation.plan(problem, facts)};
+  return implementation.candidates(problem, facts);
+}
+
+std::vector<Plan> candidates(const Problem& problem, const DeviceFacts& facts, std::string_view force) {
+  std::vector<Plan> all;
+  for (const Implementation* implementation : kImplementations) {
+    if ((!force.empty() && force != implementation->name) || !refusal(*implementation, problem, facts).empty()) continue;
+    const std::vector<Plan> some = candidates_of(*implementation, problem, facts);
+    all.insert(all.end(), some.begin(), some.end());
+  }
+  return all;
+}
+
+Result<Plan> choose_plan(const Problem& problem, const DeviceFacts& facts, std::string_view force, const TunedPlans* tuned) {
+  if (tuned != nullptr) {
+    if (const std::optional<Plan> plan = tuned->plan_for(problem, facts, force)) return *plan;
+  }
   if (!force.empty()) {
     const Implementation* forced = find_implementation(force);
     if (forced == nullptr) {

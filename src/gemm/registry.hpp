@@ -5,11 +5,14 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/status.hpp"
 #include "gemm/problem.hpp"
 
 namespace billfish::gemm {
+
+class TunedPlans;
 
 // Pure functions, but for run: same inputs, same answer, no device touched.
 struct Implementation {
@@ -19,6 +22,8 @@ struct Implementation {
   std::string (*why_not)(const Problem&, const DeviceFacts&);
   // Only for problems that why_not allows. Respects problem.workspace_bytes when it is >= 0.
   Plan (*plan)(const Problem&, const DeviceFacts&);
+  // Every plan it could run such a problem with, that of `plan` among them: what tuning tries. Null: there is only the one.
+  std::vector<Plan> (*candidates)(const Problem&, const DeviceFacts&);
   // Launches (CUDA) or computes (CPU) a plan of its own. m > 0, n > 0; k may be 0 (C = bias or 0).
   Status (*run)(const Plan&, const Problem&, const Call&);
   // What follows is for `explain` alone.
@@ -32,11 +37,19 @@ struct Implementation {
 std::span<const Implementation* const> implementations();
 const Implementation* find_implementation(std::string_view name);  // nullptr if there is none
 
-// The best plan, or the plan of the implementation named `force` (empty: none). Unsupported lists every refusal.
-Result<Plan> choose_plan(const Problem&, const DeviceFacts&, std::string_view force = {});
+// The plan that `tuned` (null: none) has for the problem; else the best by the implementations' own judgement, or the plan of the one named
+// `force` (empty: none). Unsupported lists every refusal.
+Result<Plan> choose_plan(const Problem&, const DeviceFacts&, std::string_view force = {}, const TunedPlans* tuned = nullptr);
+
+// All plans of an implementation whose refusal is empty, or of all those; none if `force` names an unknown one.
+std::vector<Plan> candidates_of(const Implementation&, const Problem&, const DeviceFacts&);
+std::vector<Plan> candidates(const Problem&, const DeviceFacts&, std::string_view force);
 
 // Text or JSON for `explain`: every candidate in order with its refusal, the chosen plan and the hops of the call.
-std::string explain(const Problem&, const DeviceFacts&, std::string_view force, bool json);
+std::string explain(const Problem&, const DeviceFacts&, std::string_view force, bool json, const TunedPlans* tuned = nullptr);
+
+// All candidates as JSON, each as a file of tuned plans writes a plan, the model's choice marked. Refusals as of choose_plan.
+Result<std::string> list_candidates(const Problem&, const DeviceFacts&, std::string_view force);
 
 // Why this implementation cannot run the problem there, its device included; empty if it can.
 std::string refusal(const Implementation&, const Problem&, const DeviceFacts&);

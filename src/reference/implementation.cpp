@@ -48,6 +48,6 @@ Status run(const gemm::Plan&, const gemm::Problem& problem, const gemm::Call& ca
 }  // namespace
 
 constinit const gemm::Implementation implementation = {
-    "reference", DeviceKind::cpu, why_not, plan, run, {}, {"reference::multiply (reference/multiply.cpp)"}};
+    "reference", DeviceKind::cpu, why_not, plan, nullptr, run, {}, {"reference::multiply (reference/multiply.cpp)"}};
 
 }  // namespace billfish::reference

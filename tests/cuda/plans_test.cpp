@@ -87,7 +87,7 @@ void expect_mma_arithmetic(const gemm::Plan& plan, const gemm::Problem& p) {
 TEST(Plans, RandomProblemsGetALegalPlanOrAReason) {
   std::mt19937_64 random(20261121);
   constexpr int architectures[] = {70, 75, 80, 86, 87, 89, 90, 100, 103, 120, 130};
-  int planned[2] = {}, refused[2] = {};
+  int planned[2] = {}, refused[2] = {}, candidates[2] = {};
   for (int i = 0; i < 100000; ++i) {
     const gemm::Problem p = random_problem(random);
     gemm::DeviceFacts facts = typical_facts(architectures[random() % 11]);
@@ -107,11 +107,20 @@ TEST(Plans, RandomProblemsGetALegalPlanOrAReason) {
       expect_legal(plan, p, facts);
       if (index == 0) expect_mma_arithmetic(plan, p);
       if (testing::Test::HasFatalFailure()) return;
+      if (i % 40 != 0) continue;  // all plans of some of them
+      for (const gemm::Plan& candidate : gemm::candidates_of(*family, p, facts)) {
+        expect_legal(candidate, p, facts);
+        if (index == 0) expect_mma_arithmetic(candidate, p);
+        if (testing::Test::HasFatalFailure()) FAIL() << candidate.policy_name;
+        ++candidates[index];
+      }
     }
   }
   EXPECT_GT(planned[0], 50000);
   EXPECT_GT(planned[1], 1000);
   EXPECT_GT(refused[0], 10000);
+  EXPECT_GT(candidates[0], 50000);
+  EXPECT_GT(candidates[1], 500);
 }
 
 TEST(Plans, RefusalsNameTheArgumentItsValueAndWhatIsSupported) {

@@ -53,6 +53,7 @@ TEST(PlanCache, EveryFieldOfTheKeyCounts) {
       [](PlanKey& k) { k.device.kind = DeviceKind::cuda; },
       [](PlanKey& k) { k.device.index = 1; },
       [](PlanKey& k) { k.forced = implementations()[0]; },
+      [](PlanKey& k) { k.tuned = 1; },
   };
   for (std::size_t i = 0; i < changes.size(); ++i) {
     const PlanKey key = some_key();

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "cuda/cuda.hpp"
 #include "cuda/families.hpp"
@@ -18,6 +19,7 @@ constexpr gemm::Implementation sm80 = {
     DeviceKind::cuda,
     mma::why_not,
     mma::plan,
+    mma::candidates,
     mma::run,
     {"warps_k", "run_steps", "steps_per_split", "reduce_dependent"},
     {"mma::run (cuda/sm80/mma_launch.cu)", "mma_gemm (cuda/sm80/mma_gemm.cuh)", "ptx::mma_m16n8k16 (cuda/ptx/mma.cuh)"},
@@ -85,54 +87,49 @@ bool fits(const Candidate& c, const gemm::Problem& problem, const gemm::DeviceFa
   return problem.workspace_bytes < 0 || workspace_bytes(problem, c.splits) <= problem.workspace_bytes;
 }
 
-// The fastest of the tiles that cut K as every other m does (mma_policy.hpp): how many tokens and columns a block has changes no sum.
-Candidate choose_batch_invariant(const gemm::Problem& problem, const gemm::DeviceFacts& facts, int most_policy) {
-  Candidate best;
-  best.warps_k = batch_invariant_warps_k(problem.n);
-  best.run_steps = kBatchInvariantRunSteps;
-  double best_clocks = std::numeric_limits<double>::infinity();
-  for (int policy = 0; policy <= most_policy; ++policy) {
-    for (int warps_m = 1; warps_m <= (policy < 2 ? 1 : 4); warps_m *= 2) {
-      for (int warps_n = 1; warps_n <= 4; warps_n *= 2) {
-        const Candidate c = {policy, warps_m, warps_n, best.warps_k, best.run_steps, 1};
-        if (!fits(c, problem, facts)) continue;
-        const double clocks = estimate(c, problem, facts);
-        if (clocks < best_clocks) {
-          best = c;
-          best_clocks = clocks;
+// The fastest fill of the machine is looked for among all of these. A batch-invariant product cuts K as every other m does
+// (mma_policy.hpp): how many tokens and columns a block has changes no sum.
+template <class Visit>
+void each_candidate(const gemm::Problem& problem, const gemm::DeviceFacts& facts, Visit&& visit) {
+  const int wanted = problem.m <= 8 ? 0 : problem.m <= 16 ? 1 : 2;
+  const auto most_m = [](int policy) { return policy < 2 ? 1 : 4; };
+  if (problem.batch_invariant) {
+    for (int policy = 0; policy <= wanted; ++policy) {
+      for (int warps_m = 1; warps_m <= most_m(policy); warps_m *= 2) {
+        for (int warps_n = 1; warps_n <= 4; warps_n *= 2) {
+          const Candidate c = {policy, warps_m, warps_n, batch_invariant_warps_k(problem.n), kBatchInvariantRunSteps, 1};
+          if (fits(c, problem, facts)) visit(c);
         }
       }
     }
+    return;
   }
-  return best;
-}
-
-Candidate choose(const gemm::Problem& problem, const gemm::DeviceFacts& facts) {
-  const int policy = problem.m <= 8 ? 0 : problem.m <= 16 ? 1 : 2;
-  if (problem.batch_invariant) return choose_batch_invariant(problem, facts, policy);
   const std::int64_t steps = ceil_div(problem.k, 16);
-  Candidate best;
-  double best_clocks = std::numeric_limits<double>::infinity();
-  const int most_m = policy < 2 ? 1 : 4;
-  for (int warps_m = 1; warps_m <= most_m; warps_m *= 2) {
+  for (int warps_m = 1; warps_m <= most_m(wanted); warps_m *= 2) {
     for (int warps_n = 1; warps_n <= 4; warps_n *= 2) {
       for (int warps_k = 1; warps_k <= 16; warps_k *= 2) {
         for (const int run_steps : {32, 16, 8}) {
           for (int splits = 1; splits <= 8; ++splits) {
-            const Candidate c = {policy, warps_m, warps_n, warps_k, run_steps, splits};
+            const Candidate c = {wanted, warps_m, warps_n, warps_k, run_steps, splits};
             if (!fits(c, problem, facts)) continue;
             if (splits > 1 && (splits - 1) * c.steps_per_split(steps) >= steps) continue;  // the last would be empty
-            const double clocks = estimate(c, problem, facts);
-            if (clocks < best_clocks) {
-              best = c;
-              best_clocks = clocks;
-            }
+            visit(c);
           }
         }
       }
     }
   }
-  best.policy = policy;
+}
+
+Candidate choose(const gemm::Problem& problem, const gemm::DeviceFacts& facts) {
+  Candidate best;
+  double best_clocks = std::numeric_limits<double>::infinity();
+  each_candidate(problem, facts, [&](const Candidate& c) {
+    const double clocks = estimate(c, problem, facts);
+    if (clocks >= best_clocks) return;
+    best = c;
+    best_clocks = clocks;
+  });
   return best;
 }
 
@@ -161,8 +158,9 @@ std::string why_not(const gemm::Problem& problem, const gemm::DeviceFacts& facts
   return {};
 }
 
-gemm::Plan plan(const gemm::Problem& problem, const gemm::DeviceFacts& facts) {
-  const Candidate c = choose(problem, facts);
+namespace {
+
+gemm::Plan plan_of(const Candidate& c, const gemm::Problem& problem, const gemm::DeviceFacts& facts) {
   gemm::Plan plan;
   plan.implementation = &sm80;
   plan.policy = c.policy;
@@ -188,6 +186,16 @@ gemm::Plan plan(const gemm::Problem& problem, const gemm::DeviceFacts& facts) {
       runs;
   plan.chain = std::min<std::int64_t>(problem.group, 16 * c.run_steps) + folds + c.warps_k + c.splits + 2;
   return plan;
+}
+
+}  // namespace
+
+gemm::Plan plan(const gemm::Problem& problem, const gemm::DeviceFacts& facts) { return plan_of(choose(problem, facts), problem, facts); }
+
+std::vector<gemm::Plan> candidates(const gemm::Problem& problem, const gemm::DeviceFacts& facts) {
+  std::vector<gemm::Plan> plans;
+  each_candidate(problem, facts, [&](const Candidate& c) { plans.push_back(plan_of(c, problem, facts)); });
+  return plans;
 }
 
 }  // namespace mma

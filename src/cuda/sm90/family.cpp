@@ -4,6 +4,7 @@
 // wgmma::why_not's to say.
 #include <algorithm>
 #include <string>
+#include <vector>
 
 #include "cuda/cuda.hpp"
 #include "cuda/families.hpp"
@@ -46,14 +47,28 @@ std::string why_not(const gemm::Problem& p, const gemm::DeviceFacts& device) {
   return reason;
 }
 
+// The copy of A lies behind what the plan itself needs.
+gemm::Plan with_copy(gemm::Plan plan, const gemm::Problem& problem, const gemm::DeviceFacts& device) {
+  plan.gather_offset = std::max(round_up(plan.workspace_bytes, kGatherAlignment), first_free(problem, device));
+  plan.workspace_bytes = plan.gather_offset + gather_bytes(problem);
+  return plan;
+}
+
 gemm::Plan plan(const gemm::Problem& problem, const gemm::DeviceFacts& device) {
-  if (gather::is_needed(problem)) {
-    gemm::Plan plan = wgmma::plan(gathered(problem), device);
-    plan.gather_offset = std::max(round_up(plan.workspace_bytes, kGatherAlignment), first_free(problem, device));
-    plan.workspace_bytes = plan.gather_offset + gather_bytes(problem);
-    return plan;
-  }
+  if (gather::is_needed(problem)) return with_copy(wgmma::plan(gathered(problem), device), problem, device);
   return stream::takes(problem, device) ? stream::plan(problem, device) : wgmma::plan(problem, device);
+}
+
+std::vector<gemm::Plan> candidates(const gemm::Problem& problem, const gemm::DeviceFacts& device) {
+  if (gather::is_needed(problem)) {
+    std::vector<gemm::Plan> plans = wgmma::candidates(gathered(problem), device);
+    for (gemm::Plan& plan : plans) plan = with_copy(plan, problem, device);
+    return plans;
+  }
+  std::vector<gemm::Plan> plans = stream::candidates(problem, device);
+  const std::vector<gemm::Plan> others = wgmma::candidates(problem, device);
+  plans.insert(plans.end(), others.begin(), others.end());
+  return plans;
 }
 
 Status run(const gemm::Plan& plan, const gemm::Problem& problem, const gemm::Call& call) {
@@ -74,6 +89,7 @@ const gemm::Implementation sm90{
     DeviceKind::cuda,
     why_not,
     plan,
+    candidates,
     run,
     {"fine_groups", "blocks_dealt_to_tiles", "shared_tiles"},
     {"wgmma::run, stream::run (cuda/sm90/)", "wgmma_gemm, stream_gemm (cuda/sm90/)", "ptx::wgmma, ptx::mma (cuda/ptx/)"},

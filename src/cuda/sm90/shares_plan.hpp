@@ -14,11 +14,15 @@ struct ShareWork {
   std::int64_t tiles, items;  // items of a tile
 };
 
+// Every tile has blocks of its own, and each of them something to do.
+inline bool can_deal(const ShareWork& work, std::int64_t blocks) {
+  return work.tiles <= blocks && ceil_div(blocks, work.tiles) <= work.items;
+}
 // Blocks are dealt to the tiles where that is nearly as even: it spares a block the end of one tile and the start of another, worth so many
 // items.
 constexpr double kSecondTile = 1.5;
 inline bool dealing_is_even(const ShareWork& work, std::int64_t blocks) {
-  if (work.tiles > blocks || ceil_div(blocks, work.tiles) > work.items) return false;
+  if (!can_deal(work, blocks)) return false;
   const std::int64_t dealt = ceil_div(work.items, blocks / work.tiles);  // the most of a block
   return static_cast<double>(dealt) <= static_cast<double>(work.tiles * work.items) / static_cast<double>(blocks) + kSecondTile;
 }

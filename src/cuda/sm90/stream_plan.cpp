@@ -31,24 +31,36 @@ ShareWork work_of(const gemm::Problem& p) { return {ceil_div(p.n, sm90::kStreamC
 // One block a multiprocessor: with fewer, two of one launch meet on a multiprocessor while others have none (docs/kernels/sm90-stream.md).
 std::int64_t blocks_of(const ShareWork& work, std::int64_t multiprocessors) { return std::min(work.tiles * work.items, multiprocessors); }
 
-}  // namespace
+bool can_take(const gemm::Problem& p, const gemm::DeviceFacts& device) {
+  if (!p.zeroed_workspace || p.batch_invariant || policy_of(p) < 0 || !shares_fit(work_of(p), device.multiprocessors)) return false;
+  return p.workspace_bytes < 0 || plan(p, device).workspace_bytes <= p.workspace_bytes;
+}
 
 // Above 8 tokens mma.sync needs more power than wgmma for the same layer, and a launch of more items than this lives long enough to be
 // held to it: 28672 x 8192 at M = 16, 109 items, takes 44.7 us here and 37.2 there; 8192 x 10240, 39 items, 16.2 and 16.4.
 constexpr std::int64_t kMostItems = 48;
 
+}  // namespace
+
 bool takes(const gemm::Problem& p, const gemm::DeviceFacts& device) {
-  if (!p.zeroed_workspace || p.batch_invariant || policy_of(p) < 0) return false;
   const ShareWork work = work_of(p);
   if (p.m > 8 && work.tiles * work.items > kMostItems * device.multiprocessors) return false;
-  if (!shares_fit(work, device.multiprocessors)) return false;
-  return p.workspace_bytes < 0 || plan(p, device).workspace_bytes <= p.workspace_bytes;
+  return can_take(p, device);
 }
 
 gemm::Plan plan(const gemm::Problem& p, const gemm::DeviceFacts& device) {
   const ShareWork work = work_of(p);
   const std::int64_t blocks = blocks_of(work, device.multiprocessors);
   return plan_of(p, policy_of(p), blocks, dealing_is_even(work, blocks));
+}
+
+std::vector<gemm::Plan> candidates(const gemm::Problem& p, const gemm::DeviceFacts& device) {
+  if (!can_take(p, device)) return {};
+  const ShareWork work = work_of(p);
+  const std::int64_t blocks = blocks_of(work, device.multiprocessors);
+  std::vector<gemm::Plan> plans = {plan_of(p, policy_of(p), blocks, false)};
+  if (can_deal(work, blocks)) plans.push_back(plan_of(p, policy_of(p), blocks, true));
+  return plans;
 }
 
 gemm::Plan plan_of(const gemm::Problem& p, int policy, std::int64_t blocks, bool dealt) {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Chooses how the sm90 kernel runs a problem: a variant and a number of splits, by a small model of the machine. Pure functions; no device
-// is touched. Called by gemm/ through cuda::sm90.
+// Chooses how the sm90 kernel runs a problem: a variant and a number of splits, by a small model of the machine, or lists all. Pure
+// functions; no device is touched. Called by gemm/ through cuda::sm90.
 #include <algorithm>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "cuda/cuda.hpp"
 #include "cuda/families.hpp"
@@ -43,6 +44,12 @@ bool can_share(const gemm::Problem& p, const ShareWork& work, std::int64_t parts
   return shared.tiles > 0 && shared.tiles * shared.items >= parts && shares_fit(shared, parts) && work.tiles <= 0x7fffffff;
 }
 
+// Clusters of a persistent grid that are resident at once; 0: the device has too few multiprocessors for one.
+std::int64_t resident_clusters(const gemm::DeviceFacts& device, const WgmmaConfig& config) {
+  if (config.abreast == 1) return std::int64_t{device.multiprocessors} * config.blocks_per_sm;
+  return std::int64_t{device.multiprocessors} * config.blocks_per_sm / config.abreast * (config.abreast == 4 ? 10 : 11) / 11;
+}
+
 // Splitting a tile that is one of many rounds of them costs more than it evens out.
 constexpr double kMaxSplitRounds = 2;
 
@@ -67,9 +74,17 @@ std::string why_not(const gemm::Problem& p, const gemm::DeviceFacts& device) {
   return {};
 }
 
-gemm::Plan plan(const gemm::Problem& p, const gemm::DeviceFacts& device) {
-  gemm::Plan best;
-  double best_time = std::numeric_limits<double>::infinity();
+namespace {
+
+// One way to run a problem: a variant with a cluster of so many splits a tile, or with so many blocks that share tiles (splits is 0).
+struct Way {
+  int policy, splits;
+  std::int64_t blocks;
+  std::int64_t tiles, stages;  // of the problem, in this variant
+};
+
+template <class Visit>
+void each_way(const gemm::Problem& p, const gemm::DeviceFacts& device, Visit&& visit) {
   for (int policy = 0; policy < sm90::kPolicies; ++policy) {
     const WgmmaConfig config = sm90::config_of(policy, bits_of(p.weight));
     // The same bits for every M: variants that round alike, and never a split.
@@ -83,24 +98,47 @@ gemm::Plan plan(const gemm::Problem& p, const gemm::DeviceFacts& device) {
           static_cast<double>(tiles * splits) > kMaxSplitRounds * static_cast<double>(device.multiprocessors)) {
         break;
       }
-      const double time = cluster_time(device, policy, tiles, stages, splits);
-      if (time < best_time) {
-        best_time = time;
-        best = plan_of(p, device, policy, splits);
-      }
+      if (resident_clusters(device, config) > 0) visit(Way{policy, splits, 0, tiles, stages});
     }
     for (int per_sm = 1; per_sm <= config.blocks_per_sm; ++per_sm) {
-      const std::int64_t parts = per_sm * device.multiprocessors;
-      if (!can_share(p, {tiles, stages}, parts / config.abreast)) continue;
-      const double time = shared_time(device, policy, {tiles, stages}, parts);
-      if (time >= best_time) continue;
-      const gemm::Plan candidate = shared_plan_of(p, device, policy, parts);
-      if (p.workspace_bytes >= 0 && candidate.workspace_bytes > p.workspace_bytes) continue;
-      best_time = time;
-      best = candidate;
+      const std::int64_t blocks = std::int64_t{per_sm} * device.multiprocessors, parts = blocks / config.abreast;
+      if (parts > 0 && can_share(p, {tiles, stages}, parts)) visit(Way{policy, 0, blocks, tiles, stages});
     }
   }
+}
+
+gemm::Plan plan_by(const Way& way, const gemm::Problem& p, const gemm::DeviceFacts& device) {
+  return way.splits > 0 ? plan_of(p, device, way.policy, way.splits) : shared_plan_of(p, device, way.policy, way.blocks);
+}
+
+bool has_room(const gemm::Problem& p, const gemm::Plan& plan) {
+  return p.workspace_bytes < 0 || plan.workspace_bytes <= p.workspace_bytes;
+}
+
+}  // namespace
+
+gemm::Plan plan(const gemm::Problem& p, const gemm::DeviceFacts& device) {
+  gemm::Plan best;
+  double best_time = std::numeric_limits<double>::infinity();
+  each_way(p, device, [&](const Way& way) {
+    const double time = way.splits > 0 ? cluster_time(device, way.policy, way.tiles, way.stages, way.splits)
+                                       : shared_time(device, way.policy, {way.tiles, way.stages}, way.blocks);
+    if (time >= best_time) return;
+    const gemm::Plan candidate = plan_by(way, p, device);
+    if (!has_room(p, candidate)) return;
+    best_time = time;
+    best = candidate;
+  });
   return best;
+}
+
+std::vector<gemm::Plan> candidates(const gemm::Problem& p, const gemm::DeviceFacts& device) {
+  std::vector<gemm::Plan> plans;
+  each_way(p, device, [&](const Way& way) {
+    const gemm::Plan candidate = plan_by(way, p, device);
+    if (has_room(p, candidate)) plans.push_back(candidate);
+  });
+  return plans;
 }
 
 namespace {
@@ -138,8 +176,7 @@ gemm::Plan plan_of(const gemm::Problem& p, const gemm::DeviceFacts& device, int 
   plan.splits = splits;
   plan.cluster = splits * config.abreast;
   // Without a split the grid is persistent.
-  const std::int64_t resident = device.multiprocessors * config.blocks_per_sm / config.abreast * (config.abreast == 4 ? 10 : 11) / 11;
-  plan.blocks = (splits == 1 ? std::min<std::int64_t>(tiles, resident) : tiles * splits) * config.abreast;
+  plan.blocks = (splits == 1 ? std::min(tiles, resident_clusters(device, config)) : tiles * splits) * config.abreast;
   plan.chain = chain_of(p, config, ceil_div(ceil_div(p.k, config.stage_k), splits), splits);
   return plan;
 }
