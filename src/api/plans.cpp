@@ -25,8 +25,8 @@ Result<std::vector<gemm::TunedPlan>> tuned_plans_of(const formats::PlanFile& fil
   plans.reserve(file.plans.size());
   for (const formats::FilePlan& entry : file.plans) {
     gemm::TunedPlan plan;
-    plan.problem = {file.kind, file.architecture, file.multiprocessors,   entry.weight,          entry.a,
-                    entry.n,   entry.k,           entry.group,            entry.zeroed_workspace, entry.dependent_launch};
+    plan.problem = {file.kind, file.architecture, file.multiprocessors, entry.weight,           entry.a,
+                    entry.n,   entry.k,           entry.group,          entry.zeroed_workspace, entry.dependent_launch};
     plan.m_from = entry.m_from;
     plan.m_to = entry.m_to;
     gemm::Choice& choice = plan.choice;

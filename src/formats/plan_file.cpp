@@ -23,10 +23,31 @@ constexpr std::size_t kLongestName = 64;
 constexpr std::int64_t kLargest = std::int64_t{1} << 40;  // of sizes: as for problems
 constexpr int kSchema = 1;
 
-constexpr const char* kKnown[] = {"schema",           "device",           "kind",   "architecture", "multiprocessors", "plans",  "type",
-                                  "act",              "n",                "k",      "group",        "m_from",          "m_to",   "plan",
-                                  "zeroed_workspace", "dependent_launch", "policy", "tile_m",       "tile_n",          "splits", "cluster",
-                                  "threads",          "blocks",           "detail", "implementation"};
+constexpr const char* kKnown[] = {"schema",
+                                  "device",
+                                  "kind",
+                                  "architecture",
+                                  "multiprocessors",
+                                  "plans",
+                                  "type",
+                                  "act",
+                                  "n",
+                                  "k",
+                                  "group",
+                                  "m_from",
+                                  "m_to",
+                                  "plan",
+                                  "zeroed_workspace",
+                                  "dependent_launch",
+                                  "policy",
+                                  "tile_m",
+                                  "tile_n",
+                                  "splits",
+                                  "cluster",
+                                  "threads",
+                                  "blocks",
+                                  "detail",
+                                  "implementation"};
 
 // Members of one object, each of which must be there. The first that is not, or is wrong, is remembered.
 class Members {

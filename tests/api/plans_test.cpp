@@ -135,7 +135,8 @@ TEST_F(Plans, ACandidateCanBeTriedAndLeft) {
   const billfish_problem problem = some_problem(16);
   const Json before = plan_of(problem), list = candidates_of(problem);
   const std::size_t index = other_of(list);
-  ASSERT_EQ(billfish_tools_use_candidate(&problem, "sm_90", "sm90", static_cast<std::int64_t>(index)), BILLFISH_OK) << billfish_last_error();
+  ASSERT_EQ(billfish_tools_use_candidate(&problem, "sm_90", "sm90", static_cast<std::int64_t>(index)), BILLFISH_OK)
+      << billfish_last_error();
   EXPECT_EQ(plan_of(problem)["blocks"], list["candidates"][index]["plan"]["blocks"]);
   ASSERT_EQ(billfish_tools_use_candidate(&problem, "sm_90", "sm90", -1), BILLFISH_OK);
   EXPECT_EQ(plan_of(problem), before);

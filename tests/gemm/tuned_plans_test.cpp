@@ -134,7 +134,8 @@ TEST_F(Table, IsPassedOverWhereItsPlanWouldBeWrong) {
 }
 
 TEST_F(Table, AWorkspaceThatIsTooSmallGetsTheModelsPlan) {
-  const auto large = std::max_element(plans.begin(), plans.end(), [](const Plan& x, const Plan& y) { return x.workspace_bytes < y.workspace_bytes; });
+  const auto large =
+      std::max_element(plans.begin(), plans.end(), [](const Plan& x, const Plan& y) { return x.workspace_bytes < y.workspace_bytes; });
   ASSERT_GT(large->workspace_bytes, 0);
   other = *large;
   const TunedPlans table({entry(48, 48)});

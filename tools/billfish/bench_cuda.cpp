@@ -11,11 +11,11 @@
 
 #include "bench_cublas.hpp"
 #include "bench_cuda_layer.hpp"
+#include "bench_graph.hpp"
 #include "bench_monitor.hpp"
 #include "bench_peers.hpp"
 #include "bench_plan.hpp"
 #include "bench_watchdog.hpp"
-#include "billfish/billfish_timing.hpp"
 #include "errors.hpp"
 #include "random.hpp"
 #include "types.hpp"
@@ -23,15 +23,9 @@
 namespace billfish::cli {
 namespace {
 
-constexpr std::int64_t kCalls = 20;  // in a graph, at least
-constexpr double kWarmSeconds = 0.05;
 constexpr double kCliffWarmSeconds = 0.01;  // neighbours along M draw the same power
-constexpr double kTimedSeconds = 0.05;
-constexpr double kTurnSeconds = 0.03;             // for alternating replays
-constexpr std::int64_t kReplays = 9, kTurns = 5;  // at least, but for
-constexpr double kSlowSeconds = 0.8;              // a replay: kernels that are out of competition get
-constexpr std::int64_t kSlowReplays = 3;
-constexpr int kHangSeconds = 40;  // no step of a cell takes so long, unless a kernel never ends
+constexpr double kTurnSeconds = 0.03;       // for alternating replays
+constexpr std::int64_t kTurns = 5;          // at least
 constexpr std::int64_t kReadBytes = 4'000'000'000;
 constexpr std::int64_t kSquare = 8192;  // of the product whose sustained rate is the arithmetic ceiling
 
@@ -41,81 +35,6 @@ struct ReferenceCeiling {
   double read_gbps, f16_gflops;
 };
 constexpr ReferenceCeiling kReferences[] = {{"NVIDIA H200", 4700, 650e3}};
-
-class Graph {
- public:
-  Graph(int device, std::int64_t calls, billfish_enqueue_fn enqueue, void* user, const std::string& what) : calls_(calls) {
-    const Watchdog watchdog(kHangSeconds, "the first call of " + what);
-    check(billfish_tools_cuda_graph_create(device, calls, enqueue, user, &graph_), what);
-  }
-  Graph(const Graph&) = delete;
-  Graph& operator=(const Graph&) = delete;
-  ~Graph() { billfish_tools_cuda_graph_free(graph_); }
-  billfish_cuda_graph* get() const { return graph_; }
-  std::int64_t calls() const { return calls_; }
-
- private:
-  billfish_cuda_graph* graph_ = nullptr;
-  std::int64_t calls_;
-};
-
-std::int64_t calls_for(std::int64_t copies) { return copies * ((kCalls + copies - 1) / copies); }
-
-// Microseconds a call of every replay; turns: how many rounds of all graphs.
-std::vector<std::vector<double>> replay(const std::vector<const Graph*>& graphs, std::int64_t rounds) {
-  std::vector<billfish_cuda_graph*> handles;
-  for (const Graph* graph : graphs) handles.push_back(graph->get());
-  std::vector<double> seconds(graphs.size() * static_cast<std::size_t>(rounds));
-  const Watchdog watchdog(kHangSeconds, "replaying a graph");
-  check(billfish_tools_cuda_graph_time(handles.data(), static_cast<std::int64_t>(handles.size()), rounds, seconds.data()));
-  std::vector<std::vector<double>> us(graphs.size());
-  for (std::size_t i = 0; i < seconds.size(); ++i) {
-    us[i % graphs.size()].push_back(seconds[i] * 1e6 / static_cast<double>(graphs[i % graphs.size()]->calls()));
-  }
-  return us;
-}
-
-billfish_summary summary_of(std::vector<double> values) {
-  billfish_summary summary = BILLFISH_SUMMARY_INIT;
-  billfish_tools_summarize(values.data(), static_cast<std::int64_t>(values.size()), &summary);
-  return summary;
-}
-
-std::int64_t rounds_for(double budget, double one_round, std::int64_t least, std::int64_t most) {
-  return std::clamp(static_cast<std::int64_t>(budget / std::max(one_round, 1e-6)), least, most);
-}
-
-// Its own warm-up to the steady state, then the median of its replays.
-billfish_summary time_alone(const Graph& graph, double warm_seconds, double timed_seconds, int device, Conditions* conditions) {
-  const double first = replay({&graph}, 1)[0][0] * static_cast<double>(graph.calls()) * 1e-6;
-  std::unique_ptr<Monitor> monitor;
-  if (conditions != nullptr) monitor = std::make_unique<Monitor>(device);
-  billfish::TimingOptions options;
-  options.warm_seconds = warm_seconds;
-  options.seconds = timed_seconds > 0 ? timed_seconds : kTimedSeconds;
-  options.least = first > kSlowSeconds ? kSlowReplays : kReplays;
-  options.most = timed_seconds > 0 ? 10'000 : 60;
-  std::vector<double> last;  // microseconds, as replay() has them
-  (void)billfish::time_samples(
-      [&](std::int64_t count) {
-        last = replay({&graph}, count)[0];
-        std::vector<double> seconds;
-        for (const double us : last) seconds.push_back(us * 1e-6);
-        return seconds;
-      },
-      graph.calls(), options);
-  if (monitor) *conditions = monitor->stop();
-  return summary_of(last);
-}
-
-struct OurCalls {
-  const CudaLayer* layer;
-  billfish_gemm_args args;
-};
-billfish_status enqueue_ours(void* user, std::int64_t index, void* stream) {
-  const auto& calls = *static_cast<OurCalls*>(user);
-  return billfish_gemm(&calls.layer->weights(index % calls.layer->copies()), &calls.args, stream);
-}
 
 struct CublasCalls {
   const Cublas* cublas;

@@ -16,9 +16,8 @@
 namespace billfish::cli {
 namespace {
 
-constexpr double kTouchBytes = 320e6;        // of weights a graph goes through: more than five times an H200's L2
-constexpr std::int64_t kMostCopies = 64;     // tiny layers: more copies would only make a longer graph
-constexpr std::int64_t kCheckedWhole = 256;  // rows up to which every element is compared
+constexpr double kTouchBytes = 320e6;     // of weights a graph goes through: more than five times an H200's L2
+constexpr std::int64_t kMostCopies = 64;  // tiny layers: more copies would only make a longer graph
 constexpr std::int64_t kSamples = 4096;
 constexpr std::int64_t kAlignment = 256;
 
@@ -116,7 +115,7 @@ billfish_gemm_args CudaLayer::args(std::int64_t m, bool dependent, const std::st
   args.c = c_.data();
   args.ldc = shape_.n;
   args.a_type = args.c_type = options_.act;
-  const bool zeroed = implementation_ != "sm80";  // sm80 has no use for zeros
+  const bool zeroed = !options_.plain_workspace && implementation_ != "sm80";  // sm80 has no use for zeros
   args.flags = (dependent ? std::uint32_t{BILLFISH_GEMM_DEPENDENT_LAUNCH} : 0u) |
                (options_.batch_invariant ? std::uint32_t{BILLFISH_GEMM_BATCH_INVARIANT} : 0u) |
                (zeroed ? std::uint32_t{BILLFISH_GEMM_ZEROED_WORKSPACE} : 0u);
@@ -151,7 +150,6 @@ void CudaLayer::prepare_reference(std::int64_t rows) {
         shape_.label);
   y_.resize(static_cast<std::size_t>(elements));
   magnitude_.resize(y_.size());
-  bound_.clear();
   y.download(y_.data(), elements * 8);
   magnitude.download(magnitude_.data(), elements * 8);
   reference_rows_ = rows;
@@ -171,24 +169,24 @@ void CudaLayer::compare(const std::vector<float>& c, const std::vector<double>& 
   }
 }
 
-void CudaLayer::check_product(const billfish_gemm_args& args, BenchRow& row) {
+void CudaLayer::check_product(const billfish_gemm_args& args, BenchRow& row, std::int64_t whole) {
   const int device = options_.device.index;
   const std::int64_t m = args.m, n = shape_.n, k = shape_.k;
   if (m == 0) return;
   const float poison = std::numeric_limits<float>::quiet_NaN();
   check(billfish_tools_cuda_fill_uniform(device, c_.data(), options_.act, m * n, poison, poison, 1, nullptr), shape_.label);
-  prepare_reference(m <= kCheckedWhole ? std::min(kCheckedWhole, most_m_) : 0);
+  prepare_reference(m <= whole ? std::min(whole, most_m_) : 0);
   check(billfish_gemm(&weights_[0], &args, nullptr), shape_.label);
   check(billfish_tools_cuda_synchronize(device), shape_.label);
-  const auto bounds_of = [&](const std::vector<double>& y, const std::vector<double>& magnitude) {
-    std::vector<double> bound(y.size());
-    check(billfish_tools_bound(&weights_[0], &args, BILLFISH_CUDA, y.data(), magnitude.data(), static_cast<std::int64_t>(y.size()),
-                               bound.data()),
-          shape_.label);
+  const auto bounds_of = [&](const std::vector<double>& y, const std::vector<double>& magnitude, std::int64_t count) {
+    std::vector<double> bound(static_cast<std::size_t>(count));
+    check(billfish_tools_bound(&weights_[0], &args, BILLFISH_CUDA, y.data(), magnitude.data(), count, bound.data()), shape_.label);
     return bound;
   };
-  if (m <= kCheckedWhole) {
-    if (bound_.empty()) bound_ = bounds_of(y_, magnitude_);
+  if (m <= whole) {
+    const std::string bound_of = std::to_string(m) + " " + row.plan;
+    if (bound_of != bound_of_) bound_ = bounds_of(y_, magnitude_, m * n);
+    bound_of_ = bound_of;
     std::vector<std::uint16_t> raw(static_cast<std::size_t>(m * n));
     c_.download(raw.data(), m * n * 2);
     std::vector<float> c(raw.size());
@@ -227,7 +225,7 @@ void CudaLayer::check_product(const billfish_gemm_args& args, BenchRow& row) {
   y.download(y_host.data(), kSamples * 8);
   magnitude.download(magnitude_host.data(), kSamples * 8);
   c.download(c_host.data(), kSamples * 4);
-  compare(c_host, y_host, bounds_of(y_host, magnitude_host), row);
+  compare(c_host, y_host, bounds_of(y_host, magnitude_host, kSamples), row);
 }
 
 }  // namespace billfish::cli

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One layer on a CUDA device as a benchmark needs it: copies of random packed weights that no cache holds, their f16 counterparts for
 // cuBLAS, activations, an output, and the double-precision product to check against. Everything is made on the device. Called by
-// bench_cuda.cpp.
+// bench_cuda.cpp and tune_cuda.cpp.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +30,9 @@ class CudaLayer {
 
   // Ready to run: the workspace is this layer's, large enough for any m it was made for.
   billfish_gemm_args args(std::int64_t m, bool dependent, const std::string& implementation);
-  // Runs copy 0 on poisoned memory and compares: every element up to 256 rows, else 4,096 spread over all rows and columns.
-  void check_product(const billfish_gemm_args& args, BenchRow& row);
+  // Runs copy 0 on poisoned memory and compares: every element up to `whole` rows, else 4,096 spread over all rows and columns.
+  static constexpr std::int64_t kCheckedWhole = 256;
+  void check_product(const billfish_gemm_args& args, BenchRow& row, std::int64_t whole = kCheckedWhole);
 
  private:
   void make_weights(bool on_host);
@@ -47,6 +48,7 @@ class CudaLayer {
   std::string implementation_;  // that the last args() named
   DeviceBuffer exact_;          // f32 [n,k] of copy 0
   std::vector<double> y_, magnitude_, bound_;
+  std::string bound_of_;  // the plan and m that bound_ is for
   std::int64_t reference_rows_ = 0;
 };
 

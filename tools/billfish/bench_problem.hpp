@@ -46,6 +46,7 @@ struct BenchOptions {
   int threads = 0;          // CPU; 0: one a core
   Launches launches = Launches::both;
   bool no_workspace = false;     // CUDA: what a caller without one gets
+  bool plain_workspace = false;  // CUDA: one that was not set to zeros
   bool batch_invariant = false;  // CUDA: BILLFISH_GEMM_BATCH_INVARIANT
   bool cliff = false;            // CUDA: neighbours along M, no cuBLAS
   std::int64_t random = 0;       // CUDA: that many random problems instead of shapes and m

@@ -1,21 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bench_report.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <ctime>
 #include <filesystem>
 #include <map>
 #include <thread>
 
 #include "bench_summary.hpp"
 #include "errors.hpp"
-#include "interrupt.hpp"
 #include "files.hpp"
-#include "terminal.hpp"
+#include "interrupt.hpp"
+#include "machine.hpp"
 #include "text.hpp"
 
 namespace billfish::cli {
@@ -62,31 +59,6 @@ constexpr const char* kColumns[] = {"kind",
 
 constexpr double kSaveSeconds = 0.5;
 constexpr double kBusyPercent = 20, kBusyLoad = 0.5;  // of the device's time; of the processors
-
-std::string now_text() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc = {};
-  gmtime_r(&now, &utc);
-  char text[32] = "";
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
-  return text;
-}
-
-std::string cpu_name() {
-  std::FILE* file = std::fopen("/proc/cpuinfo", "r");
-  std::string name = "cpu";
-  char line[512];
-  while (file != nullptr && std::fgets(line, sizeof line, file) != nullptr) {
-    const std::string text = line;
-    if (text.starts_with("model name")) {
-      name = text.substr(std::min(text.find(':') + 2, text.size()));
-      name.erase(name.find_last_not_of(" \n") + 1);
-      break;
-    }
-  }
-  if (file != nullptr) std::fclose(file);
-  return name;
-}
 
 std::string csv_cell(const Json& value) {
   if (value.is_null()) return "";
@@ -222,14 +194,11 @@ BenchRow row_of_json(const Json& json) {
 }
 
 BenchReport::BenchReport(const BenchOptions& options, std::string command)
-    : options_(options), command_(std::move(command)), when_(now_text()), start_(billfish_tools_now()) {
-  if (options.device.kind == BILLFISH_CPU) {
-    device_ = cpu_name();
-  } else {
-    char name[256] = "";
-    check(billfish_tools_cuda_name(options.device.index, name, sizeof name));
-    device_ = name;
-  }
+    : options_(options),
+      command_(std::move(command)),
+      device_(machine_name(options.device)),
+      when_(now_text()),
+      start_(billfish_tools_now()) {
   look_at_the_machine();
   set_last_words("billfish bench: interrupted; nothing is kept: with --out FOLDER the same command could go on");
   if (options.out.empty()) return;
@@ -267,7 +236,7 @@ void BenchReport::read_earlier(const fs::path& earlier) {
 }
 
 void BenchReport::note(const std::string& line) {
-  clear_bar();
+  bar_.clear();
   std::fflush(stdout);
   say(line + "\n");
 }
@@ -298,31 +267,6 @@ void BenchReport::warn(const std::string& line) {
   if (std::find(warnings_.begin(), warnings_.end(), line) == warnings_.end()) warnings_.push_back(line);
 }
 
-void BenchReport::advance(std::int64_t cells, const std::string& what) {
-  cells_done_ += cells;
-  cell_ = what;
-  draw_bar();
-}
-
-void BenchReport::draw_bar() {
-  if (isatty(STDERR_FILENO) == 0 || cells_ == 0 || cells_done_ >= cells_) return;
-  const double part = static_cast<double>(cells_done_) / static_cast<double>(cells_), elapsed = billfish_tools_now() - start_;
-  std::string line = fmt::format("[{}] {} of {} cells", bar(part, 24), cells_done_, cells_);
-  if (part > 0) {
-    const auto left = static_cast<std::int64_t>(elapsed * (1 - part) / part + 0.5);
-    line += fmt::format(", {}:{:02} left", left / 60, left % 60);
-  }
-  clear_bar();
-  std::fflush(stdout);
-  say(fmt::format("{}  {}", line, cell_.substr(0, 40)));
-  bar_drawn_ = true;
-}
-
-void BenchReport::clear_bar() {
-  if (bar_drawn_) say("\r\x1b[K");
-  bar_drawn_ = false;
-}
-
 // Before anything runs: is somebody else at work here?
 void BenchReport::look_at_the_machine() {
   if (options_.device.kind == BILLFISH_CUDA) {
@@ -350,7 +294,7 @@ void BenchReport::look_at_the_machine() {
 
 void BenchReport::print_row(const BenchRow& row) {
   if (options_.json) return;
-  clear_bar();
+  bar_.clear();
   const bool cuda = options_.device.kind == BILLFISH_CUDA;
   if (!header_printed_) {
     fmt::print("{:8} {:>6} {:>6} {:>6} {:9} {:22} {:>10} {:>7} {:>9} {:>9} {:>6} {}\n", "kind", "m", "n", "k", "type", "implementation",
@@ -416,7 +360,7 @@ Json BenchReport::json_of_run() const {
 }
 
 void BenchReport::finish() {
-  clear_bar();
+  bar_.clear();
   for (const BenchRow& row : rows_) {
     for (const char* reason : {"thermal", "hardware slowdown", "power brake"}) {
       if (row.throttle.find(reason) != std::string::npos) warn(std::string("the device was throttled during the run: ") + reason);

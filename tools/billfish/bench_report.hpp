@@ -12,6 +12,7 @@
 
 #include "bench_problem.hpp"
 #include "billfish/billfish_tools.h"
+#include "cell_bar.hpp"
 #include "json.hpp"
 
 namespace billfish::cli {
@@ -58,8 +59,8 @@ class BenchReport {
   void skip(const std::string& reason, const std::string& key = {});
   void warn(const std::string& line);  // what makes the figures doubtful: kept with them, and said at the end
   // For the bar on a terminal: how many cells there are, and that some are done.
-  void expect(std::int64_t cells) { cells_ = cells; }
-  void advance(std::int64_t cells, const std::string& what);
+  void expect(std::int64_t cells) { bar_.expect(cells); }
+  void advance(std::int64_t cells, const std::string& what) { bar_.advance(cells, what); }
   void save();
   bool out_of_time() const;
 
@@ -78,8 +79,6 @@ class BenchReport {
   void keep(BenchRow row);
   void read_earlier(const std::filesystem::path& earlier);
   void print_row(const BenchRow& row);
-  void draw_bar();
-  void clear_bar();
   void look_at_the_machine();
   Json json_of_run() const;
   const BenchOptions options_;
@@ -87,11 +86,10 @@ class BenchReport {
   double start_ = 0, saved_ = 0;
   std::vector<BenchRow> rows_;
   std::set<std::string> done_;
-  bool header_printed_ = false, complete_ = false, bar_drawn_ = false;
+  bool header_printed_ = false, complete_ = false;
   std::vector<std::string> skipped_, warnings_;
   std::set<std::string> skipped_keys_;
-  std::int64_t cells_ = 0, cells_done_ = 0;
-  std::string cell_;
+  CellBar bar_;
 };
 
 }  // namespace billfish::cli

@@ -16,7 +16,7 @@ Watchdog::Watchdog(int seconds, std::string what) {
     std::unique_lock lock(mutex_);
     if (ended_.wait_for(lock, std::chrono::seconds(seconds), [this] { return done_; })) return;
     std::fflush(stdout);
-    say(fmt::format("billfish bench: {} did not end within {} s: the device hangs; what was measured before is kept\n", what, seconds));
+    say(fmt::format("billfish: {} did not end within {} s: the device hangs; what was measured before is kept\n", what, seconds));
     std::_Exit(kDevice);  // no destructors: they would wait for the device
   });
 }

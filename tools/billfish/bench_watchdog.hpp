@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ends the process when one step of a benchmark does not: a kernel that never ends would otherwise hold its device for ever.
-// Called by bench_cuda.cpp.
+// Called by bench_cuda.cpp, bench_graph.cpp and tune_cuda.cpp.
 #pragma once
 
 #include <condition_variable>

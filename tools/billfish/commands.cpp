@@ -20,6 +20,7 @@ std::span<const Command> commands() {
       {"bench", "time products, on shapes of real layers, against what the machine can do", add_bench},
       {"compare", "hold one benchmark run against another", add_compare},
       {"plot", "draw a benchmark run", add_plot},
+      {"tune", "find the fastest plans for shapes and a device, for the library to load", add_tune},
       {"gpu", "say what a GPU is, what it does now and what it can do at most", add_gpu},
       {"show", "draw how the format and a plan work", add_show},
       {"implementations", "list the implementations and say which can run here", add_implementations},

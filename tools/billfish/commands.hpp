@@ -35,6 +35,7 @@ Runner add_explain(CLI::App& app);
 Runner add_bench(CLI::App& app);
 Runner add_compare(CLI::App& app);
 Runner add_plot(CLI::App& app);
+Runner add_tune(CLI::App& app);
 Runner add_gpu(CLI::App& app);
 Runner add_show(CLI::App& app);
 Runner add_demo(CLI::App& app);

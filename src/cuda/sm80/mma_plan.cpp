@@ -83,7 +83,8 @@ double estimate(const Candidate& c, const gemm::Problem& problem, const gemm::De
 bool fits(const Candidate& c, const gemm::Problem& problem, const gemm::DeviceFacts& facts) {
   if (32 * c.warps() > kConfigs[c.policy].max_threads || c.shared(bits_of(problem.weight)) > facts.shared_bytes_per_block) return false;
   if (c.splits > 1 && problem.m * ceil_div(problem.n, 1024) > kMaxSize) return false;  // blocks of the second launch
-  if (problem.zeroed_workspace && c.splits > 1) return false;                          // partial sums would stay in it
+  if (c.splits > 1 && ceil_div(problem.m, c.tile_m()) * ceil_div(problem.n, c.tile_n()) * c.splits > kMaxSize) return false;
+  if (problem.zeroed_workspace && c.splits > 1) return false;  // partial sums would stay in it
   return problem.workspace_bytes < 0 || workspace_bytes(problem, c.splits) <= problem.workspace_bytes;
 }
 

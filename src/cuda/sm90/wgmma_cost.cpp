@@ -70,8 +70,9 @@ double cluster_time(const gemm::DeviceFacts& device, int policy, std::int64_t ti
   return cost.fixed + (stages * cost.stage + cost.block * (splits > 1 ? 1.0 : 0.5)) * slower;
 }
 
-double shared_time(const gemm::DeviceFacts& device, int policy, const ShareWork& work, std::int64_t parts) {
-  const SharedCost& cost = kSharedCosts[policy][parts > device.multiprocessors];
+double shared_time(const gemm::DeviceFacts& device, int policy, const ShareWork& work, std::int64_t blocks) {
+  const SharedCost& cost = kSharedCosts[policy][blocks > device.multiprocessors];
+  const std::int64_t parts = blocks / sm90::kConfigs[policy].abreast;
   const ShareWork shared = {shared_tiles(work.tiles, parts), work.items};
   const double whole = static_cast<double>((work.tiles - shared.tiles) / parts);
   double stages = whole * static_cast<double>(work.items), ends = whole;

@@ -111,9 +111,7 @@ gemm::Plan plan_by(const Way& way, const gemm::Problem& p, const gemm::DeviceFac
   return way.splits > 0 ? plan_of(p, device, way.policy, way.splits) : shared_plan_of(p, device, way.policy, way.blocks);
 }
 
-bool has_room(const gemm::Problem& p, const gemm::Plan& plan) {
-  return p.workspace_bytes < 0 || plan.workspace_bytes <= p.workspace_bytes;
-}
+bool has_room(const gemm::Problem& p, const gemm::Plan& plan) { return p.workspace_bytes < 0 || plan.workspace_bytes <= p.workspace_bytes; }
 
 }  // namespace
 
