@@ -55,7 +55,7 @@ int run(const Options& options) {
   if (status != BILLFISH_OK && status != BILLFISH_UNSUPPORTED) check(status);
   const std::string message = status == BILLFISH_OK ? "" : billfish_last_error();
   if (options.json) {
-    if (length > 0) print_json(Json::parse(text.data(), text.data() + length, nullptr, false));
+    if (length > 0) print_json(parse_json({text.data(), length}));
   } else {
     fmt::print("{}", text.data());
     if (length > 0 && text[length - 1] != '\n') fmt::print("\n");

@@ -108,7 +108,7 @@ int run(const Words& words) {
                      {"measured_tflops", measured},
                      {"rows", rows}};
   words.json ? print_json(json) : fmt::print("{}", table.text());
-  if (!words.out.empty()) write_picture(words.out + "/benchmark.json", json.dump(1) + "\n");
+  if (!words.out.empty()) write_picture(words.out + "/benchmark.json", text_of_json(json, 1) + "\n");
   return kOk;
 }
 

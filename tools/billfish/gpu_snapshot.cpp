@@ -236,7 +236,7 @@ std::string hierarchy_svg(const Snapshot& snapshot) {
 
 int run(const Words& words) {
   const Snapshot snapshot = take(words);
-  const std::string json = document_of(snapshot).dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+  const std::string json = text_of_json(document_of(snapshot), 1) + "\n";
   if (words.json) {
     fmt::print("{}", json);
   } else {

@@ -104,7 +104,7 @@ Json document(const Checkpoint& checkpoint, const std::vector<Seen>& layers, con
                     {"reason", reason_of(seen)}});
   }
   const Totals totals = total(checkpoint, layers);
-  Json config = Json::parse(checkpoint.config(), nullptr, false);
+  Json config = parse_json(checkpoint.config());
   if (!config.is_object()) config = Json::object();
   return {{"schema", 1},
           {"path", options.path},

@@ -173,7 +173,7 @@ class NpyModel {
                           {{"dtype", array.type == BILLFISH_F16 ? "F16" : "F32"},
                            {"shape", array.shape},
                            {"data_offsets", {std::int64_t{0}, static_cast<std::int64_t>(array.bytes.size())}}}}};
-    std::string text = header.dump(-1, ' ', false, Json::error_handler_t::replace);
+    std::string text = text_of_json(header);
     text.append((64 - (text.size() + 8) % 64) % 64, ' ');
     OutputFile file(this->path());
     std::string length(8, '\0');
