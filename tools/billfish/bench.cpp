@@ -270,53 +270,55 @@ int run(Words words) {
 
 }  // namespace
 
-Runner add_bench(CLI::App& app) {
+Runner add_bench(Arguments& arguments) {
   const auto positive = [](const std::string& text) {
     const bool zero = text.find_first_not_of('0') == std::string::npos;
     return zero || text.starts_with("-") ? fmt::format("is {}: it must be positive", text) : std::string();
   };
   auto words = std::make_shared<Words>();
-  add_device_option(app, words->device);
-  add_list_option(app, "--shapes", words->shapes,
+  add_device_option(arguments, words->device);
+  add_list_option(arguments, "--shapes", words->shapes,
                   "Files with \"K N label\" lines, or names of them in bench/shapes (h200, cpu, llama-3-8b)")
-      ->type_name("NAME...");
-  app.add_option("--n", words->n, "One shape instead: columns of the weights")->check(positive)->type_name("N");
-  app.add_option("--k", words->k, "and rows")->check(positive)->type_name("K");
-  app.add_option("--models", words->models, "Layers of models, as meta-llama/Llama-2-7b-hf/TP1 (the default); list names all")
-      ->expected(1, -1)
-      ->type_name("MODEL...");
-  app.add_option("--model-dim", words->model_dim, "One D x D layer, too")->check(CLI::PositiveNumber)->type_name("D");
-  add_list_option(app, "--m,--batch-sizes", words->m, "Rows of activations")->type_name("M...");
-  add_list_option(app, "--limit-k", words->limit_k, "Only layers of these K")->type_name("K...");
-  add_list_option(app, "--limit-n", words->limit_n, "Only layers of these N")->type_name("N...");
-  add_list_option(app, "--limit-group-size", words->limit_group, "These groups instead of --group")->type_name("G...");
-  add_list_option(app, "--limit-num-bits", words->limit_bits, "4, 8 or both instead of --type")->type_name("BITS...");
-  add_list_option(app, "--limit-act-order", words->limit_act_order, "0: without, 1: with an activation order")->type_name("0|1...");
-  add_list_option(app, "--limit-k-full", words->limit_k_full, "1: all of K is here; 0 is not supported and skipped")->type_name("0|1...");
-  app.add_option("--type", words->type, "u4b8, u4, u8b128 or u8")->capture_default_str()->type_name("TYPE");
-  app.add_option("--group", words->group, "Codes along K that share a scale; -1: all of K")->capture_default_str()->type_name("G");
-  add_list_option(app, "--act", words->act, "Types of activations: f32 (CPU only), f16, bf16; f16, with --models f16 and bf16")
-      ->type_name("TYPE...");
-  add_list_option(app, "--precision", words->precision, "CPU: full, bf16, int8")->type_name("WORD...");
-  app.add_option("--implementation", words->implementation, "A name, best, or all; all with --models, else best")->type_name("NAME");
-  add_threads_option(app, words->threads);
-  app.add_option("--dependent-launch", words->launches, "CUDA: on, off or both")->capture_default_str()->type_name("WORD");
-  app.add_flag("--no-workspace", words->no_workspace, "CUDA: what a caller without a workspace gets, as marlin_cuda's do");
-  app.add_flag("--batch-invariant", words->batch_invariant, "CUDA: a row's bits depend neither on M nor on its neighbours");
-  app.add_flag("--no-dependent-launch", words->no_dependent, "CUDA: --dependent-launch off");
-  app.add_flag("--cold", words->cold, "Weights in no cache: the default");
-  app.add_flag("--hot", words->hot, "One copy of the weights, which stays in a cache if it fits");
-  app.add_flag("--cliff", words->cliff, "CUDA: M = 1..257 by ones (or --m), and no neighbour may be far off");
-  app.add_option("--random", words->random, "CUDA: so many random problems; none may be over 2.5 x roofline + 3 us")->type_name("COUNT");
-  app.add_option("--seed", words->seed, "Of all random data")->capture_default_str()->type_name("SEED");
-  app.add_option("--seconds,--min-time", words->seconds, "Of timing, for each row; 0: what the device needs")->type_name("SECONDS");
-  app.add_option("--most-seconds", words->most_seconds, "CPU: skip calls that would take longer; 0: none; with --models 2")
-      ->type_name("SECONDS");
-  app.add_option("--minutes", words->minutes, "Stop after so long; the same command goes on where it stopped")->type_name("MINUTES");
-  app.add_option("--peers", words->peers, "CUDA: figures of the peers; bench/peers/h200.json if not given")->type_name("FILE");
-  app.add_option("--out", words->out, "Folder for results.json, performance_results.csv, summary.md")->type_name("FOLDER");
-  add_json_flag(app, words->json);
-  app.footer(
+      .value_name("NAME...");
+  arguments.add_option("--n", words->n, "One shape instead: columns of the weights").check(positive).value_name("N");
+  arguments.add_option("--k", words->k, "and rows").check(positive).value_name("K");
+  arguments.add_option("--models", words->models, "Layers of models, as meta-llama/Llama-2-7b-hf/TP1 (the default); list names all")
+      .several()
+      .value_name("MODEL...");
+  arguments.add_option("--model-dim", words->model_dim, "One D x D layer, too").positive().value_name("D");
+  add_list_option(arguments, "--m,--batch-sizes", words->m, "Rows of activations").value_name("M...");
+  add_list_option(arguments, "--limit-k", words->limit_k, "Only layers of these K").value_name("K...");
+  add_list_option(arguments, "--limit-n", words->limit_n, "Only layers of these N").value_name("N...");
+  add_list_option(arguments, "--limit-group-size", words->limit_group, "These groups instead of --group").value_name("G...");
+  add_list_option(arguments, "--limit-num-bits", words->limit_bits, "4, 8 or both instead of --type").value_name("BITS...");
+  add_list_option(arguments, "--limit-act-order", words->limit_act_order, "0: without, 1: with an activation order").value_name("0|1...");
+  add_list_option(arguments, "--limit-k-full", words->limit_k_full, "1: all of K is here; 0 is not supported and skipped")
+      .value_name("0|1...");
+  arguments.add_option("--type", words->type, "u4b8, u4, u8b128 or u8").show_default().value_name("TYPE");
+  arguments.add_option("--group", words->group, "Codes along K that share a scale; -1: all of K").show_default().value_name("G");
+  add_list_option(arguments, "--act", words->act, "Types of activations: f32 (CPU only), f16, bf16; f16, with --models f16 and bf16")
+      .value_name("TYPE...");
+  add_list_option(arguments, "--precision", words->precision, "CPU: full, bf16, int8").value_name("WORD...");
+  arguments.add_option("--implementation", words->implementation, "A name, best, or all; all with --models, else best").value_name("NAME");
+  add_threads_option(arguments, words->threads);
+  arguments.add_option("--dependent-launch", words->launches, "CUDA: on, off or both").show_default().value_name("WORD");
+  arguments.add_flag("--no-workspace", words->no_workspace, "CUDA: what a caller without a workspace gets, as marlin_cuda's do");
+  arguments.add_flag("--batch-invariant", words->batch_invariant, "CUDA: a row's bits depend neither on M nor on its neighbours");
+  arguments.add_flag("--no-dependent-launch", words->no_dependent, "CUDA: --dependent-launch off");
+  arguments.add_flag("--cold", words->cold, "Weights in no cache: the default");
+  arguments.add_flag("--hot", words->hot, "One copy of the weights, which stays in a cache if it fits");
+  arguments.add_flag("--cliff", words->cliff, "CUDA: M = 1..257 by ones (or --m), and no neighbour may be far off");
+  arguments.add_option("--random", words->random, "CUDA: so many random problems; none may be over 2.5 x roofline + 3 us")
+      .value_name("COUNT");
+  arguments.add_option("--seed", words->seed, "Of all random data").show_default().value_name("SEED");
+  arguments.add_option("--seconds,--min-time", words->seconds, "Of timing, for each row; 0: what the device needs").value_name("SECONDS");
+  arguments.add_option("--most-seconds", words->most_seconds, "CPU: skip calls that would take longer; 0: none; with --models 2")
+      .value_name("SECONDS");
+  arguments.add_option("--minutes", words->minutes, "Stop after so long; the same command goes on where it stopped").value_name("MINUTES");
+  arguments.add_option("--peers", words->peers, "CUDA: figures of the peers; bench/peers/h200.json if not given").value_name("FILE");
+  arguments.add_option("--out", words->out, "Folder for results.json, performance_results.csv, summary.md").value_name("FOLDER");
+  add_json_flag(arguments, words->json);
+  arguments.footer(
       "Example:\n  billfish bench --models meta-llama/Llama-2-7b-hf/TP1 --batch-sizes 1 16 256 --out results\n  billfish bench --device "
       "cpu --shapes llama-3-8b --m 1,16,256 --precision full,bf16\n  billfish bench --device cuda "
       "--out "

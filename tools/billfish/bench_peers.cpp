@@ -18,7 +18,7 @@ Peers::Peers(const std::string& path) {
   if (path.empty()) return;
   const std::vector<std::byte> bytes = read_file(path);
   const char* text = reinterpret_cast<const char*>(bytes.data());
-  const Json json = Json::parse(text, text + bytes.size(), nullptr, false);
+  const Json json = parse_json({text, bytes.size()});
   const auto is_cell = [](const Json& cell) {
     for (const char* name : {"M", "N", "K", "cublas_us", "best_over_cublas"}) {
       if (!cell.is_object() || !cell.contains(name) || !cell[name].is_number()) return false;

@@ -42,7 +42,7 @@ BenchPlan chosen_plan(const BenchOptions& options, const std::string& implementa
   check(billfish_explain(&problem, options.device.kind == BILLFISH_CPU ? "cpu" : "cuda",
                          implementation.empty() ? nullptr : implementation.c_str(), 1, text.data(), text.size(), &length));
   BenchPlan chosen;
-  const Json json = Json::parse(text.data(), text.data() + std::min(length, text.size() - 1), nullptr, false);
+  const Json json = parse_json({text.data(), std::min(length, text.size() - 1)});
   if (!json.is_object() || !json.contains("plan") || !json["plan"].is_object()) return chosen;
   for (const auto& [key, value] : json["plan"].items()) {
     if (key == "implementation") {

@@ -62,7 +62,7 @@ constexpr double kBusyPercent = 20, kBusyLoad = 0.5;  // of the device's time; o
 
 std::string csv_cell(const Json& value) {
   if (value.is_null()) return "";
-  std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+  std::string text = value.is_string() ? value.get<std::string>() : text_of_json(value);
   if (text.find_first_of(",\"\n") == std::string::npos) return text;
   std::string quoted = "\"";
   for (const char c : text) quoted += c == '"' ? "\"\"" : std::string(1, c);
@@ -212,7 +212,7 @@ void BenchReport::read_earlier(const fs::path& earlier) {
   if (!fs::is_regular_file(earlier, error)) return;
   const std::vector<std::byte> bytes = read_file(earlier.string());
   const char* text = reinterpret_cast<const char*>(bytes.data());
-  const Json json = Json::parse(text, text + bytes.size(), nullptr, false);
+  const Json json = parse_json({text, bytes.size()});
   if (!json.is_object() || !json.contains("rows") || !json["rows"].is_array()) {
     fail(kBadInput, "{}: not a results.json of a benchmark; remove it or choose another --out", earlier.string());
   }
@@ -340,7 +340,7 @@ void BenchReport::save() {
   write_text_file(fs::path(options_.out) / "summary.md", summary_of(json));
   // Last, and with the words about them: these are the rows that the same command goes on with.
   const fs::path results = fs::path(options_.out) / "results.json";
-  write_text_file(results, json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n",
+  write_text_file(results, text_of_json(json, 1) + "\n",
                   complete_ ? std::string()
                             : fmt::format("billfish bench: interrupted; {} rows are kept in {}, and the same command goes on with them",
                                           rows_.size(), results.string()));

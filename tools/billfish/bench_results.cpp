@@ -15,12 +15,13 @@ BenchResults read_results(const std::string& path) {
   results.path = std::filesystem::is_directory(path, error) ? path + "/results.json" : path;
   const std::vector<std::byte> bytes = read_file(results.path);
   const char* text = reinterpret_cast<const char*>(bytes.data());
-  const Json json = Json::parse(text, text + bytes.size(), nullptr, false);
+  const Json json = parse_json({text, bytes.size()});
   if (!json.is_object() || !json.contains("rows") || !json["rows"].is_array()) {
     fail(kBadInput, "{}: not a results.json of `billfish bench`", results.path);
   }
   if (!json.contains("schema") || json["schema"] != 1) {
-    fail(kBadInput, "{}: schema {}; this program reads schema 1", results.path, json.contains("schema") ? json["schema"].dump() : "none");
+    fail(kBadInput, "{}: schema {}; this program reads schema 1", results.path,
+         json.contains("schema") ? text_of_json(json["schema"]) : "none");
   }
   const auto word = [&](const char* name) { return json.contains(name) && json[name].is_string() ? json[name].get<std::string>() : ""; };
   const auto flag = [&](const char* name) { return !json.contains(name) || !json[name].is_boolean() || json[name].get<bool>(); };

@@ -76,7 +76,7 @@ std::string number_or_dash(double value, const char* format) { return value > 0 
 std::string list_of(const Json& run, const char* name, const char* title) {
   if (!run.contains(name) || !run[name].is_array() || run[name].empty()) return "";
   std::string text = fmt::format("\n## {}\n\n", title);
-  for (const Json& line : run[name]) text += "* " + (line.is_string() ? line.get<std::string>() : line.dump()) + "\n";
+  for (const Json& line : run[name]) text += "* " + (line.is_string() ? line.get<std::string>() : text_of_json(line)) + "\n";
   return text;
 }
 
@@ -129,7 +129,7 @@ std::string summary_of(const Json& run) {
   for (const char* part : {"ceilings", "conditions"}) {
     if (!run.contains(part)) continue;
     for (const auto& [name, value] : run[part].items()) {
-      text += fmt::format("* {}: {}\n", name, value.is_number_float() ? fmt::format("{:.1f}", value.get<double>()) : value.dump());
+      text += fmt::format("* {}: {}\n", name, value.is_number_float() ? fmt::format("{:.1f}", value.get<double>()) : text_of_json(value));
     }
   }
   std::map<std::pair<std::string, std::int64_t>, std::vector<const BenchRow*>> by_m;

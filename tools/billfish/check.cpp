@@ -184,24 +184,25 @@ int run(const Options& options) {
 
 }  // namespace
 
-Runner add_check(CLI::App& app) {
+Runner add_check(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  app.add_option("source", options->source, "r: random weights; b: raw files")->required()->type_name("r|b");
-  app.add_option("groupsize", options->group, "Codes along K that share a scale; -1: one scale a column")
-      ->required()
-      ->type_name("GROUPSIZE");
-  app.add_option("--m", options->m, "Rows of activations")->capture_default_str()->type_name("M");
-  app.add_option("--k", options->k, "Rows of the weights")->capture_default_str()->type_name("K");
-  app.add_option("--n", options->n, "Columns of the weights")->capture_default_str()->type_name("N");
-  app.add_option("--type", options->type, "u4b8 or u8b128")->capture_default_str()->type_name("TYPE");
-  app.add_option("--qweight", options->qweight, "b: raw codes, int32 [K/8, N]")->capture_default_str()->type_name("FILE");
-  app.add_option("--scales", options->scales,
-                 "b: raw scales, f16 [K/GROUPSIZE, N], or [N] for -1 (up_proj_scales.bin, up_proj_scales_percolumn.bin)")
-      ->type_name("FILE");
-  app.add_option("--seed", options->seed, "Of the random numbers")->capture_default_str()->type_name("S");
-  add_product_options(app, options->words);
-  add_json_flag(app, options->json);
-  app.footer("Example:\n  billfish check r -1\n  billfish check b 128 --qweight up_proj_qweight.bin --scales up_proj_scales.bin");
+  arguments.add_option("source", options->source, "r: random weights; b: raw files").required().value_name("r|b");
+  arguments.add_option("groupsize", options->group, "Codes along K that share a scale; -1: one scale a column")
+      .required()
+      .value_name("GROUPSIZE");
+  arguments.add_option("--m", options->m, "Rows of activations").show_default().value_name("M");
+  arguments.add_option("--k", options->k, "Rows of the weights").show_default().value_name("K");
+  arguments.add_option("--n", options->n, "Columns of the weights").show_default().value_name("N");
+  arguments.add_option("--type", options->type, "u4b8 or u8b128").show_default().value_name("TYPE");
+  arguments.add_option("--qweight", options->qweight, "b: raw codes, int32 [K/8, N]").show_default().value_name("FILE");
+  arguments
+      .add_option("--scales", options->scales,
+                  "b: raw scales, f16 [K/GROUPSIZE, N], or [N] for -1 (up_proj_scales.bin, up_proj_scales_percolumn.bin)")
+      .value_name("FILE");
+  arguments.add_option("--seed", options->seed, "Of the random numbers").show_default().value_name("S");
+  add_product_options(arguments, options->words);
+  add_json_flag(arguments, options->json);
+  arguments.footer("Example:\n  billfish check r -1\n  billfish check b 128 --qweight up_proj_qweight.bin --scales up_proj_scales.bin");
   return [options] { return run(*options); };
 }
 

@@ -27,7 +27,7 @@ std::string chosen_implementation(const billfish_weights& weights, const Product
   const char* forced = options.implementation.empty() ? std::getenv("BILLFISH_FORCE") : options.implementation.c_str();
   if (forced != nullptr && *forced == '\0') forced = nullptr;
   const std::string text = billfish::explain(problem, options.device.kind == BILLFISH_CPU ? "cpu" : "cuda", true, forced);
-  const Json explained = Json::parse(text, nullptr, false);
+  const Json explained = parse_json(text);
   if (!explained.is_object()) return "";
   for (const Json& candidate : explained.value("candidates", Json::array())) {
     if (candidate.value("chosen", false)) return candidate.value("name", "");

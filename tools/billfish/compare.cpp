@@ -113,14 +113,14 @@ int run(const Words& words) {
 
 }  // namespace
 
-Runner add_compare(CLI::App& app) {
+Runner add_compare(Arguments& arguments) {
   auto words = std::make_shared<Words>();
-  app.add_option("OLD", words->old_path, "A results.json, or the folder with it")->required();
-  app.add_option("NEW", words->new_path, "The one to hold against it")->required();
-  app.add_option("--tolerance", words->tolerance, "How much more time is no regression")->capture_default_str()->type_name("SHARE");
-  app.add_flag("--all", words->all, "List cells that did not move, too");
-  add_json_flag(app, words->json);
-  app.footer("Example:\n  billfish compare results/monday results/today --tolerance 0.03");
+  arguments.add_option("OLD", words->old_path, "A results.json, or the folder with it").required();
+  arguments.add_option("NEW", words->new_path, "The one to hold against it").required();
+  arguments.add_option("--tolerance", words->tolerance, "How much more time is no regression").show_default().value_name("SHARE");
+  arguments.add_flag("--all", words->all, "List cells that did not move, too");
+  add_json_flag(arguments, words->json);
+  arguments.footer("Example:\n  billfish compare results/monday results/today --tolerance 0.03");
   return [words] { return run(*words); };
 }
 

@@ -54,13 +54,13 @@ std::int64_t bytes_at(const std::string& path) {
   return bytes;
 }
 
-void add_convert_options(CLI::App& app, ConvertOptions& options) {
-  app.add_option("in", options.in, "A .safetensors file, a shard index or a model directory")->required()->type_name("IN");
-  app.add_option("out", options.out, "What to write: a file if IN is one, else a directory")->required()->type_name("OUT");
-  app.add_option("--layers", options.layers, "Only layers whose name matches; the others are copied as they are")->type_name("REGEX");
-  add_threads_option(app, options.threads);
-  app.add_flag("--skip-unsupported", options.skip_unsupported, "Copy unsupported layers as they are instead of failing");
-  add_json_flag(app, options.json);
+void add_convert_options(Arguments& arguments, ConvertOptions& options) {
+  arguments.add_option("in", options.in, "A .safetensors file, a shard index or a model directory").required().value_name("IN");
+  arguments.add_option("out", options.out, "What to write: a file if IN is one, else a directory").required().value_name("OUT");
+  arguments.add_option("--layers", options.layers, "Only layers whose name matches; the others are copied as they are").value_name("REGEX");
+  add_threads_option(arguments, options.threads);
+  arguments.add_flag("--skip-unsupported", options.skip_unsupported, "Copy unsupported layers as they are instead of failing");
+  add_json_flag(arguments, options.json);
 }
 
 int convert(const ConvertOptions& options, const std::string& verb,

@@ -6,11 +6,8 @@
 #include <functional>
 #include <string>
 
+#include "arguments.hpp"
 #include "billfish/billfish_tools.h"
-
-namespace CLI {
-class App;
-}
 
 namespace billfish::cli {
 
@@ -23,7 +20,7 @@ struct ConvertOptions {
 // Of a file, or of all files of a directory; 0 where nothing can be read.
 std::int64_t bytes_at(const std::string& path);
 
-void add_convert_options(CLI::App& app, ConvertOptions& options);
+void add_convert_options(Arguments& arguments, ConvertOptions& options);
 
 // verb: "packing". `call` does the work with the options that it is given.
 int convert(const ConvertOptions& options, const std::string& verb,

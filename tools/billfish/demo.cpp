@@ -236,12 +236,12 @@ class Demo {
 
 }  // namespace
 
-Runner add_demo(CLI::App& app) {
+Runner add_demo(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  add_device_option(app, options->device);
-  add_threads_option(app, options->threads);
-  add_json_flag(app, options->json);
-  app.footer("Example:\n  billfish demo\nWorks in a temporary folder (TMPDIR), which it removes.");
+  add_device_option(arguments, options->device);
+  add_threads_option(arguments, options->threads);
+  add_json_flag(arguments, options->json);
+  arguments.footer("Example:\n  billfish demo\nWorks in a temporary folder (TMPDIR), which it removes.");
   return [options] { return Demo(*options).run(); };
 }
 

@@ -48,14 +48,14 @@ int run(const Options& options) {
 
 }  // namespace
 
-Runner add_dequantize(CLI::App& app) {
+Runner add_dequantize(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  app.add_option("path", options->path, "A checkpoint, packed or not")->required()->type_name("PATH");
-  app.add_option("layer", options->layer, "Module prefix, as `inspect` lists it")->required()->type_name("LAYER");
-  app.add_option("--out", options->out, "The NumPy file to write: f32 [K,N] in original row order")->required()->type_name("W.npy");
-  add_threads_option(app, options->threads);
-  add_json_flag(app, options->json);
-  app.footer("Example:\n  billfish dequantize my-model model.layers.0.mlp.up_proj --out w.npy");
+  arguments.add_option("path", options->path, "A checkpoint, packed or not").required().value_name("PATH");
+  arguments.add_option("layer", options->layer, "Module prefix, as `inspect` lists it").required().value_name("LAYER");
+  arguments.add_option("--out", options->out, "The NumPy file to write: f32 [K,N] in original row order").required().value_name("W.npy");
+  add_threads_option(arguments, options->threads);
+  add_json_flag(arguments, options->json);
+  arguments.footer("Example:\n  billfish dequantize my-model model.layers.0.mlp.up_proj --out w.npy");
   return [options] { return run(*options); };
 }
 

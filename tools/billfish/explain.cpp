@@ -55,7 +55,7 @@ int run(const Options& options) {
   if (status != BILLFISH_OK && status != BILLFISH_UNSUPPORTED) check(status);
   const std::string message = status == BILLFISH_OK ? "" : billfish_last_error();
   if (options.json) {
-    if (length > 0) print_json(Json::parse(text.data(), text.data() + length, nullptr, false));
+    if (length > 0) print_json(parse_json({text.data(), length}));
   } else {
     fmt::print("{}", text.data());
     if (length > 0 && text[length - 1] != '\n') fmt::print("\n");
@@ -66,30 +66,30 @@ int run(const Options& options) {
 
 }  // namespace
 
-Runner add_explain(CLI::App& app) {
+Runner add_explain(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  app.add_option("--m", options->m, "Rows of activations")->required()->type_name("M");
-  app.add_option("--n", options->n, "Columns of the weights")->required()->type_name("N");
-  app.add_option("--k", options->k, "Rows of the weights")->required()->type_name("K");
-  app.add_option("--type", options->type, "u4b8, u4, u8b128 or u8")->capture_default_str()->type_name("TYPE");
-  app.add_option("--group", options->group, "Codes along K that share a scale; -1: all of K")->capture_default_str()->type_name("G");
-  app.add_option("--device", options->device, "cpu, cuda (the one here), sm_80, sm_90, ...; the best one here if not given")
-      ->type_name("DEVICE");
-  app.add_option("--act", options->act, "Type of activations: f32, f16 or bf16")->capture_default_str()->type_name("TYPE");
-  app.add_option("--out-type", options->out_type, "Type of outputs")->capture_default_str()->type_name("TYPE");
-  app.add_option("--scale-type", options->scale_type, "Type of scales")->capture_default_str()->type_name("TYPE");
-  app.add_option("--precision", options->precision, "full, bf16 or int8")->capture_default_str()->type_name("WORD");
-  app.add_option("--implementation", options->implementation, "Force one by name")->type_name("NAME");
-  add_threads_option(app, options->threads);
-  app.add_flag("--act-order", options->act_order, "The weights carry an activation order");
-  app.add_flag("--bias", options->bias, "A bias is added");
-  app.add_flag("--wide-scales", options->wide_scales, "Some scale times code leaves the 16-bit range");
-  app.add_flag("--batch-invariant", options->batch_invariant, "A row's bits may not depend on M");
-  app.add_flag("--dependent-launch", options->dependent_launch, "May start before the stream's previous kernel ends");
-  app.add_flag("--zeroed-workspace", options->zeroed_workspace,
-               "CUDA: the caller's workspace was set to zeros once (BILLFISH_GEMM_ZEROED_WORKSPACE)");
-  add_json_flag(app, options->json);
-  app.footer("Example:\n  billfish explain --m 16 --n 11008 --k 4096 --type u4b8 --group 128 --device sm_90");
+  arguments.add_option("--m", options->m, "Rows of activations").required().value_name("M");
+  arguments.add_option("--n", options->n, "Columns of the weights").required().value_name("N");
+  arguments.add_option("--k", options->k, "Rows of the weights").required().value_name("K");
+  arguments.add_option("--type", options->type, "u4b8, u4, u8b128 or u8").show_default().value_name("TYPE");
+  arguments.add_option("--group", options->group, "Codes along K that share a scale; -1: all of K").show_default().value_name("G");
+  arguments.add_option("--device", options->device, "cpu, cuda (the one here), sm_80, sm_90, ...; the best one here if not given")
+      .value_name("DEVICE");
+  arguments.add_option("--act", options->act, "Type of activations: f32, f16 or bf16").show_default().value_name("TYPE");
+  arguments.add_option("--out-type", options->out_type, "Type of outputs").show_default().value_name("TYPE");
+  arguments.add_option("--scale-type", options->scale_type, "Type of scales").show_default().value_name("TYPE");
+  arguments.add_option("--precision", options->precision, "full, bf16 or int8").show_default().value_name("WORD");
+  arguments.add_option("--implementation", options->implementation, "Force one by name").value_name("NAME");
+  add_threads_option(arguments, options->threads);
+  arguments.add_flag("--act-order", options->act_order, "The weights carry an activation order");
+  arguments.add_flag("--bias", options->bias, "A bias is added");
+  arguments.add_flag("--wide-scales", options->wide_scales, "Some scale times code leaves the 16-bit range");
+  arguments.add_flag("--batch-invariant", options->batch_invariant, "A row's bits may not depend on M");
+  arguments.add_flag("--dependent-launch", options->dependent_launch, "May start before the stream's previous kernel ends");
+  arguments.add_flag("--zeroed-workspace", options->zeroed_workspace,
+                     "CUDA: the caller's workspace was set to zeros once (BILLFISH_GEMM_ZEROED_WORKSPACE)");
+  add_json_flag(arguments, options->json);
+  arguments.footer("Example:\n  billfish explain --m 16 --n 11008 --k 4096 --type u4b8 --group 128 --device sm_90");
   return [options] { return run(*options); };
 }
 

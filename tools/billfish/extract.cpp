@@ -113,14 +113,14 @@ int run(const Options& options) {
 
 }  // namespace
 
-Runner add_extract(CLI::App& app) {
+Runner add_extract(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  app.add_option("model", options->path, "A checkpoint, packed or not")->required()->type_name("MODEL");
-  app.add_option("layer", options->layer, "Module prefix, as `inspect` lists it")->required()->type_name("LAYER");
-  app.add_option("--out", options->out, "Folder for the raw files")->required()->type_name("DIR");
-  add_threads_option(app, options->threads);
-  add_json_flag(app, options->json);
-  app.footer(
+  arguments.add_option("model", options->path, "A checkpoint, packed or not").required().value_name("MODEL");
+  arguments.add_option("layer", options->layer, "Module prefix, as `inspect` lists it").required().value_name("LAYER");
+  arguments.add_option("--out", options->out, "Folder for the raw files").required().value_name("DIR");
+  add_threads_option(arguments, options->threads);
+  add_json_flag(arguments, options->json);
+  arguments.footer(
       "Example:\n  billfish extract my-model model.layers.0.mlp.up_proj --out raw\n  billfish check b 128 --qweight "
       "raw/up_proj_qweight.bin --scales raw/up_proj_scales.bin");
   return [options] { return run(*options); };

@@ -6,16 +6,16 @@
 
 namespace billfish::cli {
 
-Runner add_gpu_snapshot(CLI::App& app);
-Runner add_gpu_monitor(CLI::App& app);
-Runner add_gpu_kernel_config(CLI::App& app);
-Runner add_gpu_benchmark(CLI::App& app);
+Runner add_gpu_snapshot(Arguments& arguments);
+Runner add_gpu_monitor(Arguments& arguments);
+Runner add_gpu_kernel_config(Arguments& arguments);
+Runner add_gpu_benchmark(Arguments& arguments);
 
-Runner add_show_packing(CLI::App& app);
-Runner add_show_dequant(CLI::App& app);
-Runner add_show_plan(CLI::App& app);
+Runner add_show_packing(Arguments& arguments);
+Runner add_show_dequant(Arguments& arguments);
+Runner add_show_plan(Arguments& arguments);
 
 // A command that is made of parts: adds each and returns what runs the one that was named.
-Runner add_parts(CLI::App& app, std::span<const Command> parts);
+Runner add_parts(Arguments& arguments, std::span<const Command> parts);
 
 }  // namespace billfish::cli

@@ -108,19 +108,19 @@ int run(const Words& words) {
                      {"measured_tflops", measured},
                      {"rows", rows}};
   words.json ? print_json(json) : fmt::print("{}", table.text());
-  if (!words.out.empty()) write_picture(words.out + "/benchmark.json", json.dump(1) + "\n");
+  if (!words.out.empty()) write_picture(words.out + "/benchmark.json", text_of_json(json, 1) + "\n");
   return kOk;
 }
 
 }  // namespace
 
-Runner add_gpu_benchmark(CLI::App& app) {
+Runner add_gpu_benchmark(Arguments& arguments) {
   auto words = std::make_shared<Words>();
-  app.add_option("--sizes", words->sizes, "Sides of the products, separated by commas")->capture_default_str()->type_name("N,...");
-  app.add_option("--device", words->device, "cuda or cuda:INDEX")->capture_default_str()->type_name("DEVICE");
-  app.add_option("--out", words->out, "Folder for benchmark.json")->type_name("FOLDER");
-  add_json_flag(app, words->json);
-  app.footer("Example:\n  billfish gpu benchmark --sizes 1024,4096,8192");
+  arguments.add_option("--sizes", words->sizes, "Sides of the products, separated by commas").show_default().value_name("N,...");
+  arguments.add_option("--device", words->device, "cuda or cuda:INDEX").show_default().value_name("DEVICE");
+  arguments.add_option("--out", words->out, "Folder for benchmark.json").value_name("FOLDER");
+  add_json_flag(arguments, words->json);
+  arguments.footer("Example:\n  billfish gpu benchmark --sizes 1024,4096,8192");
   return [words] { return run(*words); };
 }
 

@@ -106,7 +106,7 @@ Json json_of(const Theory& theory) {
 GpuFacts read_gpu_facts(const std::string& path) {
   const std::vector<std::byte> bytes = read_file(path);
   const char* text = reinterpret_cast<const char*>(bytes.data());
-  const Json json = Json::parse(text, text + bytes.size(), nullptr, false);
+  const Json json = parse_json({text, bytes.size()});
   if (!json.is_object() || !json.contains("facts") || !json["facts"].is_object()) {
     fail(kBadInput, "{}: no facts of a device: write such a file with `billfish gpu snapshot --json`", path);
   }
@@ -119,7 +119,8 @@ GpuFacts read_gpu_facts(const std::string& path) {
   const auto number = [&](const Json& object, const char* name) {
     if (!object.contains(name) || object[name].is_null()) return 0.0;
     const double value = object[name].is_number() ? object[name].get<double>() : -1.0;
-    if (!(value >= 0 && value < 1e15)) fail(kBadInput, "{}: {} is {}; it must be a number of 0 or more", path, name, object[name].dump());
+    if (!(value >= 0 && value < 1e15))
+      fail(kBadInput, "{}: {} is {}; it must be a number of 0 or more", path, name, text_of_json(object[name]));
     return value;
   };
   for (const auto& one : kWhole) {

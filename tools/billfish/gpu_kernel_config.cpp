@@ -226,17 +226,17 @@ int run(const Words& words) {
 
 }  // namespace
 
-Runner add_gpu_kernel_config(CLI::App& app) {
+Runner add_gpu_kernel_config(Arguments& arguments) {
   auto words = std::make_shared<Words>();
-  app.add_option("LAUNCH", words->launch, "\"GRID;BLOCK\", as \"128,4,1;256,1,1\"; or a problem by --m --n --k");
-  add_plan_options(app, words->plan);
-  app.add_option("--smem", words->shared, "Shared memory of a block")->type_name("BYTES");
-  app.add_option("--regs", words->registers, "Registers of a thread")->type_name("R");
-  app.add_option("--in-flight", words->in_flight, "Bytes of loads that a block keeps under way")->type_name("BYTES");
-  app.add_option("--device-facts", words->facts, "A recorded device; the one here, else bench/devices/h200.json")->type_name("FILE");
-  app.add_option("--svg", words->svg, "File for a picture of the blocks")->type_name("FILE");
-  add_json_flag(app, words->json);
-  app.footer(
+  arguments.add_option("LAUNCH", words->launch, "\"GRID;BLOCK\", as \"128,4,1;256,1,1\"; or a problem by --m --n --k");
+  add_plan_options(arguments, words->plan);
+  arguments.add_option("--smem", words->shared, "Shared memory of a block").value_name("BYTES");
+  arguments.add_option("--regs", words->registers, "Registers of a thread").value_name("R");
+  arguments.add_option("--in-flight", words->in_flight, "Bytes of loads that a block keeps under way").value_name("BYTES");
+  arguments.add_option("--device-facts", words->facts, "A recorded device; the one here, else bench/devices/h200.json").value_name("FILE");
+  arguments.add_option("--svg", words->svg, "File for a picture of the blocks").value_name("FILE");
+  add_json_flag(arguments, words->json);
+  arguments.footer(
       "Example:\n  billfish gpu kernel-config \"128,4,1;256,1,1\" --smem 49152 --regs 96\n  billfish gpu kernel-config --m 16 --n 4096 --k "
       "4096");
   return [words] { return run(*words); };

@@ -142,13 +142,13 @@ int run(const Words& words) {
 
 }  // namespace
 
-Runner add_gpu_monitor(CLI::App& app) {
+Runner add_gpu_monitor(Arguments& arguments) {
   auto words = std::make_shared<Words>();
-  app.add_option("SECONDS", words->seconds, "How long")->required();
-  app.add_option("--interval", words->interval, "Between two samples")->check(CLI::Range(5, 60000))->capture_default_str()->type_name("MS");
-  app.add_option("--device", words->device, "Which one, from 0")->check(CLI::Range(0, 63))->capture_default_str()->type_name("INDEX");
-  app.add_option("--out", words->out, "File for the samples, as CSV")->type_name("CSV");
-  app.footer("Example:\n  billfish gpu monitor 30 --interval 100 --out job.csv");
+  arguments.add_option("SECONDS", words->seconds, "How long").required();
+  arguments.add_option("--interval", words->interval, "Between two samples").within(5, 60000).show_default().value_name("MS");
+  arguments.add_option("--device", words->device, "Which one, from 0").within(0, 63).show_default().value_name("INDEX");
+  arguments.add_option("--out", words->out, "File for the samples, as CSV").value_name("CSV");
+  arguments.footer("Example:\n  billfish gpu monitor 30 --interval 100 --out job.csv");
   return [words] { return run(*words); };
 }
 

@@ -236,7 +236,7 @@ std::string hierarchy_svg(const Snapshot& snapshot) {
 
 int run(const Words& words) {
   const Snapshot snapshot = take(words);
-  const std::string json = document_of(snapshot).dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+  const std::string json = text_of_json(document_of(snapshot), 1) + "\n";
   if (words.json) {
     fmt::print("{}", json);
   } else {
@@ -255,15 +255,15 @@ int run(const Words& words) {
 
 }  // namespace
 
-Runner add_gpu_snapshot(CLI::App& app) {
+Runner add_gpu_snapshot(Arguments& arguments) {
   auto words = std::make_shared<Words>();
-  app.add_option("--device", words->device, "Which one, from 0")->check(CLI::Range(0, 63))->capture_default_str()->type_name("INDEX");
-  app.add_option("--device-facts", words->file, "Show what this file recorded instead")->type_name("FILE");
-  app.add_option("--out", words->out, "Folder for snapshot.json and, with --visualize, memory.svg")->type_name("FOLDER");
-  app.add_flag("--visualize", words->visualize, "Draw the memory hierarchy");
-  app.add_flag("--quick", words->quick, "Measure nothing");
-  add_json_flag(app, words->json);
-  app.footer("Example:\n  billfish gpu snapshot --visualize --out machine");
+  arguments.add_option("--device", words->device, "Which one, from 0").within(0, 63).show_default().value_name("INDEX");
+  arguments.add_option("--device-facts", words->file, "Show what this file recorded instead").value_name("FILE");
+  arguments.add_option("--out", words->out, "Folder for snapshot.json and, with --visualize, memory.svg").value_name("FOLDER");
+  arguments.add_flag("--visualize", words->visualize, "Draw the memory hierarchy");
+  arguments.add_flag("--quick", words->quick, "Measure nothing");
+  add_json_flag(arguments, words->json);
+  arguments.footer("Example:\n  billfish gpu snapshot --visualize --out machine");
   return [words] { return run(*words); };
 }
 

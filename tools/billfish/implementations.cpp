@@ -58,17 +58,18 @@ int print_version(bool json) {
 
 }  // namespace
 
-Runner add_implementations(CLI::App& app) {
+Runner add_implementations(Arguments& arguments) {
   auto json = std::make_shared<bool>(false);
-  add_json_flag(app, *json);
-  app.footer("Example:\n  billfish implementations\nForce one with --implementation NAME, or BILLFISH_FORCE=NAME in the environment.");
+  add_json_flag(arguments, *json);
+  arguments.footer(
+      "Example:\n  billfish implementations\nForce one with --implementation NAME, or BILLFISH_FORCE=NAME in the environment.");
   return [json] { return list_implementations(*json); };
 }
 
-Runner add_version(CLI::App& app) {
+Runner add_version(Arguments& arguments) {
   auto json = std::make_shared<bool>(false);
-  add_json_flag(app, *json);
-  app.footer("Example:\n  billfish version --json");
+  add_json_flag(arguments, *json);
+  arguments.footer("Example:\n  billfish version --json");
   return [json] { return print_version(*json); };
 }
 

@@ -104,7 +104,7 @@ Json document(const Checkpoint& checkpoint, const std::vector<Seen>& layers, con
                     {"reason", reason_of(seen)}});
   }
   const Totals totals = total(checkpoint, layers);
-  Json config = Json::parse(checkpoint.config(), nullptr, false);
+  Json config = parse_json(checkpoint.config());
   if (!config.is_object()) config = Json::object();
   return {{"schema", 1},
           {"path", options.path},
@@ -163,12 +163,12 @@ int run(const Options& options) {
 
 }  // namespace
 
-Runner add_inspect(CLI::App& app) {
+Runner add_inspect(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  app.add_option("path", options->path, "A .safetensors file, a shard index or a model directory")->required()->type_name("PATH");
-  app.add_flag("--deep", options->deep, "Look at the zeros of every layer, not only at headers and the config");
-  add_json_flag(app, options->json);
-  app.footer("Example:\n  billfish inspect my-model --deep");
+  arguments.add_option("path", options->path, "A .safetensors file, a shard index or a model directory").required().value_name("PATH");
+  arguments.add_flag("--deep", options->deep, "Look at the zeros of every layer, not only at headers and the config");
+  add_json_flag(arguments, options->json);
+  arguments.footer("Example:\n  billfish inspect my-model --deep");
   return [options] { return run(*options); };
 }
 

@@ -7,8 +7,12 @@
 
 namespace billfish::cli {
 
+Json parse_json(std::string_view text) { return Json::parse(text, nullptr, false); }
+
+std::string text_of_json(const Json& document, int indent) { return document.dump(indent, ' ', false, Json::error_handler_t::replace); }
+
 void print_json(const Json& document) {
-  const std::string text = document.dump(2, ' ', false, Json::error_handler_t::replace);
+  const std::string text = text_of_json(document, 2);
   std::fwrite(text.data(), 1, text.size(), stdout);
   std::fputc('\n', stdout);
 }

@@ -29,21 +29,17 @@ bool is_list(const std::string& text) {
   return true;
 }
 
-bool is_list_option(const CLI::App& command, const std::string& argument) {
-  if (!argument.starts_with("-")) return false;
-  for (const CLI::Option* option : command.get_options()) {
-    if (option->get_group() == kListGroup && option->check_name(argument)) return true;
-  }
-  return false;
+bool is_list_option(const Arguments& command, const std::string& word) {
+  return word.starts_with("-") && command.group_of(word) == kListGroup;
 }
 
 }  // namespace
 
-CLI::Option* add_list_option(CLI::App& app, const std::string& names, std::string& target, const std::string& help) {
+Argument add_list_option(Arguments& arguments, const std::string& names, std::string& target, const std::string& help) {
   const auto not_empty = [](const std::string& text) {
     return split_list(text).empty() ? std::string("this list is empty: give at least one value, or leave the option out") : std::string();
   };
-  return app.add_option(names, target, help)->check(not_empty)->group(kListGroup)->type_name("LIST")->capture_default_str();
+  return arguments.add_option(names, target, help).check(not_empty).group(kListGroup).value_name("LIST").show_default();
 }
 
 std::vector<std::string> split_list(const std::string& text) {
@@ -80,7 +76,7 @@ std::vector<std::int64_t> parse_numbers(const std::string& text, const std::stri
   return numbers;
 }
 
-std::vector<std::string> join_lists(const CLI::App& command, const std::vector<std::string>& arguments) {
+std::vector<std::string> join_lists(const Arguments& command, const std::vector<std::string>& arguments) {
   std::vector<std::string> joined;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     joined.push_back(arguments[i]);

@@ -2,14 +2,17 @@
 // `billfish`: finds the command, parses its options, runs it, and turns whatever stops it into one line and an exit code.
 #include <fcntl.h>
 
-#include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstdio>
 #include <map>
 #include <new>
+#include <optional>
 #include <stdexcept>
+#include <string>
 #include <system_error>
+#include <vector>
 
+#include "arguments.hpp"
 #include "billfish/billfish.hpp"
 #include "commands.hpp"
 #include "errors.hpp"
@@ -25,11 +28,6 @@ int report(const std::string& who, const std::string& message, int code) {
   return code;
 }
 
-// CLI11's words for a wrong command line, with the way to the right one.
-int report_usage(const std::string& who, const CLI::ParseError& error) {
-  return report(who, fmt::format("{} (see {} --help)", error.what(), who), kUsage);
-}
-
 // A full disk behind stdout is an error; a reader that went away (`| head`) is not.
 int report_output(int reason) {
   std::clearerr(stdout);
@@ -39,39 +37,35 @@ int report_output(int reason) {
 }
 
 int run(const std::vector<std::string>& arguments) {
-  CLI::App app("Multiply by weights stored in 4 or 8 bits: read checkpoints, pack them into Marlin bytes, check and measure them.",
-               "billfish");
-  app.footer(
+  Arguments tool("Multiply by weights stored in 4 or 8 bits: read checkpoints, pack them into Marlin bytes, check and measure them.",
+                 "billfish");
+  tool.footer(
       "Example:\n  billfish inspect my-model\n  billfish pack my-model my-model-packed\n  billfish verify my-model-packed --against "
       "my-model");
-  app.set_version_flag("--version", billfish_version_string());
-  app.require_subcommand(1);
+  tool.add_version_flag("--version", billfish_version_string());
   std::map<std::string, Runner> runners;
   std::string names;
+  std::vector<std::string> joined = arguments;
   for (const Command& command : commands()) {
-    CLI::App& sub = *app.add_subcommand(command.name, command.summary);
-    runners[command.name] = command.add(sub);
+    Arguments own = tool.add_command(command.name, command.summary);
+    runners[command.name] = command.add(own);
+    if (!arguments.empty() && arguments[0] == command.name) joined = join_lists(own, arguments);
     names += (names.empty() ? "" : ", ") + std::string(command.name);
   }
-  std::vector<std::string> joined = arguments;
   std::string who = "billfish";
   if (!arguments.empty() && !arguments[0].starts_with("-")) {
     if (!runners.contains(arguments[0])) return report(who, fmt::format("no command '{}': use one of {}", arguments[0], names), kUsage);
     who += " " + arguments[0];
-    joined = join_lists(*app.get_subcommand(arguments[0]), arguments);
   } else if (arguments.empty()) {
     return report(who, fmt::format("which command? use one of {} (see billfish --help)", names), kUsage);
   }
   try {
-    std::vector<std::string> reversed(joined.rbegin(), joined.rend());  // the order that CLI11 wants
-    app.parse(reversed);
-  } catch (const CLI::Success& asked) {  // --help, --version
-    return app.exit(asked);
-  } catch (const CLI::ParseError& error) {
-    return report_usage(who, error);
+    if (const std::optional<int> answered = tool.parse(joined)) return *answered;
+  } catch (const Failure& wrong) {
+    return report(who, fmt::format("{} (see {} --help)", wrong.what(), who), wrong.code());
   }
   try {
-    return runners.at(app.get_subcommands().front()->get_name())();
+    return runners.at(tool.chosen_command())();
   } catch (const Failure& failure) {
     return report(who, failure.what(), failure.code());
   } catch (const Error& refused) {

@@ -118,17 +118,17 @@ int run(Options options) {
 
 }  // namespace
 
-Runner add_matmul(CLI::App& app) {
+Runner add_matmul(Arguments& arguments) {
   auto options = std::make_shared<Options>();
   options->words.act.clear();
-  app.add_option("path", options->path, "A checkpoint, packed or not")->required()->type_name("PATH");
-  app.add_option("layer", options->layer, "Module prefix, as `inspect` lists it")->required()->type_name("LAYER");
-  app.add_option("--input", options->input, "NumPy file of activations: f32 or f16, [K] or [M,K]")->required()->type_name("X.npy");
-  app.add_option("--out", options->out, "NumPy file to write: [N] or [M,N]")->required()->type_name("Y.npy");
-  add_product_options(app, options->words);
-  app.add_flag("--no-bias", options->no_bias, "Leave the layer's bias out");
-  add_json_flag(app, options->json);
-  app.footer(
+  arguments.add_option("path", options->path, "A checkpoint, packed or not").required().value_name("PATH");
+  arguments.add_option("layer", options->layer, "Module prefix, as `inspect` lists it").required().value_name("LAYER");
+  arguments.add_option("--input", options->input, "NumPy file of activations: f32 or f16, [K] or [M,K]").required().value_name("X.npy");
+  arguments.add_option("--out", options->out, "NumPy file to write: [N] or [M,N]").required().value_name("Y.npy");
+  add_product_options(arguments, options->words);
+  arguments.add_flag("--no-bias", options->no_bias, "Leave the layer's bias out");
+  add_json_flag(arguments, options->json);
+  arguments.footer(
       "Example:\n  billfish matmul my-model model.layers.0.mlp.up_proj --input x.npy --out y.npy\n"
       "Without --act, activations keep the file's type; on CUDA f32 becomes f16 (bf16 where f16 would overflow).");
   return [options] { return run(*options); };

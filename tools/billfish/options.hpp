@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The options that several commands have, in the same words everywhere. Only files that register commands include this: CLI11 is slow to
-// compile.
+// The options that several commands have, in the same words everywhere. Called by the add_ functions of the commands.
 #pragma once
-
-#include <CLI/CLI.hpp>
 
 #include <string>
 
+#include "arguments.hpp"
 #include "product.hpp"
 
 namespace billfish::cli {
 
-void add_device_option(CLI::App& app, std::string& device);
-void add_threads_option(CLI::App& app, int& threads);
-void add_json_flag(CLI::App& app, bool& json);
+void add_device_option(Arguments& arguments, std::string& device);
+void add_threads_option(Arguments& arguments, int& threads);
+void add_json_flag(Arguments& arguments, bool& json);
 
 // The words on the command line that become ProductOptions.
 struct ProductWords {
@@ -21,8 +19,7 @@ struct ProductWords {
   int threads = 0;
 };
 // --device --implementation --precision --act --out-type --threads
-void add_product_options(CLI::App& app, ProductWords& words);
-void add_threads_option(CLI::App& app, int& threads);
+void add_product_options(Arguments& arguments, ProductWords& words);
 ProductOptions product_options(const ProductWords& words, const Pool& pool);
 
 }  // namespace billfish::cli

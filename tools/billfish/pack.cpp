@@ -7,10 +7,10 @@
 
 namespace billfish::cli {
 
-Runner add_pack(CLI::App& app) {
+Runner add_pack(Arguments& arguments) {
   auto options = std::make_shared<ConvertOptions>();
-  add_convert_options(app, *options);
-  app.footer(
+  add_convert_options(arguments, *options);
+  arguments.footer(
       "Example:\n  billfish pack my-model my-model-packed\n  billfish pack my-model out --layers 'mlp\\.(up|gate)_proj$' "
       "--skip-unsupported");
   return [options] {

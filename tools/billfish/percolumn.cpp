@@ -36,13 +36,13 @@ int run(const Options& options) {
 
 }  // namespace
 
-Runner add_percolumn(CLI::App& app) {
+Runner add_percolumn(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  app.add_option("scales", options->scales, "Raw f16 scales, [groups, N]")->required()->type_name("SCALES.bin");
-  app.add_option("out", options->out, "Raw f16 scales to write, [N]")->required()->type_name("OUT.bin");
-  app.add_option("--n", options->n, "Columns")->required()->type_name("N");
-  app.add_option("--groups", options->groups, "Rows of scales: K / group")->required()->type_name("G");
-  app.footer("Example:\n  billfish percolumn up_proj_scales.bin up_proj_scales_percolumn.bin --n 11008 --groups 16");
+  arguments.add_option("scales", options->scales, "Raw f16 scales, [groups, N]").required().value_name("SCALES.bin");
+  arguments.add_option("out", options->out, "Raw f16 scales to write, [N]").required().value_name("OUT.bin");
+  arguments.add_option("--n", options->n, "Columns").required().value_name("N");
+  arguments.add_option("--groups", options->groups, "Rows of scales: K / group").required().value_name("G");
+  arguments.footer("Example:\n  billfish percolumn up_proj_scales.bin up_proj_scales_percolumn.bin --n 11008 --groups 16");
   return [options] { return run(*options); };
 }
 

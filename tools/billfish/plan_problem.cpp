@@ -6,17 +6,17 @@
 
 namespace billfish::cli {
 
-void add_plan_options(CLI::App& app, PlanWords& words) {
-  app.add_option("--m", words.m, "Rows of activations")->type_name("M");
-  app.add_option("--n", words.n, "Columns of the weights")->type_name("N");
-  app.add_option("--k", words.k, "Rows of the weights")->type_name("K");
-  app.add_option("--type", words.type, "u4b8, u4, u8b128 or u8")->capture_default_str()->type_name("TYPE");
-  app.add_option("--group", words.group, "Codes along K that share a scale; -1: all of K")->capture_default_str()->type_name("G");
-  app.add_option("--act", words.act, "Type of activations: f16 or bf16")->capture_default_str()->type_name("TYPE");
-  app.add_option("--device", words.architecture, "sm_80, sm_90, ...; that of the device's facts if not given")->type_name("DEVICE");
-  app.add_option("--implementation", words.implementation, "Force one by name")->type_name("NAME");
-  app.add_flag("--zeroed-workspace", words.zeroed_workspace,
-               "The plan of a caller whose workspace was set to zeros once (BILLFISH_GEMM_ZEROED_WORKSPACE)");
+void add_plan_options(Arguments& arguments, PlanWords& words) {
+  arguments.add_option("--m", words.m, "Rows of activations").value_name("M");
+  arguments.add_option("--n", words.n, "Columns of the weights").value_name("N");
+  arguments.add_option("--k", words.k, "Rows of the weights").value_name("K");
+  arguments.add_option("--type", words.type, "u4b8, u4, u8b128 or u8").show_default().value_name("TYPE");
+  arguments.add_option("--group", words.group, "Codes along K that share a scale; -1: all of K").show_default().value_name("G");
+  arguments.add_option("--act", words.act, "Type of activations: f16 or bf16").show_default().value_name("TYPE");
+  arguments.add_option("--device", words.architecture, "sm_80, sm_90, ...; that of the device's facts if not given").value_name("DEVICE");
+  arguments.add_option("--implementation", words.implementation, "Force one by name").value_name("NAME");
+  arguments.add_flag("--zeroed-workspace", words.zeroed_workspace,
+                     "The plan of a caller whose workspace was set to zeros once (BILLFISH_GEMM_ZEROED_WORKSPACE)");
 }
 
 billfish_problem problem_of(const PlanWords& words) {

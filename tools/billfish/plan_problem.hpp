@@ -3,11 +3,10 @@
 // show_plan.cpp.
 #pragma once
 
-#include <CLI/CLI.hpp>
-
 #include <cstdint>
 #include <string>
 
+#include "arguments.hpp"
 #include "billfish/billfish_tools.h"
 
 namespace billfish::cli {
@@ -17,7 +16,7 @@ struct PlanWords {
   std::string type = "u4b8", act = "f16", architecture, implementation;
   bool zeroed_workspace = false;
 };
-void add_plan_options(CLI::App& app, PlanWords& words);
+void add_plan_options(Arguments& arguments, PlanWords& words);
 
 billfish_problem problem_of(const PlanWords& words);
 // "sm_90": what was asked for, or that of the facts.

@@ -377,12 +377,12 @@ int run(const Words& words) {
 
 }  // namespace
 
-Runner add_plot(CLI::App& app) {
+Runner add_plot(Arguments& arguments) {
   auto words = std::make_shared<Words>();
-  app.add_option("RESULTS", words->results, "A results.json of `billfish bench`, or the folder with it")->required();
-  app.add_option("--out", words->out, "Folder for the pictures, as SVG and PNG")->required()->type_name("FOLDER");
-  app.add_option("--act", words->act, "Of which activations; the run's first if not given")->type_name("TYPE");
-  app.footer("Example:\n  billfish plot bench/results/h200-today/results.json --out pictures");
+  arguments.add_option("RESULTS", words->results, "A results.json of `billfish bench`, or the folder with it").required();
+  arguments.add_option("--out", words->out, "Folder for the pictures, as SVG and PNG").required().value_name("FOLDER");
+  arguments.add_option("--act", words->act, "Of which activations; the run's first if not given").value_name("TYPE");
+  arguments.footer("Example:\n  billfish plot bench/results/h200-today/results.json --out pictures");
   return [words] { return run(*words); };
 }
 

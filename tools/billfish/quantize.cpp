@@ -173,7 +173,7 @@ class NpyModel {
                           {{"dtype", array.type == BILLFISH_F16 ? "F16" : "F32"},
                            {"shape", array.shape},
                            {"data_offsets", {std::int64_t{0}, static_cast<std::int64_t>(array.bytes.size())}}}}};
-    std::string text = header.dump(-1, ' ', false, Json::error_handler_t::replace);
+    std::string text = text_of_json(header);
     text.append((64 - (text.size() + 8) % 64) % 64, ' ');
     OutputFile file(this->path());
     std::string length(8, '\0');
@@ -442,42 +442,46 @@ int run(const Options& options) {
 
 }  // namespace
 
-Runner add_quantize(CLI::App& app) {
+Runner add_quantize(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  app.add_option("in", options->in, "A model directory or .safetensors file in f32, f16 or bf16, or one matrix [n,k] in a .npy")
-      ->type_name("IN");
-  app.add_option("out", options->out, "The checkpoint directory to write")->type_name("OUT");
-  app.add_option("--method", options->method, "rtn (round to nearest), gptq or awq")->type_name("METHOD");
-  app.add_option("--bits", options->bits, "4 or 8")->type_name("BITS")->capture_default_str();
-  app.add_option("--group", options->group, "Codes along K that share a scale: 128, 64, 32, or -1 for one scale a column")
-      ->type_name("GROUP")
-      ->capture_default_str();
-  app.add_flag("--zero-points", options->zero_points, "Store zero points; the AWQ format has them unless told otherwise");
-  app.add_flag("--no-zero-points", options->symmetric, "Symmetric codes, also in the AWQ format");
-  app.add_option("--act-order", options->act_order,
-                 "GPTQ's order of rows: static, the default, group or none; no trace of it is left at run time")
-      ->type_name("ORDER");
-  app.add_flag("--clip", options->clip, "Look for smaller ranges that make the error smaller");
-  app.add_option("--calibration", options->calibration, "Samples of the layers' inputs, a safetensors file")->type_name("FILE");
-  app.add_option("--layers", options->layers, "Only linear layers whose name matches; the others are copied as they are")
-      ->type_name("REGEX");
-  app.add_option("--format", options->format,
-                 "marlin, gptq, gptq_v2, awq or compressed-tensors; if not given awq for 4-bit AWQ, else gptq, with zero points gptq_v2")
-      ->type_name("FORMAT");
-  app.add_option("--scale-type", options->scale_type, "f16, bf16 or f32")->type_name("TYPE")->capture_default_str();
-  app.add_option("--damping", options->damping, "GPTQ: this part of the mean diagonal is added to it; 0: 0.01, raised where it must be")
-      ->type_name("PART");
-  app.add_option("--report", options->report, "Write a report with pictures into this folder")->type_name("DIR");
-  app.add_option("--seed", options->seed, "Draws the tokens that AWQ's search looks at")->type_name("SEED")->capture_default_str();
-  app.add_flag("--resume", options->resume, "Go on with what an interrupted run has finished");
-  app.add_flag("--no-fold", options->no_fold, "AWQ: quantise layers without scales where they cannot be folded into what comes before");
-  app.add_flag("--skip-unsupported", options->skip_unsupported, "Copy layers that the format cannot hold instead of failing");
-  app.add_flag("--dry-run", options->dry_run, "Say what would become of every matrix, and write nothing");
-  app.add_flag("--demo", options->demo, "Quantise a small model that is made on the spot, by all methods");
-  add_device_option(app, options->device);
-  add_threads_option(app, options->threads);
-  add_json_flag(app, options->json);
-  app.footer(
+  arguments.add_option("in", options->in, "A model directory or .safetensors file in f32, f16 or bf16, or one matrix [n,k] in a .npy")
+      .value_name("IN");
+  arguments.add_option("out", options->out, "The checkpoint directory to write").value_name("OUT");
+  arguments.add_option("--method", options->method, "rtn (round to nearest), gptq or awq").value_name("METHOD");
+  arguments.add_option("--bits", options->bits, "4 or 8").value_name("BITS").show_default();
+  arguments.add_option("--group", options->group, "Codes along K that share a scale: 128, 64, 32, or -1 for one scale a column")
+      .value_name("GROUP")
+      .show_default();
+  arguments.add_flag("--zero-points", options->zero_points, "Store zero points; the AWQ format has them unless told otherwise");
+  arguments.add_flag("--no-zero-points", options->symmetric, "Symmetric codes, also in the AWQ format");
+  arguments
+      .add_option("--act-order", options->act_order,
+                  "GPTQ's order of rows: static, the default, group or none; no trace of it is left at run time")
+      .value_name("ORDER");
+  arguments.add_flag("--clip", options->clip, "Look for smaller ranges that make the error smaller");
+  arguments.add_option("--calibration", options->calibration, "Samples of the layers' inputs, a safetensors file").value_name("FILE");
+  arguments.add_option("--layers", options->layers, "Only linear layers whose name matches; the others are copied as they are")
+      .value_name("REGEX");
+  arguments
+      .add_option("--format", options->format,
+                  "marlin, gptq, gptq_v2, awq or compressed-tensors; if not given awq for 4-bit AWQ, else gptq, with zero points gptq_v2")
+      .value_name("FORMAT");
+  arguments.add_option("--scale-type", options->scale_type, "f16, bf16 or f32").value_name("TYPE").show_default();
+  arguments
+      .add_option("--damping", options->damping, "GPTQ: this part of the mean diagonal is added to it; 0: 0.01, raised where it must be")
+      .value_name("PART");
+  arguments.add_option("--report", options->report, "Write a report with pictures into this folder").value_name("DIR");
+  arguments.add_option("--seed", options->seed, "Draws the tokens that AWQ's search looks at").value_name("SEED").show_default();
+  arguments.add_flag("--resume", options->resume, "Go on with what an interrupted run has finished");
+  arguments.add_flag("--no-fold", options->no_fold,
+                     "AWQ: quantise layers without scales where they cannot be folded into what comes before");
+  arguments.add_flag("--skip-unsupported", options->skip_unsupported, "Copy layers that the format cannot hold instead of failing");
+  arguments.add_flag("--dry-run", options->dry_run, "Say what would become of every matrix, and write nothing");
+  arguments.add_flag("--demo", options->demo, "Quantise a small model that is made on the spot, by all methods");
+  add_device_option(arguments, options->device);
+  add_threads_option(arguments, options->threads);
+  add_json_flag(arguments, options->json);
+  arguments.footer(
       "Example:\n  billfish quantize my-model my-model-4bit --method rtn\n"
       "  billfish quantize my-model my-model-gptq --method gptq --clip --calibration samples.safetensors --report report\n"
       "  billfish quantize --demo");

@@ -141,7 +141,7 @@ class Demo {
     fs::create_directories(model(), error);
     if (error) fail(kBadInput, "{}: cannot make this folder: {}", model(), error.message());
     write_safetensors(model() + "/model.safetensors", tensors, {{"format", "pt"}});
-    write_safetensors(calibration(), samples, {{"same_input", Json(same).dump()}});
+    write_safetensors(calibration(), samples, {{"same_input", text_of_json(same)}});
     const Json config = {{"architectures", {"LlamaForCausalLM"}},
                          {"model_type", "llama"},
                          {"hidden_size", kHidden},
@@ -154,7 +154,7 @@ class Demo {
                          {"rms_norm_eps", 1e-6},
                          {"tie_word_embeddings", false},
                          {"torch_dtype", "float16"}};
-    const std::string text = config.dump(2) + "\n";
+    const std::string text = text_of_json(config, 2) + "\n";
     OutputFile file(model() + "/config.json");
     file.write(text.data(), text.size());
     file.commit();

@@ -34,7 +34,7 @@ void write_safetensors(const std::string& path, const std::deque<HalfTensor>& te
     header[tensor.name] = {{"dtype", "F16"}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + bytes}}};
     offset += bytes;
   }
-  std::string text = header.dump();
+  std::string text = text_of_json(header);
   text.append((8 - text.size() % 8) % 8, ' ');
   std::string length(8, '\0');
   for (std::size_t i = 0; i < 8; ++i) length[i] = static_cast<char>(text.size() >> (8 * i));

@@ -129,12 +129,12 @@ std::string report_json(const ReportData& data) {
                          {"seconds", data.seconds},
                          {"layers", layers},
                          {"untouched", untouched}};
-  return document.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+  return text_of_json(document, 1) + "\n";
 }
 
 std::vector<LayerNumbers> layers_of_json(const std::string& text, const QuantizeReportFacts& facts) {
   std::vector<LayerNumbers> layers;
-  const Json document = Json::parse(text, nullptr, false);
+  const Json document = parse_json(text);
   if (!document.is_object() || !document.contains("layers") || !document["layers"].is_array()) return layers;
   if (words(document, "out") != facts.out || words(document, "method") != method_text(facts.options.matrix)) return layers;
   for (const Json& entry : document["layers"]) {

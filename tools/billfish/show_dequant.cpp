@@ -200,15 +200,15 @@ int run(const Words& words) {
 
 }  // namespace
 
-Runner add_show_dequant(CLI::App& app) {
+Runner add_show_dequant(Arguments& arguments) {
   auto words = std::make_shared<Words>();
-  app.add_option("--word", words->word, "The packed word, in hexadecimal")->capture_default_str()->type_name("HEX");
-  app.add_option("--type", words->type, "u4b8, u4, u8b128 or u8")->capture_default_str()->type_name("TYPE");
-  app.add_option("--act", words->act, "What it becomes: f16 or bf16")->capture_default_str()->type_name("TYPE");
-  app.add_option("--lane", words->lane, "Of which lane it is the first word")->capture_default_str()->type_name("LANE");
-  app.add_option("--zero", words->zero, "Of the columns, for u4 and u8")->capture_default_str()->type_name("Z");
-  app.add_option("--scale", words->scale, "Of the columns")->capture_default_str()->type_name("S");
-  app.footer("Example:\n  billfish show dequant --word 0x89abcdef --type u4b8");
+  arguments.add_option("--word", words->word, "The packed word, in hexadecimal").show_default().value_name("HEX");
+  arguments.add_option("--type", words->type, "u4b8, u4, u8b128 or u8").show_default().value_name("TYPE");
+  arguments.add_option("--act", words->act, "What it becomes: f16 or bf16").show_default().value_name("TYPE");
+  arguments.add_option("--lane", words->lane, "Of which lane it is the first word").show_default().value_name("LANE");
+  arguments.add_option("--zero", words->zero, "Of the columns, for u4 and u8").show_default().value_name("Z");
+  arguments.add_option("--scale", words->scale, "Of the columns").show_default().value_name("S");
+  arguments.footer("Example:\n  billfish show dequant --word 0x89abcdef --type u4b8");
   return [words] { return run(*words); };
 }
 

@@ -268,23 +268,20 @@ int run(const Words& words) {
 
 }  // namespace
 
-Runner add_show_packing(CLI::App& app) {
+Runner add_show_packing(Arguments& arguments) {
   auto words = std::make_shared<Words>();
-  app.add_option("--n", words->n, "Columns")->capture_default_str()->type_name("N");
-  app.add_option("--k", words->k, "Rows")->capture_default_str()->type_name("K");
-  app.add_option("--group", words->group, "Codes along K that share a scale, for --verify; -1: all")->capture_default_str()->type_name("G");
-  app.add_option("--format", words->format, "gptq, gptq_v2, awq, compressed-tensors, raw or marlin")
-      ->capture_default_str()
-      ->type_name("FORMAT");
-  app.add_option("--type", words->type, "u4b8, u4, u8b128 or u8")->capture_default_str()->type_name("TYPE");
-  app.add_option("--lines", words->lines, "Words to list of each side")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str()
-      ->type_name("COUNT");
-  app.add_option("--svg", words->svg, "File for the picture")->type_name("FILE");
-  app.add_flag("--verify", words->verify, "Pack random codes, look for each, unpack them, check a product");
-  app.add_option("--seed", words->seed, "Of the random codes")->capture_default_str()->type_name("SEED");
-  app.footer("Example:\n  billfish show packing --n 64 --k 16 --format awq --type u4 --svg packing.svg --verify");
+  arguments.add_option("--n", words->n, "Columns").show_default().value_name("N");
+  arguments.add_option("--k", words->k, "Rows").show_default().value_name("K");
+  arguments.add_option("--group", words->group, "Codes along K that share a scale, for --verify; -1: all").show_default().value_name("G");
+  arguments.add_option("--format", words->format, "gptq, gptq_v2, awq, compressed-tensors, raw or marlin")
+      .show_default()
+      .value_name("FORMAT");
+  arguments.add_option("--type", words->type, "u4b8, u4, u8b128 or u8").show_default().value_name("TYPE");
+  arguments.add_option("--lines", words->lines, "Words to list of each side").not_negative().show_default().value_name("COUNT");
+  arguments.add_option("--svg", words->svg, "File for the picture").value_name("FILE");
+  arguments.add_flag("--verify", words->verify, "Pack random codes, look for each, unpack them, check a product");
+  arguments.add_option("--seed", words->seed, "Of the random codes").show_default().value_name("SEED");
+  arguments.footer("Example:\n  billfish show packing --n 64 --k 16 --format awq --type u4 --svg packing.svg --verify");
   return [words] { return run(*words); };
 }
 

@@ -291,11 +291,11 @@ int run(const Words& words) {
 
 }  // namespace
 
-Runner add_show_plan(CLI::App& app) {
+Runner add_show_plan(Arguments& arguments) {
   auto words = std::make_shared<Words>();
-  add_plan_options(app, words->plan);
-  app.add_option("--svg", words->svg, "File for the picture")->type_name("FILE");
-  app.footer("Example:\n  billfish show plan --m 16 --n 4096 --k 4096 --device sm_90 --svg plan.svg");
+  add_plan_options(arguments, words->plan);
+  arguments.add_option("--svg", words->svg, "File for the picture").value_name("FILE");
+  arguments.footer("Example:\n  billfish show plan --m 16 --n 4096 --k 4096 --device sm_90 --svg plan.svg");
   return [words] { return run(*words); };
 }
 

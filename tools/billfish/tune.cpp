@@ -195,37 +195,38 @@ int run(Words words) {
 
 }  // namespace
 
-Runner add_tune(CLI::App& app) {
+Runner add_tune(Arguments& arguments) {
   auto words = std::make_shared<Words>();
-  add_device_option(app, words->device);
-  app.add_option("--out", words->out, "The file of plans; one that is there already is gone on with")->type_name("FILE");
-  add_list_option(app, "--shapes", words->shapes,
+  add_device_option(arguments, words->device);
+  arguments.add_option("--out", words->out, "The file of plans; one that is there already is gone on with").value_name("FILE");
+  add_list_option(arguments, "--shapes", words->shapes,
                   "Files with \"K N label\" lines, or names of them in bench/shapes (h200, cpu, llama-3-8b)")
-      ->type_name("NAME...");
-  app.add_option("--models", words->models, "Layers of models, as meta-llama/Llama-2-7b-hf/TP1")->expected(1, -1)->type_name("MODEL...");
-  app.add_option("--n", words->n, "One shape instead: columns of the weights")->type_name("N");
-  app.add_option("--k", words->k, "and rows")->type_name("K");
-  add_list_option(app, "--m,--batch-sizes", words->m, "Rows of activations; 1 to 8192 by powers of two, on a CPU 1, 16 and 128")
-      ->type_name("M...");
-  app.add_option("--type", words->type, "u4b8, u4, u8b128 or u8")->capture_default_str()->type_name("TYPE");
-  app.add_option("--group", words->group, "Codes along K that share a scale; -1: all of K")->capture_default_str()->type_name("G");
-  app.add_option("--act", words->act, "Type of activations: f32 (CPU only), f16 or bf16")->capture_default_str()->type_name("TYPE");
-  app.add_option("--implementation", words->implementation, "best (the one that the library would pick), all, or a name")
-      ->capture_default_str()
-      ->type_name("NAME");
-  app.add_option("--dependent-launch", words->launches, "CUDA: on or off, as the calls that the plans are for")
-      ->capture_default_str()
-      ->type_name("WORD");
-  app.add_flag("--plain-workspace", words->plain_workspace,
-               "CUDA: for calls whose workspace is not one of zeros (without BILLFISH_GEMM_ZEROED_WORKSPACE)");
-  add_threads_option(app, words->threads);
-  app.add_option("--finalists", words->finalists, "So many of the fastest are timed again, in turns")
-      ->capture_default_str()
-      ->type_name("COUNT");
-  app.add_option("--seconds", words->seconds, "CUDA: of timing, for each of the last few; 0: what the device needs")->type_name("SECONDS");
-  app.add_option("--minutes", words->minutes, "Stop after so long; the same command goes on where it stopped")->type_name("MINUTES");
-  add_json_flag(app, words->json);
-  app.footer(
+      .value_name("NAME...");
+  arguments.add_option("--models", words->models, "Layers of models, as meta-llama/Llama-2-7b-hf/TP1").several().value_name("MODEL...");
+  arguments.add_option("--n", words->n, "One shape instead: columns of the weights").positive().value_name("N");
+  arguments.add_option("--k", words->k, "and rows").positive().value_name("K");
+  add_list_option(arguments, "--m,--batch-sizes", words->m, "Rows of activations; 1 to 8192 by powers of two, on a CPU 1, 16 and 128")
+      .value_name("M...");
+  arguments.add_option("--type", words->type, "u4b8, u4, u8b128 or u8").show_default().value_name("TYPE");
+  arguments.add_option("--group", words->group, "Codes along K that share a scale; -1: all of K").show_default().value_name("G");
+  arguments.add_option("--act", words->act, "Type of activations: f32 (CPU only), f16 or bf16").show_default().value_name("TYPE");
+  arguments.add_option("--implementation", words->implementation, "best (the one that the library would pick), all, or a name")
+      .show_default()
+      .value_name("NAME");
+  arguments.add_option("--dependent-launch", words->launches, "CUDA: on or off, as the calls that the plans are for")
+      .show_default()
+      .value_name("WORD");
+  arguments.add_flag("--plain-workspace", words->plain_workspace,
+                     "CUDA: for calls whose workspace is not one of zeros (without BILLFISH_GEMM_ZEROED_WORKSPACE)");
+  add_threads_option(arguments, words->threads);
+  arguments.add_option("--finalists", words->finalists, "So many of the fastest are timed again, in turns")
+      .show_default()
+      .value_name("COUNT");
+  arguments.add_option("--seconds", words->seconds, "CUDA: of timing, for each of the last few; 0: what the device needs")
+      .value_name("SECONDS");
+  arguments.add_option("--minutes", words->minutes, "Stop after so long; the same command goes on where it stopped").value_name("MINUTES");
+  add_json_flag(arguments, words->json);
+  arguments.footer(
       "Example:\n  billfish tune --device cuda --shapes llama-3-8b --m 1 16 64 256 --out plans.json\n  BILLFISH_PLANS=plans.json billfish "
       "explain --m 64 --n 4096 --k 4096 --device cuda --dependent-launch --zeroed-workspace");
   return [words] { return run(*words); };

@@ -26,15 +26,12 @@ std::int64_t number(const Json& json, const char* name) {
 
 Json read_json(const std::string& path) {
   const std::vector<std::byte> bytes = read_file(path);
-  const char* text = reinterpret_cast<const char*>(bytes.data());
-  return Json::parse(text, text + bytes.size(), nullptr, false);
+  return parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
 }
 
 bool is_entry(const Json& json) {
   return json.is_object() && json.contains("plan") && json["plan"].is_object() && number(json, "m_to") > 0;
 }
-
-std::string line_of(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 std::string driver_of(const Device& device) {
   if (device.kind == BILLFISH_CPU) return "";
@@ -69,8 +66,8 @@ TuneFile::TuneFile(const TuneOptions& options, const std::string& command, const
       fail(kBadInput, "{}: not a file of plans of schema {}; remove it or choose another --out", path_, kSchema);
     }
     if (before.value("device", Json()) != facts) {
-      fail(kBadInput, "{}: of {}, this is {}; one device, one file: choose another --out", path_, line_of(before.value("device", Json())),
-           line_of(facts));
+      fail(kBadInput, "{}: of {}, this is {}; one device, one file: choose another --out", path_,
+           text_of_json(before.value("device", Json())), text_of_json(facts));
     }
     for (const char* name : {"plans", "given_up"}) {
       if (before.contains(name) && before[name].is_array()) document_[name] = before[name];
@@ -137,12 +134,12 @@ void TuneFile::save() {
   set_ranges();
   std::string text = "{\n";
   for (const auto& [name, value] : document_.items()) {
-    if (name != "plans") text += fmt::format(" {}: {},\n", line_of(name), line_of(value));
+    if (name != "plans") text += fmt::format(" {}: {},\n", text_of_json(name), text_of_json(value));
   }
   text += " \"plans\": [";
   const char* between = "\n";
   for (const Json& entry : document_["plans"]) {
-    text += between + ("  " + line_of(entry));
+    text += between + ("  " + text_of_json(entry));
     between = ",\n";
   }
   text += "\n ]\n}\n";

@@ -91,7 +91,7 @@ Json list_candidates(const TuneDevice& device, const TuneOptions& options, std::
   check(billfish_tools_candidates(&problem, device.name().c_str(), implementation_of(options), nullptr, 0, &length));
   std::vector<char> text(length + 1);
   check(billfish_tools_candidates(&problem, device.name().c_str(), implementation_of(options), text.data(), text.size(), &length));
-  return Json::parse(text.data(), text.data() + length);
+  return parse_json({text.data(), length});
 }
 
 Json entry_of(const TuneDevice& device, const TuneOptions& options, const BenchShape& shape, std::int64_t m) {
@@ -110,9 +110,10 @@ Json entry_of(const TuneDevice& device, const TuneOptions& options, const BenchS
 std::vector<std::string> tune_cell(TuneDevice& device, const TuneOptions& options, const BenchShape& shape, std::int64_t m, TuneFile& file,
                                    CellBar& bar) {
   Json entry = entry_of(device, options, shape, m);
-  const std::string cell = entry.dump() + " ";
+  // The candidate's name among those that were given up.
+  const auto key_of = [cell = text_of_json(entry) + " "](const Candidate& candidate) { return cell + text_of_json(candidate.plan); };
   std::vector<Candidate> candidates = candidates_of(list_candidates(device, options, m), options);
-  std::erase_if(candidates, [&](const Candidate& candidate) { return file.is_given_up(cell + candidate.plan.dump()); });
+  std::erase_if(candidates, [&](const Candidate& candidate) { return file.is_given_up(key_of(candidate)); });
   InUse in_use(device, options, m);
   std::vector<std::string> wrong;
   std::vector<Candidate*> timed;
@@ -121,13 +122,13 @@ std::vector<std::string> tune_cell(TuneDevice& device, const TuneOptions& option
     Candidate& candidate = candidates[i];
     const std::string plan = candidate.plan["implementation"].get<std::string>() + " " + text_of_plan(candidate.plan);
     bar.say_what(fmt::format("{} M={}: {} of {}", shape.label, m, i + 1, candidates.size()));
-    file.trying(cell + candidate.plan.dump());
+    file.trying(key_of(candidate));
     in_use.use(candidate);
     std::string what;
     try {
       what = device.check(m, plan);
     } catch (const Failure& failure) {
-      file.give_up(cell + candidate.plan.dump());
+      file.give_up(key_of(candidate));
       throw Failure(failure.code(), fmt::format("{} at m={} n={} k={}: {} (the same command goes on without this plan)", plan, m, shape.n,
                                                 shape.k, failure.what()));
     }

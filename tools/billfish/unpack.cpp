@@ -9,13 +9,14 @@
 
 namespace billfish::cli {
 
-Runner add_unpack(CLI::App& app) {
+Runner add_unpack(Arguments& arguments) {
   auto options = std::make_shared<ConvertOptions>();
   auto format = std::make_shared<std::string>();
-  add_convert_options(app, *options);
-  app.add_option("--format", *format, "gptq, gptq_v2, awq or compressed-tensors; the format that the file came from if not given")
-      ->type_name("FORMAT");
-  app.footer("Example:\n  billfish unpack my-model-packed my-model-again\n  billfish unpack my-model-packed my-model-gptq --format gptq");
+  add_convert_options(arguments, *options);
+  arguments.add_option("--format", *format, "gptq, gptq_v2, awq or compressed-tensors; the format that the file came from if not given")
+      .value_name("FORMAT");
+  arguments.footer(
+      "Example:\n  billfish unpack my-model-packed my-model-again\n  billfish unpack my-model-packed my-model-gptq --format gptq");
   return [options, format] {
     if (!format->empty() && parse_format(*format) == BILLFISH_FORMAT_RAW)
       fail(kUsage, "--format raw: a checkpoint cannot have it; see `billfish extract`");

@@ -196,16 +196,16 @@ int run(const Options& options) {
 
 }  // namespace
 
-Runner add_verify(CLI::App& app) {
+Runner add_verify(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  app.add_option("path", options->path, "A checkpoint, packed or not")->required()->type_name("PATH");
-  app.add_option("--against", options->against, "Also compare codes, zeros and scales with this checkpoint")->type_name("ORIGINAL");
-  add_list_option(app, "--m", options->m, "Rows of activations to multiply");
-  app.add_option("--seed", options->seed, "Of the random activations")->capture_default_str()->type_name("S");
-  add_product_options(app, options->words);
-  app.add_flag("--skip-unsupported", options->skip_unsupported, "Unsupported layers are no reason to fail");
-  add_json_flag(app, options->json);
-  app.footer("Example:\n  billfish verify my-model-packed --against my-model --m 1,16,256");
+  arguments.add_option("path", options->path, "A checkpoint, packed or not").required().value_name("PATH");
+  arguments.add_option("--against", options->against, "Also compare codes, zeros and scales with this checkpoint").value_name("ORIGINAL");
+  add_list_option(arguments, "--m", options->m, "Rows of activations to multiply");
+  arguments.add_option("--seed", options->seed, "Of the random activations").show_default().value_name("S");
+  add_product_options(arguments, options->words);
+  arguments.add_flag("--skip-unsupported", options->skip_unsupported, "Unsupported layers are no reason to fail");
+  add_json_flag(arguments, options->json);
+  arguments.footer("Example:\n  billfish verify my-model-packed --against my-model --m 1,16,256");
   return [options] { return run(*options); };
 }
 
