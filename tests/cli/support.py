@@ -21,7 +21,7 @@ FIXTURES = os.path.join(SOURCE, "tests", "fixtures")
 
 OK, CHECK_FAILED, USAGE, BAD_INPUT, UNSUPPORTED, DEVICE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 COMMANDS = ["inspect", "pack", "unpack", "quantize", "verify", "dequantize", "matmul", "check", "extract", "percolumn", "explain",
-            "bench", "demo", "implementations", "version"]
+            "bench", "tune", "demo", "implementations", "version"]
 
 
 def fixture(name):

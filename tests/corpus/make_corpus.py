@@ -190,6 +190,34 @@ def make_quantize():
     write("quantize", "bad-no-layers", folder((1, llama), (0, tensors(others, one))))
 
 
+def make_plans():
+    plan = {"implementation": "sm90", "policy": "128x64", "tile_m": 64, "tile_n": 128, "splits": 2, "cluster": 2, "threads": 384,
+            "blocks": 64, "detail": [0, 0, 0, 0]}
+    entry = {"type": "u4b8", "act": "f16", "n": 4096, "k": 14336, "group": 128, "zeroed_workspace": True, "dependent_launch": True,
+             "m_from": 33, "m_to": 64, "plan": plan}
+    device = {"kind": "cuda", "architecture": 90, "multiprocessors": 132}
+
+    def document(entries, **other):
+        return json.dumps({"schema": 1, "device": device, "plans": entries, **other}, separators=(",", ":"))
+    write("plans", "good-one", document([entry]))
+    write("plans", "good-none", document([], device={"kind": "cpu", "name": "any"}))
+    write("plans", "good-unknown-members", document([{**entry, "group": -1, "candidates": {"rows": [[1, {"plan": 2}]]}}], later={"plans": 1}))
+    write("plans", "bad-schema", document([entry], schema=2))
+    write("plans", "bad-device", document([entry], device={"kind": "cuda", "architecture": 90}))
+    write("plans", "bad-plans", document({"0": entry}))
+    write("plans", "bad-entry", document([entry, 7]))
+    write("plans", "bad-type", document([{**entry, "type": "u3"}]))
+    write("plans", "bad-range", document([{**entry, "m_from": 65}]))
+    write("plans", "bad-negative", document([{**entry, "n": -1}]))
+    write("plans", "bad-fraction", document([{**entry, "k": 0.5}]))
+    write("plans", "bad-huge", document([{**entry, "n": 1 << 63}]))
+    write("plans", "bad-overflow", document([entry]).replace("4096", "1e999"))
+    write("plans", "bad-detail", document([{**entry, "plan": {**plan, "detail": [1]}}]))
+    write("plans", "bad-missing", document([{name: entry[name] for name in entry if name != "plan"}]))
+    write("plans", "bad-truncated", document([entry])[:-9])
+    write("plans", "bad-nested", "[" * 100)
+
+
 if __name__ == "__main__":
     make_safetensors()
     make_config()
@@ -197,3 +225,4 @@ if __name__ == "__main__":
     make_raw()
     make_checkpoint()
     make_quantize()
+    make_plans()

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every plan that tuning may choose: right within its bound on poisoned and guarded memory, the same bits when run again, and a workspace
+// that is left as the next call needs it, whichever plan that call has.
+#include <algorithm>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "gemm/tuned_plans.hpp"
+#include "support.hpp"
+
+namespace billfish::cuda_test {
+namespace {
+
+struct Shape {
+  std::int64_t m, n, k, group;
+  WeightType type;
+};
+// Few columns and many, K of few stages and of many, one scale row a stage and several, tokens in every variant's tile and beyond.
+constexpr Shape kShapes[] = {{1, 4096, 2048, 128, WeightType::u4b8},  {8, 1024, 4096, 32, WeightType::u4},
+                             {13, 2048, 1024, -1, WeightType::u4b8},  {32, 4096, 4096, 128, WeightType::u4b8},
+                             {64, 832, 2752, 64, WeightType::u8b128}, {100, 4096, 1024, 128, WeightType::u4},
+                             {300, 2368, 2048, 128, WeightType::u4b8}};
+constexpr Shape kSmallShapes[] = {{3, 192, 256, 64, WeightType::u4b8}, {40, 320, 384, 128, WeightType::u4}};
+
+// With a buffer of its own size for every plan, so that what is written behind it is noticed.
+void take_plan(Product& product, const gemm::Plan& plan) {
+  product.plan = plan;
+  product.workspace = Buffer(static_cast<std::size_t>(plan.workspace_bytes));
+  if (product.problem.zeroed_workspace) clear_workspace(product);
+  product.call.workspace = plan.workspace_bytes > 0 ? product.workspace.data() : nullptr;
+  product.call.workspace_bytes = plan.workspace_bytes;
+}
+
+std::string name_of_plan(const gemm::Plan& plan) {
+  return std::string(plan.implementation->name) + " " + plan.policy_name + " splits " + std::to_string(plan.splits) + " cluster " +
+         std::to_string(plan.cluster) + " blocks " + std::to_string(plan.blocks) + " details " + std::to_string(plan.detail[0]) + " " +
+         std::to_string(plan.detail[1]) + " " + std::to_string(plan.detail[2]);
+}
+
+void run_all(const Shape& shape, const char* implementation, bool zeroed, int& count) {
+  MatrixOptions options;
+  options.type = shape.type, options.n = shape.n, options.k = shape.k, options.group = shape.group;
+  const Matrix matrix = make_matrix(options);
+  ProductOptions given;
+  given.implementation = implementation, given.m = shape.m, given.zeroed_workspace = zeroed;
+  Product product = make_product(matrix, given);
+  ASSERT_EQ(product.refusal, "");
+  std::size_t index = 0;
+  const std::vector<gemm::Plan> plans = gemm::candidates_of(*gemm::find_implementation(implementation), product.problem, device());
+  // The portable family has a thousand: each of its plans is one of a few numbers, and a seventh of them has all values of each.
+  const std::size_t step = plans.size() > 200 ? 7 : 1;
+  for (; index < plans.size(); index += step) {
+    const std::string name = name_of_plan(plans[index]);
+    SCOPED_TRACE(name);
+    std::printf("%s\n", name.c_str());  // the last one that is printed is the one that hangs
+    std::fflush(stdout);
+    take_plan(product, plans[index]);
+    expect_right(product, name.c_str());
+    const std::vector<unsigned char> first = output_of(product);
+    product.c.poison();
+    ASSERT_TRUE(run(product).ok());
+    require(cudaDeviceSynchronize(), "running it again");
+    EXPECT_TRUE(output_of(product) == first) << "other bits the second time";
+    ++count;
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
+// All plans, one after the other, in one workspace: none may leave there what another one takes for a zero.
+void share_workspace(const Shape& shape) {
+  MatrixOptions options;
+  options.type = shape.type, options.n = shape.n, options.k = shape.k, options.group = shape.group;
+  const Matrix matrix = make_matrix(options);
+  ProductOptions given;
+  given.implementation = "sm90", given.m = shape.m, given.zeroed_workspace = true;
+  Product product = make_product(matrix, given);
+  ASSERT_EQ(product.refusal, "");
+  const std::vector<gemm::Plan> plans = gemm::candidates_of(*gemm::find_implementation("sm90"), product.problem, device());
+  std::int64_t most = 0;
+  for (const gemm::Plan& plan : plans) most = std::max(most, plan.workspace_bytes);
+  product.workspace = Buffer(static_cast<std::size_t>(most));
+  require(cudaMemset(product.workspace.data(), 0, static_cast<std::size_t>(most)), "clearing the workspace");
+  product.call.workspace = most > 0 ? product.workspace.data() : nullptr;
+  product.call.workspace_bytes = most;
+  std::vector<std::vector<unsigned char>> outputs(plans.size());
+  for (int round = 0; round < 3; ++round) {
+    for (std::size_t i = 0; i < plans.size(); ++i) {
+      const std::size_t at = round == 2 ? plans.size() - 1 - i : i;  // every plan behind another one, once from the back
+      product.plan = plans[at];
+      product.c.poison();
+      ASSERT_TRUE(run(product).ok()) << name_of_plan(plans[at]);
+      require(cudaDeviceSynchronize(), name_of_plan(plans[at]).c_str());
+      const std::vector<unsigned char> output = output_of(product);
+      if (round == 0) outputs[at] = output;
+      EXPECT_TRUE(output == outputs[at]) << name_of_plan(plans[at]) << ", round " << round;
+    }
+  }
+}
+
+template <std::size_t count>
+void run_shapes(const Shape (&shapes)[count]) {
+  int plans = 0;
+  for (const Shape& shape : shapes) {
+    if (runs_here("sm80")) run_all(shape, "sm80", false, plans);
+    if (runs_here("sm90")) {
+      run_all(shape, "sm90", false, plans);
+      run_all(shape, "sm90", true, plans);
+      share_workspace(shape);
+    }
+    if (testing::Test::HasFailure()) return;
+  }
+  std::printf("%d plans are right\n", plans);
+  EXPECT_GT(plans, 50);
+}
+
+TEST(SmallCandidates, EveryPlanIsRightAndRepeatsItsBits) { run_shapes(kSmallShapes); }
+TEST(Candidates, EveryPlanIsRightAndRepeatsItsBits) { run_shapes(kShapes); }
+
+// What a loaded file of plans does, from the table to the product.
+TEST(SmallCandidates, ATunedPlanIsTheOneThatRuns) {
+  if (!runs_here("sm90")) return;
+  MatrixOptions options;
+  options.n = 1024, options.k = 2048;
+  const Matrix matrix = make_matrix(options);
+  ProductOptions given;
+  given.implementation = "sm90", given.m = 24, given.zeroed_workspace = true;
+  Product product = make_product(matrix, given);
+  for (const gemm::Plan& plan : gemm::candidates_of(*gemm::find_implementation("sm90"), product.problem, device())) {
+    const gemm::TunedPlans table({{gemm::tuned_problem_of(product.problem, device()), 24, 24, gemm::choice_of(plan)}});
+    const Result<gemm::Plan> chosen = gemm::choose_plan(product.problem, device(), {}, &table);
+    ASSERT_TRUE(chosen.ok() && *chosen == plan) << name_of_plan(plan);
+    take_plan(product, *chosen);
+    expect_right(product, name_of_plan(plan).c_str());
+  }
+}
+
+}  // namespace
+}  // namespace billfish::cuda_test
