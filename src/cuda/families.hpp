@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two kernel families as functions. why_not, plan and candidates are plain C++ (sm80/mma_plan.cpp, sm90/wgmma_plan.cpp) and exist in every
-// build; run and prepare need nvcc (*_launch.cu) and are answered by absent.cpp without it.
+// The two kernel families as functions. why_not, plan and candidates are plain C++ (sm80/mma_plan.cpp, sm90/wgmma_plan.cpp) and exist in
+// every build; run and prepare need nvcc (*_launch.cu) and are answered by absent.cpp without it.
 // Called by device.cu and by the gemm::Implementation objects, which live beside the plans.
 #pragma once
 

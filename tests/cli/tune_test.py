@@ -86,8 +86,8 @@ class Tune(CliTest):
         self.assertEqual([plan["m_to"] for plan in plans], [1, 2])
         self.tune(*SHAPE, "--m", "1", "--type", "u8b128")
         self.assertEqual(len(self.document()["plans"]), 3)
-        stopped = subprocess.run([support.BIN, "tune", "--device", "cpu", *SHAPE, "--m", "5", "6", "--minutes", "1e-9", "--out", self.plans],
-                                 capture_output=True, text=True, timeout=300, env=dict(os.environ, CUDA_VISIBLE_DEVICES=""))
+        cut_short = [support.BIN, "tune", "--device", "cpu", *SHAPE, "--m", "5", "6", "--minutes", "1e-9", "--out", self.plans]
+        stopped = subprocess.run(cut_short, capture_output=True, text=True, timeout=300, env=dict(os.environ, CUDA_VISIBLE_DEVICES=""))
         self.assertEqual(stopped.returncode, support.OK, stopped.stderr)
         self.assertIn("not complete", stopped.stderr)
         self.assertFalse(self.document()["complete"])

@@ -39,8 +39,8 @@ TEST_P(CorpusTest, GoodSeedsAreAcceptedAndBadOnesRefused) {
 INSTANTIATE_TEST_SUITE_P(, CorpusTest,
                          testing::Values(Target{"safetensors", fuzz::safetensors, 19}, Target{"checkpoint", fuzz::checkpoint, 17},
                                          Target{"config", fuzz::config, 17}, Target{"pattern", fuzz::pattern, 15},
-                                         Target{"plans", fuzz::plans, 17},
-                                         Target{"raw", fuzz::raw, 7}, Target{"quantize", fuzz::quantize, 12}),
+                                         Target{"plans", fuzz::plans, 17}, Target{"raw", fuzz::raw, 7},
+                                         Target{"quantize", fuzz::quantize, 12}),
                          [](const auto& parameters) { return std::string(parameters.param.name); });
 
 }  // namespace
