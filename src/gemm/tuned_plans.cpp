@@ -18,8 +18,9 @@ TunedProblem tuned_problem_of(const Problem& problem, const DeviceFacts& facts) 
   tuned.n = problem.n;
   tuned.k = problem.k;
   tuned.group = problem.group;
-  tuned.zeroed_workspace = problem.zeroed_workspace;
-  tuned.dependent_launch = problem.dependent_launch;
+  const bool cuda = facts.kind == DeviceKind::cuda;  // elsewhere these mean nothing
+  tuned.zeroed_workspace = cuda && problem.zeroed_workspace;
+  tuned.dependent_launch = cuda && problem.dependent_launch;
   return tuned;
 }
 

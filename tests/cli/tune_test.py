@@ -75,6 +75,7 @@ class Tune(CliTest):
         rows = [row for row in check["rows"] if row["kind"] == "gemm"]
         self.assertEqual([row["implementation"] for row in rows], ["reference"])
         self.assertTrue(rows[0]["correct"])
+        self.assertEqual(check["conditions"]["plans"], self.plans)
 
     def test_a_search_goes_on_where_it_stopped(self):
         self.tune(*SHAPE, "--m", "1")
@@ -118,9 +119,15 @@ class Tune(CliTest):
     # Products must not suffer from a file that cannot be read.
     def test_bad_plans_in_the_environment_do_no_harm(self):
         with open(self.plans, "w", encoding="utf-8") as file:
-            file.write("{\"schema\": 1,\n nonsense")
-        self.assertFalse(self.explain(3)["tuned"])
-        self.assertFalse(self.explain(3, plans="/nonexistent")["tuned"])
+            file.write("{\"schema\": 1,\n nonsense}")
+        for plans, words in [(self.plans, self.plans + ":2: not valid JSON"), ("/nonexistent/plans.json", "/nonexistent/plans.json")]:
+            done = subprocess.run([support.BIN, "explain", "--m", "3", *SHAPE, *PROBLEM, "--json"], capture_output=True, text=True, timeout=300,
+                                  env=dict(os.environ, CUDA_VISIBLE_DEVICES="", BILLFISH_PLANS=plans))
+            self.assertEqual(done.returncode, support.OK, done.stderr)
+            self.assertFalse(json.loads(done.stdout)["plan"]["tuned"])
+            self.assertTrue(done.stderr.startswith("billfish: the environment variable BILLFISH_PLANS is passed over: "), done.stderr)
+            self.assertIn(words, done.stderr)
+            self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
 
     def test_files_that_are_not_ours_are_refused(self):
         for text, words in [("{}", "not a file of plans"), ("[1]", "not a file of plans"), ("nonsense", "not a file of plans"),
@@ -142,7 +149,8 @@ class Tune(CliTest):
         refused("--plain-workspace is for --device cuda", *SHAPE, "--plain-workspace", "--out", self.plans)
         refused("--minutes is -1", *SHAPE, "--minutes", "-1", "--out", self.plans)
         refused("--group has the value 0", "--n", "64", "--k", "64", "--group", "0", "--out", self.plans)
-        self.fails(support.UNSUPPORTED, "nobody", "tune", "--device", "cpu", *SHAPE, "--implementation", "nobody", "--out", self.plans)
+        refused("implementation is \"nobody\"; known are", *SHAPE, "--implementation", "nobody", "--out", self.plans)
+        self.fails(support.UNSUPPORTED, "sm90", "tune", "--device", "cpu", *SHAPE, "--implementation", "sm90", "--out", self.plans)
         self.assertEqual(support.leftovers(self.folder, []), [])
 
 

@@ -146,6 +146,16 @@ TEST_F(Table, AWorkspaceThatIsTooSmallGetsTheModelsPlan) {
   EXPECT_EQ(*choose_plan(problem, facts, {}, &table), *choose_plan(problem, facts));
 }
 
+TEST_F(Table, OnACpuTheFlagsOfCudaMeanNothing) {
+  facts = cpu_with(1);
+  problem.zeroed_workspace = problem.dependent_launch = false;
+  other = candidates(problem, facts, "reference")[0];
+  const TunedPlans table({entry(48, 48)});
+  problem.zeroed_workspace = problem.dependent_launch = true;
+  ASSERT_TRUE(table.plan_for(problem, facts, {}).has_value());
+  EXPECT_STREQ(choose_plan(problem, facts, {}, &table)->implementation->name, "reference");
+}
+
 TEST_F(Table, TheLaterOfTwoCounts) {
   TunedPlan later = entry(40, 50);
   later.choice = choice_of(*choose_plan(problem, facts));

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <thread>
@@ -200,6 +201,7 @@ BenchReport::BenchReport(const BenchOptions& options, std::string command)
       when_(now_text()),
       start_(billfish_tools_now()) {
   look_at_the_machine();
+  if (const char* plans = std::getenv("BILLFISH_PLANS"); plans != nullptr && plans[0] != '\0') conditions["plans"] = plans;
   set_last_words("billfish bench: interrupted; nothing is kept: with --out FOLDER the same command could go on");
   if (options.out.empty()) return;
   read_earlier(fs::path(options.out) / "results.json");

@@ -82,6 +82,11 @@ int run(const std::vector<std::string>& arguments) {
   }
 }
 
+// What the library has to say that people should know: that the file of BILLFISH_PLANS is passed over, and why.
+void say_warnings(void*, billfish_log_level level, const char* message) {
+  if (level == BILLFISH_LOG_WARNING) say(fmt::format("billfish: {}\n", one_line(message)));
+}
+
 int flushed(int code) {
   errno = 0;
   const bool failed = std::ferror(stdout) != 0;
@@ -103,5 +108,6 @@ void hold_standard_streams() {
 int main(int argc, char** argv) {
   billfish::cli::hold_standard_streams();
   billfish::cli::start_interrupt_watch();
+  billfish_set_log(billfish::cli::say_warnings, nullptr);
   return billfish::cli::flushed(billfish::cli::run({argv + 1, argv + argc}));
 }

@@ -148,7 +148,6 @@ int run(Words words) {
   const auto is_over = [&] { return options.bench.minutes > 0 && billfish_tools_now() - start > options.bench.minutes * 60; };
   std::int64_t left = static_cast<std::int64_t>(options.bench.shapes.size() * options.bench.m.size()), there = 0;
   bool complete = true;
-  if (!options.bench.json) print_header();
   bar.expect(left);
   for (const BenchShape& shape : options.bench.shapes) {
     device->begin(shape);
@@ -156,6 +155,7 @@ int run(Words words) {
     for (const std::int64_t m : options.bench.m) {
       if (file == nullptr) {
         file = std::make_unique<TuneFile>(options, command_of(words), list_candidates(*device, options, m)["device"]);
+        if (!options.bench.json) print_header();
       }
       if (file->has(entry_of(*device, options, shape, m))) {
         ++there;

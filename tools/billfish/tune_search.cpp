@@ -51,7 +51,7 @@ Json table_of(const std::vector<Candidate>& candidates) {
     for (const char* name : kColumns) row.push_back(candidate.plan[name]);
     row.push_back(candidate.chosen);
     row.push_back(candidate.correct);
-    for (const double us : {candidate.us_quick, candidate.us}) row.push_back(std::round(us * 1e3) * 1e-3);
+    for (const double us : {candidate.us_quick, candidate.us}) row.push_back(std::round(us * 1e3) / 1e3);
     rows.push_back(std::move(row));
   }
   return {{"columns", columns}, {"rows", rows}};
