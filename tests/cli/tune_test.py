@@ -121,7 +121,8 @@ class Tune(CliTest):
         with open(self.plans, "w", encoding="utf-8") as file:
             file.write("{\"schema\": 1,\n nonsense}")
         for plans, words in [(self.plans, self.plans + ":2: not valid JSON"), ("/nonexistent/plans.json", "/nonexistent/plans.json")]:
-            done = subprocess.run([support.BIN, "explain", "--m", "3", *SHAPE, *PROBLEM, "--json"], capture_output=True, text=True, timeout=300,
+            explain = [support.BIN, "explain", "--m", "3", *SHAPE, *PROBLEM, "--json"]
+            done = subprocess.run(explain, capture_output=True, text=True, timeout=300,
                                   env=dict(os.environ, CUDA_VISIBLE_DEVICES="", BILLFISH_PLANS=plans))
             self.assertEqual(done.returncode, support.OK, done.stderr)
             self.assertFalse(json.loads(done.stdout)["plan"]["tuned"])
@@ -142,7 +143,7 @@ class Tune(CliTest):
     def test_options_that_cannot_be_are_refused(self):
         def refused(words, *arguments):
             self.fails(USAGE, words, "tune", "--device", "cpu", *arguments)
-        refused("--out is needed", *SHAPE)
+        refused(["--out", "required"], *SHAPE)
         refused("--n and --k go together", "--n", "64", "--out", self.plans)
         refused("--finalists is 0", *SHAPE, "--finalists", "0", "--out", self.plans)
         refused("--dependent-launch has the value 'both'", *SHAPE, "--dependent-launch", "both", "--out", self.plans)

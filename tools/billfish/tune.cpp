@@ -81,7 +81,7 @@ TuneOptions options_of(Words& words) {
   bench.seconds = words.seconds;
   bench.json = words.json;
   bench.out = words.out;
-  if (bench.out.empty()) fail(kUsage, "--out is needed: the file that the plans are written to");
+  if (bench.out.empty()) fail(kUsage, "--out is empty: name the file that the plans are written to");
   const std::vector<std::int64_t> usual = cuda ? std::vector<std::int64_t>{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192}
                                                : std::vector<std::int64_t>{1, 16, 128};
   bench.m = words.m.empty() ? usual : parse_numbers(words.m, "--m", 1, kMostM);
@@ -198,7 +198,7 @@ int run(Words words) {
 Runner add_tune(Arguments& arguments) {
   auto words = std::make_shared<Words>();
   add_device_option(arguments, words->device);
-  arguments.add_option("--out", words->out, "The file of plans; one that is there already is gone on with").value_name("FILE");
+  arguments.add_option("--out", words->out, "The file of plans; one that is there already is gone on with").required().value_name("FILE");
   add_list_option(arguments, "--shapes", words->shapes,
                   "Files with \"K N label\" lines, or names of them in bench/shapes (h200, cpu, llama-3-8b)")
       .value_name("NAME...");
