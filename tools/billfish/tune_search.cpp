@@ -13,6 +13,7 @@ namespace billfish::cli {
 namespace {
 
 constexpr double kHopeless = 2;       // times as slow as the best so far, at a glance: not timed
+constexpr double kGlanceUs = 30;      // by which a glance may be too high: it holds the launch of a graph, and caches are cold
 constexpr double kWorthwhile = 0.01;  // so much faster than the library's choice, or that stays
 
 const char* implementation_of(const TuneOptions& options) {
@@ -138,7 +139,7 @@ std::vector<std::string> tune_cell(TuneDevice& device, const TuneOptions& option
       continue;
     }
     const double glance = device.glance(m);
-    if (best > 0 && glance > kHopeless * best) continue;
+    if (best > 0 && glance > kHopeless * best + kGlanceUs) continue;
     candidate.us_quick = device.quick(m);
     best = best > 0 ? std::min(best, candidate.us_quick) : candidate.us_quick;
     timed.push_back(&candidate);
