@@ -54,8 +54,8 @@ Argument& Argument::check(const std::function<std::string(const std::string& wor
 
 Arguments::Arguments(const std::string& summary, const std::string& name) : app_(std::make_shared<CLI::App>(summary, name)) {}
 
-template <OptionValue T>
-Argument Arguments::add_option(const std::string& names, T& target, const std::string& help) {
+template <typename T>
+requires kIsOptionValue<T> Argument Arguments::add_option(const std::string& names, T& target, const std::string& help) {
   return Argument(app_->add_option(names, target, help));
 }
 template Argument Arguments::add_option(const std::string&, std::string&, const std::string&);

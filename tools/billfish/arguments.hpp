@@ -3,12 +3,12 @@
 // main.cpp has it parsed. arguments.cpp alone knows CLI11, which is slow to compile.
 #pragma once
 
-#include <concepts>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -20,12 +20,11 @@ class Option;
 namespace billfish::cli {
 
 template <typename T, typename... Types>
-concept OneOf = (std::same_as<T, Types> || ...);
+constexpr bool kIsOneOf = (std::is_same_v<T, Types> || ...);
 // What an option's word may become; instantiated in arguments.cpp.
 template <typename T>
-concept OptionValue = OneOf < T,
-        std::string, std::vector<std::string>,
-int, std::int64_t, std::uint64_t, double, std::optional < double >> ;
+constexpr bool kIsOptionValue =
+    kIsOneOf<T, std::string, std::vector<std::string>, int, std::int64_t, std::uint64_t, double, std::optional<double>>;
 
 // One option or positional argument: what it takes, and how --help shows it. Each function returns it again.
 class Argument {
@@ -51,8 +50,8 @@ class Arguments {
   Arguments(const std::string& summary, const std::string& name);  // of the tool
 
   // names: "--m,--batch-sizes", or "path" for a positional argument.
-  template <OptionValue T>
-  Argument add_option(const std::string& names, T& target, const std::string& help);
+  template <typename T>
+  requires kIsOptionValue<T> Argument add_option(const std::string& names, T& target, const std::string& help);
   void add_flag(const std::string& name, bool& target, const std::string& help);
   void add_version_flag(const std::string& name, const std::string& version);
   // One of the commands must be given. They take over the footer that is set by then, until they have one of their own.
