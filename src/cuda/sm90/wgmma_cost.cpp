@@ -25,7 +25,7 @@ constexpr ClusterCost kClusterCosts[sm90::kPolicies] = {
     {0.272, 0.703, 0.284, 0.633, 4.543, 0.0, 0.0},      // 256x64; here and below `shared` is the end of an unsplit tile, to `block`
     {0.033, 0.522, 0.408, 0.486, 7.337, 0.0, 0.0},      // 256x128
     {0.0, 0.503, 0.485, 0.379, 7.681, 0.0, 0.0},        // 128x256
-    {1e9}, {1e9}, {1e9}, {1e9}, {1e9}, {1e9}, {1e9}, {1e9}, {1e9},  // abreast: not measured yet
+    {1e9}, {1e9}, {1e9}, {1e9}, {1e9}, {1e9}, {1e9}, {1e9}, {1e9}, {1e9}, {1e9}, {1e9}, {1e9}, {1e9},  // abreast: not measured yet
 };
 
 // Blocks that clusters of 1..8 can keep resident on 132 multiprocessors, at one and at two blocks an SM
@@ -44,7 +44,7 @@ constexpr SharedCost kSharedCosts[sm90::kPolicies][2] = {
     {{3.559, 0.883, 1.187, 0.624}, {}},
     {{3.480, 0.725, 2.596, 0.818}, {}},
     {{2.396, 0.747, 2.151, 1.097}, {}},
-    {{1e9}, {1e9}}, {{1e9}, {1e9}}, {{1e9}, {1e9}}, {{1e9}, {1e9}}, {{1e9}, {1e9}}, {{1e9}, {1e9}}, {{1e9}, {1e9}}, {{1e9}, {1e9}}, {{1e9}, {1e9}},
+    {{1e9}, {1e9}}, {{1e9}, {1e9}}, {{1e9}, {1e9}}, {{1e9}, {1e9}}, {{1e9}, {1e9}}, {{1e9}, {1e9}}, {{1e9}, {1e9}}, {{1e9}, {1e9}}, {{1e9}, {1e9}}, {{1e9}, {1e9}}, {{1e9}, {1e9}}, {{1e9}, {1e9}}, {{1e9}, {1e9}}, {{1e9}, {1e9}},
 };
 
 }  // namespace

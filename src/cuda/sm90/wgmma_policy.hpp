@@ -38,6 +38,8 @@ constexpr WgmmaConfig kConfigs[] = {
     {64, 1, 2, 128, 4, 2, 1, true, false, 2}, {64, 2, 2, 128, 2, 2, 1, true, false, 2}, {128, 1, 2, 64, 2, 2, 1, true, false, 2},
     {128, 2, 2, 64, 2, 2, 1, true, false, 2}, {256, 1, 2, 64, 2, 2, 1, true, false, 2},
     {128, 2, 2, 64, 2, 2, 1, true, false, 4}, {256, 1, 2, 64, 2, 2, 1, true, false, 4},
+    {32, 2, 2, 128, 2, 1, 2, true, false}, {32, 2, 2, 128, 4, 1, 1, true, true}, {32, 2, 2, 128, 2, 1, 2, true, false, 2},
+    {32, 2, 2, 128, 4, 1, 1, true, true, 2}, {16, 2, 2, 128, 4, 1, 2, true, true, 2},
 };
 constexpr int kPolicies = sizeof(kConfigs) / sizeof(kConfigs[0]);
 // 8-bit stages are half as long along K, so that a stage has the same bytes and the ring the same slots.
@@ -46,7 +48,7 @@ constexpr WgmmaConfig config_of(int policy, int bits) {
   if (bits == 8 && config.stage_k == 128) config.stage_k = 64;
   return config;
 }
-constexpr const char* kPolicyNames[kPolicies] = {"256x8", "256x16", "128x32", "128x64", "256x64", "256x128", "128x256", "2*128x32", "2*256x128k", "2*128x64", "2*256x64", "2*128x128", "2*256x128", "2*128x256", "4*256x128", "4*128x256"};
+constexpr const char* kPolicyNames[kPolicies] = {"256x8", "256x16", "128x32", "128x64", "256x64", "256x128", "128x256", "2*128x32", "2*256x128k", "2*128x64", "2*256x64", "2*128x128", "2*256x128", "2*128x256", "4*256x128", "4*128x256", "256x32w", "256x32", "2*256x32w", "2*256x32", "2*256x16"};
 
 // The shared memory of a block, in bytes from a 1024-byte boundary. `fine`: more than one scale row a stage.
 struct SharedMap {
