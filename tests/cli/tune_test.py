@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import signal
 import subprocess
+import time
 
 import support
 from support import BAD_INPUT, USAGE, CliTest, main
@@ -93,6 +95,17 @@ class Tune(CliTest):
         self.assertIn("not complete", stopped.stderr)
         self.assertFalse(self.document()["complete"])
         self.assertEqual(support.leftovers(self.folder, ["plans.json"]), [])
+
+    def test_an_interrupted_search_leaves_its_file_and_nothing_else(self):
+        def wait(_):
+            while not os.path.exists(self.plans):
+                time.sleep(0.01)
+            time.sleep(0.3)
+        arguments = ["tune", "--device", "cpu", "--n", "2048", "--k", "2048", "--m", "1", "128", "512", "--out", self.plans]
+        self.assertEqual(self.interrupt(signal.SIGINT, wait, *arguments), support.INTERRUPTED)
+        self.assertEqual(support.leftovers(self.folder, ["plans.json"]), [])
+        self.assertFalse(self.document()["complete"])
+        self.assertEqual(self.document()["given_up"], [])
 
     # What a process that never ended left behind: the plan that it was trying is left out, and the file says so.
     def test_a_plan_that_hung_is_not_tried_again(self):

@@ -16,12 +16,12 @@ namespace {
 
 constexpr std::int64_t kCheckedWhole = 32;  // rows up to which every element is compared
 constexpr double kQuickSeconds = 0.004, kTurnSeconds = 0.03;
-constexpr std::int64_t kQuickRounds = 15, kTurns = 9, kMostTurns = 100;
+constexpr std::int64_t kQuickRounds = 15, kTurns = 9, kMostTurns = 100, kMostTurnsAsked = 10'000;
 
 class CudaTuneDevice : public TuneDevice {
  public:
   explicit CudaTuneDevice(const TuneOptions& options) : options_(options) {
-    check_status(billfish_prepare(BILLFISH_CUDA, options.bench.device.index));
+    cli::check(billfish_prepare(BILLFISH_CUDA, options.bench.device.index));
   }
   std::string name() const override { return fmt::format("cuda:{}", options_.bench.device.index); }
 
@@ -94,8 +94,8 @@ class CudaTuneDevice : public TuneDevice {
     const double seconds = options_.bench.seconds > 0 ? options_.bench.seconds : kTurnSeconds;
     std::vector<double> medians;
     const bool slow = round > kSlowSeconds;
-    for (std::vector<double>& us :
-         replay(all, rounds_for(seconds * static_cast<double>(count), round, slow ? 3 : kTurns, std::max(kMostTurns, kTurns)))) {
+    for (std::vector<double>& us : replay(all, rounds_for(seconds * static_cast<double>(count), round, slow ? 3 : kTurns,
+                                                          options_.bench.seconds > 0 ? kMostTurnsAsked : kMostTurns))) {
       medians.push_back(summary_of(std::move(us)).median);
     }
     return medians;
@@ -103,7 +103,6 @@ class CudaTuneDevice : public TuneDevice {
 
  private:
   billfish_gemm_args args(std::int64_t m) { return layer_->args(m, options_.dependent, options_.bench.implementation); }
-  static void check_status(billfish_status status) { billfish::cli::check(status); }
 
   const TuneOptions& options_;
   BenchShape shape_;
