@@ -15,8 +15,8 @@ namespace billfish::cli {
 namespace {
 
 constexpr std::int64_t kCheckedWhole = 32;  // rows up to which every element is compared
-constexpr double kQuickSeconds = 0.004, kTurnSeconds = 0.03;
-constexpr std::int64_t kQuickRounds = 15, kTurns = 9, kMostTurns = 100, kMostTurnsAsked = 10'000;
+constexpr double kQuickSeconds = 0.004, kTurnSeconds = 0.03, kSomeSeconds = 5;
+constexpr std::int64_t kQuickRounds = 15, kTurns = 9, kSlowTurns = 3, kMostTurns = 100, kMostTurnsAsked = 10'000;
 
 class CudaTuneDevice : public TuneDevice {
  public:
@@ -92,12 +92,17 @@ class CudaTuneDevice : public TuneDevice {
     for (const std::vector<double>& us : replay(all, 1)) round += us[0] * static_cast<double>(graphs[0]->calls()) * 1e-6;
     (void)replay(all, rounds_for(kWarmSeconds, round, 1, kMostTurns));
     const double seconds = options_.bench.seconds > 0 ? options_.bench.seconds : kTurnSeconds;
-    std::vector<double> medians;
-    const bool slow = round > kSlowSeconds;
-    for (std::vector<double>& us : replay(all, rounds_for(seconds * static_cast<double>(count), round, slow ? 3 : kTurns,
-                                                          options_.bench.seconds > 0 ? kMostTurnsAsked : kMostTurns))) {
-      medians.push_back(summary_of(std::move(us)).median);
+    std::int64_t rounds = rounds_for(seconds * static_cast<double>(count), round, round > kSlowSeconds ? kSlowTurns : kTurns,
+                                     options_.bench.seconds > 0 ? kMostTurnsAsked : kMostTurns);
+    std::vector<std::vector<double>> us(count);
+    while (rounds > 0) {  // some at a time, so that the watchdog takes none for a hang
+      const std::int64_t some = rounds_for(kSomeSeconds, round, 1, rounds);
+      const std::vector<std::vector<double>> more = replay(all, some);
+      for (std::size_t i = 0; i < count; ++i) us[i].insert(us[i].end(), more[i].begin(), more[i].end());
+      rounds -= some;
     }
+    std::vector<double> medians;
+    for (std::vector<double>& one : us) medians.push_back(summary_of(std::move(one)).median);
     return medians;
   }
 
