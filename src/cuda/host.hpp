@@ -45,7 +45,7 @@ class DeviceGuard {
 // Which of up to kMost kernels have been prepared on which device. Lock-free: two threads may prepare the same kernel, harmlessly.
 class PreparedKernels {
  public:
-  static constexpr int kMost = 128;  // kernels of a family
+  static constexpr int kMost = 192;  // kernels of a family
   bool is_ready(int device, int index) const {
     return (done_[device][index / 64].load(std::memory_order_acquire) & std::uint64_t{1} << index % 64) != 0;
   }

@@ -24,6 +24,13 @@ inline __device__ void mbarrier_arrive_if(std::uint32_t barrier, bool condition)
                "r"(static_cast<int>(condition))
                : "memory");
 }
+// On a barrier of any block of the cluster (map_shared). For "I have read": with .release.cluster, which orders writes too, ptxas puts a
+// barrier of the whole GPU (MEMBAR.ALL.GPU) before every arrival.
+inline __device__ void mbarrier_arrive_cluster_if(std::uint32_t barrier, bool condition) {
+  asm volatile("{ .reg .pred p; setp.ne.b32 p, %1, 0; @p mbarrier.arrive.shared::cluster.b64 _, [%0]; }" ::"r"(barrier),
+               "r"(static_cast<int>(condition))
+               : "memory");
+}
 // Arrives when this thread's earlier cp.async copies have landed; the barrier's count must include it.
 inline __device__ void mbarrier_arrive_after_async_copies(std::uint32_t barrier) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");

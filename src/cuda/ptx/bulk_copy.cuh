@@ -25,6 +25,14 @@ inline __device__ void tensor_copy(std::uint32_t target, const CUtensorMap* map,
                "l"(map), "r"(x), "r"(y), "r"(z), "r"(barrier)
                : "memory");
 }
+// Likewise into the same place of every block of the cluster whose bit is set in `blocks`; each one's own barrier counts the bytes.
+inline __device__ void tensor_copy_to(unsigned blocks, std::uint32_t target, const CUtensorMap* map, int x, int y, std::uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::
+          "r"(target),
+      "l"(map), "r"(x), "r"(y), "r"(barrier), "h"(static_cast<unsigned short>(blocks))
+      : "memory");
+}
 inline __device__ void prefetch_tensor_map(const CUtensorMap* map) { asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory"); }
 
 }  // namespace billfish::ptx

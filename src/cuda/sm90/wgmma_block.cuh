@@ -24,6 +24,8 @@ struct Variant {
   static constexpr bool kBf16 = kIsBf16;
   static constexpr bool kFine = kIsFine;
   static constexpr bool kCluster = kIsCluster;  // a tile is a cluster's, each block has a part of its K
+  static constexpr int kAbreast = kConfig.abreast;  // tiles side by side have a cluster of as many blocks: a unit
+  static_assert(kAbreast == 1 || (!kCluster && kConfig.tokens % (8 * kAbreast) == 0), "a part of the activations is whole swizzle patterns");
   static constexpr bool kScaleSums = kConfig.scale_sums && !kIsFine;
   static constexpr SharedMap kMap = shared_map(kConfig, Codec::kBits, Codec::kZeros, kFine);
   static constexpr int kColumns = kConfig.columns();
@@ -56,8 +58,24 @@ struct Shared {
   __device__ std::uint32_t barriers() const { return after_stages() + V::kMap.after; }
   __device__ std::uint32_t full(int slot) const { return barriers() + slot * 16; }
   __device__ std::uint32_t empty(int slot) const { return barriers() + slot * 16 + 8; }
+  // A warp has read the slot: the copy engines of all blocks that write it may do so again.
+  __device__ void release(int slot, int lane, bool condition = true) const {
+    if constexpr (V::kAbreast == 1) {
+      ptx::mbarrier_arrive_if(empty(slot), lane == 0 && condition);
+    } else {
+      ptx::mbarrier_arrive_cluster_if(ptx::map_shared(empty(slot), lane % V::kAbreast), lane < V::kAbreast && condition);
+    }
+  }
   __device__ std::uint32_t exchange() const { return barriers() + V::kStages * 16; }
   __device__ std::uint32_t range() const { return exchange() + 8; }
+};
+
+// Blocks abreast are a unit, which walks like one block over tiles as wide as all of theirs.
+template <class V>
+struct Unit {
+  static __device__ unsigned index() { return blockIdx.x / V::kAbreast; }
+  static __device__ unsigned count() { return gridDim.x / V::kAbreast; }
+  static __device__ unsigned rank() { return blockIdx.x % V::kAbreast; }
 };
 
 // Which part of C and K a block computes: tiles in an order that keeps weights and activations of neighbours in L2.
@@ -76,8 +94,8 @@ __device__ Work work_of(const WgmmaArguments& args, int tile) {
   const int height = min(kTokenTilesDeep, args.tiles_m - band * kTokenTilesDeep);
   const int inside = tile - band * deep;
   const int column = inside / height;
-  return {(band * kTokenTilesDeep + inside - column * height) * V::kConfig.tokens, column * V::kColumns, 0,
-          (args.steps + V::kSteps - 1) / V::kSteps};
+  return {(band * kTokenTilesDeep + inside - column * height) * V::kConfig.tokens,
+          (column * V::kAbreast + static_cast<int>(Unit<V>::rank())) * V::kColumns, 0, (args.steps + V::kSteps - 1) / V::kSteps};
 }
 
 // A block's work one after the other: its part of its cluster's tile, and no more.
@@ -107,14 +125,14 @@ struct Walk<V, false> {
   // One thread, before the others begin.
   static __device__ void prepare(const WgmmaArguments& args, const Shared<V>& shared) {
     if (args.shared_tiles == 0) return;
-    const Range range = range_of(args.shares, blockIdx.x);
+    const Range range = range_of(args.shares, Unit<V>::index());
     const int values[] = {range.begin, range.end, range.first_tile, range.last_tile, range.helpers};
 #pragma unroll
     for (int i = 0; i < 5; ++i) asm volatile("st.shared.b32 [%0], %1;" ::"r"(shared.range() + i * 4), "r"(values[i]) : "memory");
   }
 
   __device__ Walk(const WgmmaArguments& arguments, const Shared<V>& memory) : args(arguments), shared(memory) {
-    tile = args.shared_tiles > 0 ? range(3) : static_cast<int>(blockIdx.x);
+    tile = args.shared_tiles > 0 ? range(3) : static_cast<int>(Unit<V>::index());
   }
 
   __device__ Work work() const {
@@ -128,11 +146,11 @@ struct Walk<V, false> {
   }
   __device__ bool next() {
     if (!sharing()) {
-      tile += static_cast<int>(gridDim.x);
+      tile += static_cast<int>(Unit<V>::count());
     } else if (tile > range(2)) {
       --tile;
     } else {
-      tile = args.shared_tiles + static_cast<int>(blockIdx.x);
+      tile = args.shared_tiles + static_cast<int>(Unit<V>::index());
     }
     return tile < args.tiles_m * args.tiles_n;
   }

@@ -61,7 +61,7 @@ struct Consumer {
     }
   }
 
-  __device__ void release(int slot) const { ptx::mbarrier_arrive_if(shared.empty(slot), lane == 0); }
+  __device__ void release(int slot) const { shared.release(slot, lane); }
 
   // Nothing reads sums before this.
   static __device__ void finish(Accumulators& sums) {

@@ -37,6 +37,20 @@ constexpr ClusterCost kClusterCosts[sm90::kPolicies] = {
     {0.033, 0.522, 0.408, 0.486, 7.337, 0.0, 0.0},      // 256x128
     {0.0, 0.503, 0.485, 0.379, 7.681, 0.0, 0.0},        // 128x192; not measured
     {0.0, 0.503, 0.485, 0.379, 7.681, 0.0, 0.0},        // 128x256
+    {1e9},
+    {1e9},
+    {1e9},
+    {1e9},
+    {1e9},
+    {1e9},
+    {1e9},
+    {1e9},
+    {1e9},
+    {1e9},
+    {1e9},
+    {1e9},
+    {1e9},
+    {1e9},  // abreast: not measured yet
 };
 
 // Blocks that clusters of 1..8 can keep resident on 132 multiprocessors, at one and at two blocks an SM
@@ -67,6 +81,20 @@ constexpr SharedCost kSharedCosts[sm90::kPolicies][2] = {
     {{3.480, 0.725, 2.596, 0.818}, {}},                            // 256x128
     {{2.396, 0.747, 2.151, 1.097}, {}},                            // 128x192; not measured
     {{2.396, 0.747, 2.151, 1.097}, {}},                            // 128x256
+    {{1e9}, {1e9}},
+    {{1e9}, {1e9}},
+    {{1e9}, {1e9}},
+    {{1e9}, {1e9}},
+    {{1e9}, {1e9}},
+    {{1e9}, {1e9}},
+    {{1e9}, {1e9}},
+    {{1e9}, {1e9}},
+    {{1e9}, {1e9}},
+    {{1e9}, {1e9}},
+    {{1e9}, {1e9}},
+    {{1e9}, {1e9}},
+    {{1e9}, {1e9}},
+    {{1e9}, {1e9}},
 };
 
 }  // namespace

@@ -171,7 +171,7 @@ struct Epilogue {
         whole[i * 4] += part.x, whole[i * 4 + 1] += part.y, whole[i * 4 + 2] += part.z, whole[i * 4 + 3] += part.w;
       }
       __syncwarp();
-      ptx::mbarrier_arrive_if(shared.empty(ring.slot), thread % 32 == 0);
+      shared.release(ring.slot, thread % 32);
       ring.advance();
     }
   }

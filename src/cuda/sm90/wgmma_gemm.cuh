@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
   if (threadIdx.x == 0) {
     for (int slot = 0; slot < V::kStages; ++slot) {
       ptx::mbarrier_init(shared.full(slot), 1);
-      ptx::mbarrier_init(shared.empty(slot), V::kConfig.consumer_warps());
+      ptx::mbarrier_init(shared.empty(slot), V::kConfig.consumer_warps() * V::kAbreast);
     }
     ptx::mbarrier_init(shared.exchange(), 1);
     ptx::fence_mbarrier_init();
@@ -36,9 +36,10 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
     ptx::prefetch_tensor_map(&a_map);
   }
   __syncthreads();
-  if constexpr (V::kCluster) ptx::cluster_arrive();
+  constexpr bool kTogether = V::kCluster || V::kAbreast > 1;
+  if constexpr (kTogether) ptx::cluster_arrive();
   ptx::allow_dependents();
-  if constexpr (V::kCluster) ptx::cluster_wait();  // nobody sends sums before the receiver's barrier is ready
+  if constexpr (kTogether) ptx::cluster_wait();  // nobody sends anything before the receiver's barriers are ready
   Walk<V> walk{args, shared};
 
   if (warp >= V::kConfig.consumer_warps()) {
@@ -48,7 +49,7 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
       producer.run(walk);
       __syncwarp();
     }
-    if constexpr (V::kCluster && V::kConfig.alias_sums) {
+    if constexpr ((V::kCluster && V::kConfig.alias_sums) || V::kAbreast > 1) {
       ptx::cluster_arrive();
       ptx::cluster_wait();
     }
@@ -59,6 +60,16 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
   const int thread = static_cast<int>(threadIdx.x);
   const Consumer<V> consumer{args, shared, warp / 4, warp % 4, lane};
   Ring<V> ring;
+#ifdef BILLFISH_SKEW
+  if constexpr (V::kConfig.tokens >= 128 && !V::kCluster) {
+    if (warp >= 4) {
+      ptx::mbarrier_wait(shared.full(0), 0);
+      const long long begin = clock64();
+      while (clock64() - begin < BILLFISH_SKEW) {
+      }
+    }
+  }
+#endif
   if constexpr (V::kCluster) {
     const Work work = walk.work();
     const Epilogue<V> epilogue{args, shared, work};
@@ -84,6 +95,11 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
         epilogue.store(sums, walk.helpers(work), ring, consumer.group, warp % 4, lane);
       }
     } while (walk.next());
+    if constexpr (V::kAbreast > 1) {  // a block that has ended must not be written to any more
+      __syncwarp();
+      ptx::cluster_arrive();
+      ptx::cluster_wait();
+    }
   }
 }
 

@@ -9,9 +9,19 @@
 
 namespace billfish::sm90 {
 
+// Blocks abreast do not split K as well.
+template <int kPolicy, WeightType kWeight, bool kBf16, bool kFine, bool kCluster>
+const void* kernel_address() {
+  if constexpr (kCluster && kConfigs[kPolicy].abreast > 1) {
+    return nullptr;
+  } else {
+    return reinterpret_cast<const void*>(&wgmma_gemm<Variant<kPolicy, kWeight, kBf16, kFine, kCluster>>);
+  }
+}
+
 template <WeightType kWeight, bool kBf16, bool kFine, bool kCluster, int... kPolicy>
 const void* kernel_of(int policy, std::integer_sequence<int, kPolicy...>) {
-  static const void* const kernels[] = {reinterpret_cast<const void*>(&wgmma_gemm<Variant<kPolicy, kWeight, kBf16, kFine, kCluster>>)...};
+  static const void* const kernels[] = {kernel_address<kPolicy, kWeight, kBf16, kFine, kCluster>()...};
   return kernels[policy];
 }
 

@@ -43,7 +43,7 @@ Status encode_activations(const gemm::Plan& plan, const gemm::Problem& p, const 
                                  .base = call.a,
                                  .sizes = {p.k, p.m},
                                  .strides = {p.m == 1 ? round_up(p.k * 2, 16) : call.lda * 2},
-                                 .box = {64, plan.tile_m},
+                                 .box = {64, plan.tile_m / sm90::kConfigs[plan.policy].abreast},
                                  .swizzle = CU_TENSOR_MAP_SWIZZLE_128B});
 }
 
@@ -93,17 +93,18 @@ sm90::WgmmaArguments arguments_of(const gemm::Plan& plan, const gemm::Problem& p
   args.m = static_cast<int>(p.m);
   args.n = static_cast<int>(p.n);
   args.steps = static_cast<int>(w.padded_k() / 16);
-  args.splits = plan.cluster;
-  args.split_magic = (65536u + static_cast<unsigned>(plan.cluster) - 1) / static_cast<unsigned>(plan.cluster);
+  const int abreast = sm90::kConfigs[plan.policy].abreast;
+  args.splits = plan.cluster / abreast;
+  args.split_magic = (65536u + static_cast<unsigned>(args.splits) - 1) / static_cast<unsigned>(args.splits);
   args.shared_tiles = static_cast<int>(plan.detail[2]);
   if (args.shared_tiles > 0) {
-    args.shares = shares_of({plan.detail[2], ceil_div(p.k, plan.tile_k)}, plan.blocks, plan.detail[1] != 0);
+    args.shares = shares_of({plan.detail[2], ceil_div(p.k, plan.tile_k)}, plan.blocks / abreast, plan.detail[1] != 0);
     auto* const workspace = static_cast<unsigned char*>(call.workspace);
     args.flags = workspace + flags_offset(plan.detail[3]);
     args.slots = reinterpret_cast<float*>(workspace + slots_offset(plan.detail[3]));
   }
   args.tiles_m = static_cast<int>(ceil_div(p.m, plan.tile_m));
-  args.tiles_n = static_cast<int>(ceil_div(p.n, plan.tile_n));
+  args.tiles_n = static_cast<int>(ceil_div(p.n, plan.tile_n * abreast));
   args.per_column = w.per_column();
   args.group_steps = args.per_column ? args.steps : static_cast<int>(w.group / 16);
   args.group_identity = args.group_steps == 1;
@@ -122,10 +123,10 @@ sm90::WgmmaArguments arguments_of(const gemm::Plan& plan, const gemm::Problem& p
 
 Status run(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& call) {
   const bool fine = plan.detail[0] != 0;
-  const bool cluster = plan.cluster > 1;
-  const void* kernel = kernel_of(p.weight, p.a, plan.policy, fine, cluster);
+  const bool splits = plan.cluster > sm90::kConfigs[plan.policy].abreast;
+  const void* kernel = kernel_of(p.weight, p.a, plan.policy, fine, splits);
   const int device = call.weights->device.index;
-  BILLFISH_RETURN_IF_ERROR(prepared_of(p.weight, p.a).ensure(device, kernel_index(plan.policy, fine, cluster), kernel, plan.shared_bytes));
+  BILLFISH_RETURN_IF_ERROR(prepared_of(p.weight, p.a).ensure(device, kernel_index(plan.policy, fine, splits), kernel, plan.shared_bytes));
   CUtensorMap a_map, codes_map, scales_map{}, zeros_map{};
   BILLFISH_RETURN_IF_ERROR(encode_activations(plan, p, call, a_map));
   BILLFISH_RETURN_IF_ERROR(encode_codes(plan, *call.weights, codes_map));
@@ -134,7 +135,7 @@ Status run(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& cal
 
   cudaLaunchAttribute attributes[2];
   int count = 0;
-  if (cluster) {
+  if (plan.cluster > 1) {
     attributes[count].id = cudaLaunchAttributeClusterDimension;
     attributes[count].val.clusterDim.x = static_cast<unsigned>(plan.cluster);
     attributes[count].val.clusterDim.y = 1;
@@ -171,6 +172,7 @@ Status prepare(int device) {
           const int bytes = sm90::shared_map(sm90::config_of(policy, bits_of(weight)), bits_of(weight), has_zeros(weight), fine).total;
           for (bool cluster : {false, true}) {
             const void* kernel = kernel_of(weight, a, policy, fine, cluster);
+            if (kernel == nullptr) continue;
             BILLFISH_RETURN_IF_ERROR(prepared_of(weight, a).ensure(device, kernel_index(policy, fine, cluster), kernel, bytes));
           }
         }

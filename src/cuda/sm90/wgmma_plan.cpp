@@ -28,8 +28,9 @@ sm90::SharedMap map_of(const gemm::Problem& p, const WgmmaConfig& config) {
   return sm90::shared_map(config, bits_of(p.weight), has_zeros(p.weight), is_fine(p, config));
 }
 
+// Tiles of a block, or of the blocks that stand abreast.
 std::int64_t tiles_of(const gemm::Problem& p, const WgmmaConfig& config) {
-  return ceil_div(p.m, config.tokens) * ceil_div(p.n, config.columns());
+  return ceil_div(p.m, config.tokens) * ceil_div(p.n, config.columns() * config.abreast);
 }
 
 // Whether tiles can be counted in the grid's and the kernel's 32-bit integers.
@@ -76,7 +77,7 @@ gemm::Plan plan(const gemm::Problem& p, const gemm::DeviceFacts& device) {
     const std::int64_t tiles = tiles_of(p, config), stages = ceil_div(p.k, config.stage_k);
     const sm90::SharedMap map = map_of(p, config);
     const int most = p.batch_invariant ? 1 : static_cast<int>(std::min<std::int64_t>(sm90::kMaxSplits, stages));
-    for (int splits = 1; splits <= most; ++splits) {
+    for (int splits = 1; splits <= (config.abreast > 1 ? 1 : most); ++splits) {
       if (!launchable(p, config, splits) || !sm90::splits_fit(config, map, splits)) break;
       if (splits > 1 && config.blocks_per_sm == 1 &&
           static_cast<double>(tiles * splits) > kMaxSplitRounds * static_cast<double>(device.multiprocessors)) {
@@ -90,7 +91,7 @@ gemm::Plan plan(const gemm::Problem& p, const gemm::DeviceFacts& device) {
     }
     for (int per_sm = 1; per_sm <= config.blocks_per_sm; ++per_sm) {
       const std::int64_t parts = per_sm * device.multiprocessors;
-      if (!can_share(p, {tiles, stages}, parts)) continue;
+      if (!can_share(p, {tiles, stages}, parts / config.abreast)) continue;
       const double time = shared_time(device, policy, {tiles, stages}, parts);
       if (time >= best_time) continue;
       const gemm::Plan candidate = shared_plan_of(p, device, policy, parts);
@@ -135,20 +136,23 @@ gemm::Plan plan_of(const gemm::Problem& p, const gemm::DeviceFacts& device, int 
   const std::int64_t tiles = tiles_of(p, config);
   gemm::Plan plan = common_plan(p, policy);
   plan.splits = splits;
-  plan.cluster = splits;
+  plan.cluster = splits * config.abreast;
   // Without a split the grid is persistent.
-  plan.blocks = splits == 1 ? std::min<std::int64_t>(tiles, device.multiprocessors * config.blocks_per_sm) : tiles * splits;
+  const std::int64_t resident = device.multiprocessors * config.blocks_per_sm / config.abreast * (config.abreast == 4 ? 10 : 11) / 11;
+  plan.blocks = (splits == 1 ? std::min<std::int64_t>(tiles, resident) : tiles * splits) * config.abreast;
   plan.chain = chain_of(p, config, ceil_div(ceil_div(p.k, config.stage_k), splits), splits);
   return plan;
 }
 
-gemm::Plan shared_plan_of(const gemm::Problem& p, const gemm::DeviceFacts& device, int policy, std::int64_t parts) {
+gemm::Plan shared_plan_of(const gemm::Problem& p, const gemm::DeviceFacts& device, int policy, std::int64_t blocks) {
   const WgmmaConfig config = sm90::config_of(policy, bits_of(p.weight));
+  const std::int64_t parts = blocks / config.abreast;
   const ShareWork work = {shared_tiles(tiles_of(p, config), parts), ceil_div(p.k, config.stage_k)};
   gemm::Plan plan = common_plan(p, policy);
-  plan.blocks = parts;
+  plan.blocks = parts * config.abreast;
+  plan.cluster = config.abreast;
   plan.detail[3] = device.multiprocessors;
-  plan.workspace_bytes = work.tiles > 0 ? slots_offset(device.multiprocessors) + parts * config.columns() * config.tokens * 4 : 0;
+  plan.workspace_bytes = work.tiles > 0 ? slots_offset(device.multiprocessors) + plan.blocks * config.columns() * config.tokens * 4 : 0;
   plan.detail[1] = work.tiles > 0 && dealing_is_even(work, parts);
   plan.detail[2] = work.tiles;
   plan.splits = work.tiles > 0 ? static_cast<int>(std::min(work.items, ceil_div(parts, work.tiles) + (plan.detail[1] != 0 ? 0 : 1))) : 1;

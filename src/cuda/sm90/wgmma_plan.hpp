@@ -7,7 +7,7 @@
 namespace billfish::cuda::wgmma {
 
 gemm::Plan plan_of(const gemm::Problem&, const gemm::DeviceFacts&, int policy, int splits);
-// Without a cluster: `parts` blocks share what does not make whole rounds of tiles; needs a workspace of zeros.
-gemm::Plan shared_plan_of(const gemm::Problem&, const gemm::DeviceFacts&, int policy, std::int64_t parts);
+// Without a cluster's split: so many blocks share what does not make whole rounds of tiles; needs a workspace of zeros.
+gemm::Plan shared_plan_of(const gemm::Problem&, const gemm::DeviceFacts&, int policy, std::int64_t blocks);
 
 }  // namespace billfish::cuda::wgmma

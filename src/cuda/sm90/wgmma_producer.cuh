@@ -40,9 +40,15 @@ struct Producer {
   }
 
   __device__ void start_activations(const Work& work, int stage, int slot) const {
-    if (lane < V::kPanels) {
-      ptx::tensor_copy(shared.activations(slot) + lane * V::kConfig.tokens * 128, a_map, stage * V::kConfig.stage_k + lane * 64, work.m0,
-                       shared.full(slot));
+    if (lane >= V::kPanels) return;
+    const std::uint32_t target = shared.activations(slot) + lane * V::kConfig.tokens * 128;
+    const int k = stage * V::kConfig.stage_k + lane * 64;
+    if constexpr (V::kAbreast == 1) {
+      ptx::tensor_copy(target, a_map, k, work.m0, shared.full(slot));
+    } else {
+      constexpr int kPart = V::kConfig.tokens / V::kAbreast;
+      const int first = static_cast<int>(Unit<V>::rank()) * kPart;
+      ptx::tensor_copy_to((1u << V::kAbreast) - 1, target + first * 128, a_map, k, work.m0 + first, shared.full(slot));
     }
   }
 
@@ -50,8 +56,8 @@ struct Producer {
   __device__ void bring_sums(const Work& work, unsigned helpers, Ring<V>& ring) const {
     using Chunks = Chunks<V>;
     if (helpers == 0) return;
-    const unsigned first = blockIdx.x - helpers;
-    for (unsigned i = lane; i < helpers; i += 32) ptx::take_flag(Chunks::flag_of(args, first + i));
+    const auto block_of = [&](unsigned i) { return blockIdx.x - (helpers - i) * V::kAbreast; };
+    for (unsigned i = lane; i < helpers; i += 32) ptx::take_flag(Chunks::flag_of(args, block_of(i)));
     __syncwarp();
     ptx::fence_async_proxy();
     for (int chunk = 0; chunk < Chunks::kOfTile; ++chunk) {
@@ -60,7 +66,7 @@ struct Producer {
         ptx::mbarrier_wait(shared.empty(ring.slot), ring.parity ^ 1);
         if (lane == 0) {
           ptx::mbarrier_expect(shared.full(ring.slot), Chunks::kBytes);
-          ptx::bulk_copy(shared.slot(ring.slot), Chunks::slot_of(args, first + i) + chunk * (Chunks::kBytes / 4), Chunks::kBytes,
+          ptx::bulk_copy(shared.slot(ring.slot), Chunks::slot_of(args, block_of(i)) + chunk * (Chunks::kBytes / 4), Chunks::kBytes,
                          shared.full(ring.slot));
         }
         __syncwarp();
