@@ -42,9 +42,10 @@ class DeviceGuard {
   cudaError_t error_ = cudaSuccess;
 };
 
-// Which of up to 128 kernels have been prepared on which device. Lock-free: two threads may prepare the same kernel, harmlessly.
+// Which of up to kMost kernels have been prepared on which device. Lock-free: two threads may prepare the same kernel, harmlessly.
 class PreparedKernels {
  public:
+  static constexpr int kMost = 192;  // kernels of a family
   bool is_ready(int device, int index) const {
     return (done_[device][index / 64].load(std::memory_order_acquire) & std::uint64_t{1} << index % 64) != 0;
   }
@@ -60,7 +61,7 @@ class PreparedKernels {
   }
 
  private:
-  std::atomic<std::uint64_t> done_[kMaxDevices][2] = {};
+  std::atomic<std::uint64_t> done_[kMaxDevices][kMost / 64] = {};
 };
 
 }  // namespace billfish::cuda

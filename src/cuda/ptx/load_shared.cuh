@@ -23,4 +23,19 @@ __device__ void load_shared(std::uint32_t (&words)[kWords], std::uint32_t addres
   }
 }
 
+// Where `wanted`, else the words stay as they are: a predicated instruction, no branch.
+template <int kWords>
+__device__ void load_shared_if(bool wanted, std::uint32_t (&words)[kWords], std::uint32_t address) {
+  if constexpr (kWords == 1) {
+    asm volatile("{ .reg .pred p; setp.ne.b32 p, %2, 0; @p ld.shared.b32 %0, [%1]; }"
+                 : "+r"(words[0])
+                 : "r"(address), "r"(static_cast<int>(wanted)));
+  } else {
+    static_assert(kWords == 2);
+    asm volatile("{ .reg .pred p; setp.ne.b32 p, %3, 0; @p ld.shared.v2.b32 {%0, %1}, [%2]; }"
+                 : "+r"(words[0]), "+r"(words[1])
+                 : "r"(address), "r"(static_cast<int>(wanted)));
+  }
+}
+
 }  // namespace billfish::ptx

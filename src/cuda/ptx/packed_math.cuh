@@ -70,6 +70,26 @@ BILLFISH_HD constexpr std::uint32_t mul2(std::uint32_t a, std::uint32_t b) {
   return fma2<kBf16>(a, b, 0x80008000u);  // -0 keeps the sign of a zero product
 }
 
+// One half of `pair` in both halves: free where it is an operand of the arithmetic above, which can choose halves itself.
+BILLFISH_HD constexpr std::uint32_t both_low(std::uint32_t pair) {
+#if defined(__CUDA_ARCH__)
+  std::uint32_t d;
+  asm("{ .reg .b16 l, h; mov.b32 {l, h}, %1; mov.b32 %0, {l, l}; }" : "=r"(d) : "r"(pair));
+  return d;
+#else
+  return (pair & 0xffffu) * 0x0001'0001u;
+#endif
+}
+BILLFISH_HD constexpr std::uint32_t both_high(std::uint32_t pair) {
+#if defined(__CUDA_ARCH__)
+  std::uint32_t d;
+  asm("{ .reg .b16 l, h; mov.b32 {l, h}, %1; mov.b32 %0, {h, h}; }" : "=r"(d) : "r"(pair));
+  return d;
+#else
+  return (pair >> 16) * 0x0001'0001u;
+#endif
+}
+
 // (word & mask) | bits. One LOP3.
 BILLFISH_HD constexpr std::uint32_t and_or(std::uint32_t word, std::uint32_t mask, std::uint32_t bits) {
 #if defined(__CUDA_ARCH__)

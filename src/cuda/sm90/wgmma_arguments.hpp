@@ -13,8 +13,9 @@ struct WgmmaArguments {
   const unsigned char* zeros;
   const void* bias;  // null: none
   void* c;
-  unsigned char* flags;  // of every block, kFlagBytes apart: whether its sums are in its slot; zeros between launches
-  float* slots;          // of every block's sums
+  std::uint64_t activations_descriptor;  // what a wgmma descriptor of activations says besides the address
+  unsigned char* flags;                  // of every block, kFlagBytes apart: whether its sums are in its slot; zeros between launches
+  float* slots;                          // of every block's sums
   std::int64_t ldc;
   int zero_row_bytes;
   int m, n;

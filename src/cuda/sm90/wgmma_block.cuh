@@ -177,7 +177,7 @@ struct Chunks {
   static constexpr int kThreads = V::kConfig.consumer_warps() * 32;
   static constexpr int kPanels = V::kConfig.tokens / 8;  // a panel: 4 sums of a thread, 2 columns x 2 tokens
   static constexpr int kWanted = 4 * kThreads * 16 <= V::kMap.stage ? 4 : 2;
-  static constexpr int kAtOnce = kPanels < kWanted ? kPanels : kWanted;  // panels of a chunk
+  static constexpr int kAtOnce = kPanels % kWanted == 0 ? kWanted : kPanels % 2 == 0 ? 2 : 1;  // panels of a chunk
   static constexpr int kBytes = kAtOnce * kThreads * 16;
   static constexpr int kOfTile = V::kConfig.tiles * kPanels / kAtOnce;
   static_assert(kBytes <= V::kMap.stage, "a chunk has a slot of the ring");

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// A consumer warpgroup's main loop: load words, decode them into A fragments, multiply with the stage's activations. Fragments are
-// double-buffered: while the tensor cores work on step s, step s + 1 is decoded; nothing is drained at a stage or a group boundary.
+// A consumer warpgroup's main loop: load words, decode them into A fragments, multiply with the stage's activations. One stream of batches
+// from the first step of a tile to the last: while the tensor cores work on a batch, the next is decoded, also where that is the next
+// stage's first. Where the scale multiplies sums, a stage's are added up last thing before the next one's (parts: 1) or under them (2).
 #pragma once
-
-#include <cuda_fp16.h>
 
 #include "cuda/decode.cuh"
 #include "cuda/ptx/load_shared.cuh"
 #include "cuda/ptx/wgmma.cuh"
 #include "cuda/sm90/wgmma_block.cuh"
-#include "layout/marlin_scales.hpp"
+#include "cuda/sm90/wgmma_scales.cuh"
 
 namespace billfish::sm90 {
 
@@ -20,7 +19,9 @@ struct Consumer {
   static constexpr int kBatch = V::kConfig.batch;
   static constexpr int kBatches = V::kSteps / kBatch;  // of a stage
   static constexpr int kBuffers = V::kConfig.buffers;
+  static constexpr int kParts = V::kScaleSums ? V::kConfig.parts : 0;  // sets of a stage's sums
   static_assert(kBatches % kBuffers == 0, "the fragment buffer of a batch must be known at compile time");
+  static_assert(kBatches == 1 || kBatches % 2 == 0, "and so must its words");
 
   const WgmmaArguments& args;
   Shared<V> shared;
@@ -29,87 +30,18 @@ struct Consumer {
 
   using Accumulators = float[kTiles][V::kAccumulators];
 
-  // The warp's first block of 16 columns: 64-column block of the tile, and which quarter of it.
-  __device__ int sub_block() const { return (group * 4 + warp) * kTiles; }
-
-  struct Scales {
-    std::uint32_t pair[kTiles];       // columns h = 0, 1 of a tile, packed
-    std::uint32_t twice[kTiles][2];   // each column's scale in both halves
-    std::uint32_t addend[kTiles][2];  // stored zeros only: what Decode wants of each column
-    __device__ void spread() {
-#pragma unroll
-      for (int t = 0; t < kTiles; ++t) {
-        twice[t][0] = __byte_perm(pair[t], 0, 0x1010);
-        twice[t][1] = __byte_perm(pair[t], 0, 0x3232);
-      }
-    }
-  };
-
-  // `zeros`: of column h = 0 in the low half, of h = 1 in the high half.
-  static __device__ void make_addends(std::uint32_t (&addend)[2], std::uint32_t zeros) {
-    addend[0] = Codec::addend(0) + __byte_perm(zeros, 0, 0x1010);
-    addend[1] = Codec::addend(0) + __byte_perm(zeros, 0, 0x3232);
+  // The lane's first block of 16 columns: 64-column block of the tile, and which quarter of it. Eight lanes in a row (two columns of a
+  // block, and the two 8 on) have another quarter than the next eight: the warp's words would lie in 8 banks, so they lie in all 32.
+  static __device__ int sub_block_of(int group, int warp, int lane) {
+    const int sub = (group * 4 + warp) * kTiles;
+    return sub / 4 * 4 + (sub + lane / 8 * kTiles) % 4;
   }
+  __device__ int sub_block() const { return sub_block_of(group, warp, lane); }
 
-  // Scales of another 16-bit type than the activations' are converted as they are read.
-  __device__ void convert(Scales& scales) const {
-    if (args.scale_bf16 == static_cast<int>(V::kBf16)) return;
-#pragma unroll
-    for (int t = 0; t < kTiles; ++t) {
-      const std::uint32_t p = scales.pair[t];
-      if constexpr (V::kBf16) {
-        const float low = __half2float(__ushort_as_half(static_cast<unsigned short>(p)));
-        const float high = __half2float(__ushort_as_half(static_cast<unsigned short>(p >> 16)));
-        asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(scales.pair[t]) : "f"(high), "f"(low));
-      } else {
-        asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(scales.pair[t]) : "f"(__uint_as_float(p & 0xffff0000u)), "f"(__uint_as_float(p << 16)));
-      }
-    }
-  }
-
-  __device__ void load_column_scales(Scales& scales, int n0) const {
-#pragma unroll
-    for (int t = 0; t < kTiles; ++t) {
-      std::uint32_t value[2];
-      std::uint32_t zeros = 0;
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const int n = n0 + 16 * (sub_block() + t) + 8 * h + lane / 4;
-        value[h] = n < args.n ? args.scales[layout::marlin_column_scale(n)] : 0;
-      }
-      scales.pair[t] = value[0] | value[1] << 16;
-      if constexpr (Codec::kZeros) {
-        const int block = n0 / 64 + (sub_block() + t) / 4;
-        if (block * 32 < args.zero_row_bytes) {
-          const auto word = reinterpret_cast<const std::uint32_t*>(args.zeros)[block * 8 + lane / 4];
-          zeros = (word >> (4 * ((sub_block() + t) % 4))) & 0x000f000fu;
-        }
-      }
-      make_addends(scales.addend[t], zeros);
-    }
-    convert(scales);
-    scales.spread();
-  }
-
-  // Row `row` of the stage: 64-column block b of a row has lane / 4's eight scales side by side, {t, h} in order.
-  __device__ void load_scales(Scales& scales, int slot, int row) const {
-    const int sub = sub_block();
-    ptx::load_shared(scales.pair, shared.scales(slot) + row * V::kColumns * 2 + (sub / 4 * 64 + lane / 4 * 8 + sub % 4 * 2) * 2);
-    convert(scales);
-    scales.spread();
-    if constexpr (Codec::kZeros) {
-      std::uint32_t word[1];
-      ptx::load_shared(word, shared.zeros(slot) + row * V::kColumns / 2 + (sub / 4 * 8 + lane / 4) * 4);
-#pragma unroll
-      for (int t = 0; t < kTiles; ++t) make_addends(scales.addend[t], (word[0] >> (4 * (sub % 4 + t))) & 0x000f000fu);
-    }
-  }
-
-  // Activations [tokens][64 k] with 128-byte swizzle: 8 tokens are 1024 bytes apart; a k16 step is 32 bytes on. In units of 16 bytes.
-  __device__ std::uint32_t activations_of(int slot) const { return ((shared.activations(slot) & 0x3ffff) >> 4) + (1u << 16); }
-  static __device__ std::uint64_t descriptor_of(std::uint32_t activations, int step) {
-    constexpr std::uint64_t kSwizzle128 = std::uint64_t{1} << 62, kEightTokens = std::uint64_t{1024 / 16} << 32;
-    return kSwizzle128 | kEightTokens | (activations + (step / 4 * (V::kConfig.tokens * 128) + step % 4 * 32) / 16);
+  // Of a slot's first k16 step. All 64 bits of it are known only at run time: ptxas then adds to them as a whole, an instruction a step,
+  // where it would put each together from its halves.
+  __device__ std::uint64_t descriptor_of(int slot) const {
+    return args.activations_descriptor + static_cast<std::uint32_t>((shared.activations(0) >> 4) + slot * (V::kMap.stage / 16));
   }
 
   __device__ std::uint32_t word_offset() const {
@@ -129,39 +61,10 @@ struct Consumer {
     }
   }
 
-  template <bool kScaled>
-  __device__ void decode(const std::uint32_t (&words)[kTiles * Codec::kWords], const Scales& scales,
-                         std::uint32_t (&fragment)[kTiles][4]) const {
-#pragma unroll
-    for (int t = 0; t < kTiles; ++t) {
-      Codec::block(words + t * Codec::kWords, scales.addend[t][0], scales.addend[t][1], fragment[t]);
-      if constexpr (kScaled) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) fragment[t][i] = ptx::mul2<V::kBf16>(fragment[t][i], scales.twice[t][i % 2]);
-      }
-      // Keeps the last write of every register above wgmma_fence.
-      asm volatile("" : "+r"(fragment[t][0]), "+r"(fragment[t][1]), "+r"(fragment[t][2]), "+r"(fragment[t][3])::"memory");
-    }
-  }
-
-  // One batch on the tensor cores; returns when the buffer that comes next may be overwritten.
-  __device__ void multiply(const Fragment& fragment, Accumulators& sums, std::uint32_t activations, int batch, int accumulate) const {
-    ptx::wgmma_fence();
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      const std::uint64_t descriptor = descriptor_of(activations, batch * kBatch + i);
-#pragma unroll
-      for (int t = 0; t < kTiles; ++t) ptx::wgmma_rs<V::kBf16>(sums[t], fragment[i][t], descriptor, i > 0 ? 1 : accumulate);
-    }
-    ptx::wgmma_commit();
-    ptx::wgmma_wait<kBuffers - 1>();
-  }
-
-  __device__ void release(int slot) const { shared.release(slot < 0 ? 0 : slot, lane, slot >= 0); }
+  __device__ void release(int slot) const { shared.release(slot, lane); }
 
   // Nothing reads sums before this.
-  __device__ void finish(Accumulators& sums) const {
-    ptx::wgmma_wait<0>();
+  static __device__ void finish(Accumulators& sums) {
 #pragma unroll
     for (int t = 0; t < kTiles; ++t) {
 #pragma unroll
@@ -169,110 +72,162 @@ struct Consumer {
     }
   }
 
-  // The sums of `work`'s stages.
+  // The sums of `work`'s stages, of which there is at least one.
   __device__ void multiply_tile(const Work& work, Ring<V>& ring, Accumulators& sums) const {
-    if constexpr (V::kScaleSums) {
-      multiply_scaled_sums(work, ring, sums);
-    } else {
-      multiply_scaled_weights(work, ring, sums);
+    Flow flow{sums, ring};
+    if (!V::kFine && args.per_column) flow.scales.load_columns(args, work.n0, sub_block(), lane);
+    if constexpr (kParts > 0) {
+#pragma unroll
+      for (int t = 0; t < kTiles; ++t) {
+#pragma unroll
+        for (int i = 0; i < V::kAccumulators; ++i) sums[t][i] = 0.0f;
+      }
     }
+    int stage = work.begin;  // for scales of small groups
+    int left = work.end - work.begin;
+    enter(flow);
+    decode_batch(flow, stage, 0);
+    multiply<0>(flow, flow.slot, 0, 0);
+    while (true) {
+      finish_stage<0>(flow, stage);
+      ++stage;
+      const bool more = --left > 0;
+      if constexpr (kParts == 1) {  // the next stage's sums have the same registers: as much as can be is done before these are awaited
+        const int slot = flow.slot;
+        if (more) prepare_stage(flow, stage);
+        ptx::wgmma_wait<0>();
+        leave_stage<0>(flow, slot);
+        if (!more) return;
+        multiply<0>(flow, flow.slot, 0, 0);
+      } else {
+        if (!more) break;
+        next_stage<0>(flow, stage);
+      }
+      if constexpr (kParts == 2) {
+        finish_stage<1>(flow, stage);
+        ++stage;
+        if (--left == 0) {
+          ptx::wgmma_wait<0>();
+          leave_stage<1>(flow, flow.slot);
+          return;
+        }
+        next_stage<1>(flow, stage);
+      }
+    }
+    ptx::wgmma_wait<0>();
+    leave_stage<0>(flow, flow.slot);
+    if constexpr (kParts == 0) finish(sums);
   }
 
  private:
-  // The stages of `work`, with scaled weights: one chain of sums from the first step to the last.
-  __device__ void multiply_scaled_weights(const Work& work, Ring<V>& ring, Accumulators& sums) const {
-    Scales scales;
-    if (!V::kFine && args.per_column) load_column_scales(scales, work.n0);
+  // What a tile's stages hand on, in registers.
+  struct Flow {
+    __device__ Flow(Accumulators& s, Ring<V>& r) : sums(s), ring(r) {}  // the rest stays as it is until it is needed
+    Accumulators& sums;
+    Ring<V>& ring;     // stands at the slot that comes next
+    int slot;          // that is being multiplied
+    Scales<V> scales;  // of the words at hand
+    Words words[2];
     Fragment fragments[kBuffers];
-    int accumulate = 0;
-    int previous = -1;
-    for (int stage = work.begin; stage < work.end; ++stage) {
-      ptx::mbarrier_wait(shared.full(ring.slot), ring.parity);
-      const int slot = ring.slot;
-      const std::uint32_t activations = activations_of(slot);
-      const int row0 = V::kFine ? scale_row(args, stage * V::kSteps) : 0;
-      Words words[2];
-      load_words(words[0], slot, 0);
-      if (!V::kFine && !args.per_column) load_scales(scales, slot, 0);
+    Accumulators parts[kParts > 0 ? kParts : 1];
+    std::uint32_t pair[kTiles];  // kParts: the scales of the stage that is being multiplied
+  };
+
+  // Waits for the next slot and loads what its first two batches are decoded from.
+  __device__ void enter(Flow& flow) const {
+    ptx::mbarrier_wait(shared.full(flow.ring.slot), flow.ring.parity);
+    flow.slot = flow.ring.slot;
+    load_words(flow.words[0], flow.slot, 0);
+    if constexpr (!V::kFine) flow.scales.load_row(args, shared, flow.slot, 0, sub_block(), lane);
+    if constexpr (kBatches > 1) load_words(flow.words[1], flow.slot, 1);
+    flow.ring.advance();
+  }
+
+  // Decodes a batch whose words have been loaded, and loads those of the batch after the next in their place.
+  __device__ void decode_batch(Flow& flow, int stage, int batch) const {
 #pragma unroll
-      for (int batch = 0; batch < kBatches; ++batch) {
-        if (batch + 1 < kBatches) load_words(words[(batch + 1) % 2], slot, batch + 1);
+    for (int i = 0; i < kBatch; ++i) {
+      if constexpr (V::kFine) {
+        const int step = stage * V::kSteps + batch * kBatch + i;
+        const int row = scale_row(args, min(step, args.steps - 1)) - scale_row(args, stage * V::kSteps);
+        flow.scales.load_row(args, shared, flow.slot, row, sub_block(), lane);
+      }
+      decode(flow.words[batch % 2][i], flow.scales, flow.fragments[batch % kBuffers][i]);
+    }
+    if (batch + 2 < kBatches) load_words(flow.words[batch % 2], flow.slot, batch + 2);
+  }
+
+  static __device__ void decode(const std::uint32_t (&words)[kTiles * Codec::kWords], const Scales<V>& scales,
+                                std::uint32_t (&fragment)[kTiles][4]) {
 #pragma unroll
-        for (int i = 0; i < kBatch; ++i) {
-          if constexpr (V::kFine) {
-            const int step = stage * V::kSteps + batch * kBatch + i;
-            load_scales(scales, slot, scale_row(args, min(step, args.steps - 1)) - row0);
-          }
-          decode<true>(words[batch % 2][i], scales, fragments[batch % kBuffers][i]);
+    for (int t = 0; t < kTiles; ++t) {
+      Codec::block(words + t * Codec::kWords, scales.addend[t][0], scales.addend[t][1], fragment[t]);
+      if constexpr (!V::kScaleSums) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          fragment[t][i] = ptx::mul2<V::kBf16>(fragment[t][i], i % 2 == 0 ? ptx::both_low(scales.pair[t]) : ptx::both_high(scales.pair[t]));
         }
-        multiply(fragments[batch % kBuffers], sums, activations, batch, accumulate);
-        accumulate = 1;
-        if (kBuffers == 2 && batch == 0) release(previous);  // its last step has finished
       }
-      if (kBuffers == 1) release(slot);
-      previous = slot;
-      ring.advance();
-    }
-    finish(sums);
-    if (kBuffers == 2) release(previous);
-  }
-
-  // f32 scales of the columns h = 0, 1 of every tile.
-  using SumScales = float[kTiles][2];
-
-  static __device__ void scale_of_pair(const Scales& scales, SumScales& out) {
-#pragma unroll
-    for (int t = 0; t < kTiles; ++t) {
-      if constexpr (V::kBf16) {
-        out[t][0] = __uint_as_float(scales.pair[t] << 16);
-        out[t][1] = __uint_as_float(scales.pair[t] & 0xffff0000u);
-      } else {
-        out[t][0] = __half2float(__ushort_as_half(static_cast<unsigned short>(scales.pair[t])));
-        out[t][1] = __half2float(__ushort_as_half(static_cast<unsigned short>(scales.pair[t] >> 16)));
-      }
+      // Keeps the last write of every register above wgmma_fence.
+      asm volatile("" : "+r"(fragment[t][0]), "+r"(fragment[t][1]), "+r"(fragment[t][2]), "+r"(fragment[t][3])::"memory");
     }
   }
 
-  static __device__ void fold(Accumulators& sums, const Accumulators& part, const SumScales& scale) {
+  // Puts a batch on the tensor cores.
+  template <int kPart>
+  __device__ void multiply(Flow& flow, int slot, int batch, int accumulate) const {
+    Accumulators& sums = kParts > 0 ? flow.parts[kPart] : flow.sums;
+    const Fragment& fragment = flow.fragments[batch % kBuffers];
+    const std::uint64_t first = descriptor_of(slot);
+    ptx::wgmma_fence();
 #pragma unroll
-    for (int t = 0; t < kTiles; ++t) {
+    for (int i = 0; i < kBatch; ++i) {
+      const int step = batch * kBatch + i;
+      const std::uint64_t descriptor = first + (step / 4 * (V::kConfig.tokens * 128) + step % 4 * 32) / 16;
 #pragma unroll
-      for (int i = 0; i < V::kAccumulators; ++i) sums[t][i] = __fmaf_rn(part[t][i], scale[t][i / 2 % 2], sums[t][i]);
+      for (int t = 0; t < kTiles; ++t) ptx::wgmma_rs<V::kBf16>(sums[t], fragment[i][t], descriptor, i > 0 ? 1 : accumulate);
+    }
+    ptx::wgmma_commit();
+  }
+
+  // The batches of a stage after its first, which is on its way.
+  template <int kPart>
+  __device__ void finish_stage(Flow& flow, int stage) const {
+#pragma unroll
+    for (int batch = 1; batch < kBatches; ++batch) {
+      ptx::wgmma_wait<kBuffers - 1>();
+      decode_batch(flow, stage, batch);
+      multiply<kPart>(flow, flow.slot, batch, 1);
+    }
+    if constexpr (kParts > 0) {
+#pragma unroll
+      for (int t = 0; t < kTiles; ++t) flow.pair[t] = flow.scales.pair[t];
     }
   }
 
-  // The stages of `work`, with exact weights: every stage has sums of its own, which its scale multiplies in f32.
-  __device__ void multiply_scaled_sums(const Work& work, Ring<V>& ring, Accumulators& sums) const {
-    static_assert(kBuffers == 1, "a stage's sums are read when its last batch has finished");
-    Scales scales;
-    if (args.per_column) load_column_scales(scales, work.n0);
-#pragma unroll
-    for (int t = 0; t < kTiles; ++t) {
-#pragma unroll
-      for (int i = 0; i < V::kAccumulators; ++i) sums[t][i] = 0.0f;
-    }
-    for (int stage = work.begin; stage < work.end; ++stage) {
-      ptx::mbarrier_wait(shared.full(ring.slot), ring.parity);
-      const int slot = ring.slot;
-      const std::uint32_t activations = activations_of(slot);
-      Fragment fragment;
-      Accumulators part;
-      Words words[2];
-      load_words(words[0], slot, 0);
-      if (!args.per_column) load_scales(scales, slot, 0);
-#pragma unroll
-      for (int batch = 0; batch < kBatches; ++batch) {
-        if (batch + 1 < kBatches) load_words(words[(batch + 1) % 2], slot, batch + 1);
-#pragma unroll
-        for (int i = 0; i < kBatch; ++i) decode<false>(words[batch % 2][i], scales, fragment[i]);
-        multiply(fragment, part, activations, batch, batch > 0);
-      }
-      finish(part);
-      release(slot);
-      SumScales scale;
-      scale_of_pair(scales, scale);
-      fold(sums, part, scale);
-      ring.advance();
+  __device__ void prepare_stage(Flow& flow, int stage) const {
+    enter(flow);
+    ptx::wgmma_wait<kBuffers - 1>();
+    decode_batch(flow, stage, 0);
+  }
+
+  // Puts the first batch of the stage that comes next on its way and takes leave of the stage before.
+  template <int kPart>
+  __device__ void next_stage(Flow& flow, int stage) const {
+    const int slot = flow.slot;
+    prepare_stage(flow, stage);
+    multiply<1 - kPart>(flow, flow.slot, 0, kParts == 0);
+    ptx::wgmma_wait<1>();
+    leave_stage<kPart>(flow, slot);
+  }
+
+  // All of a stage's products are there.
+  template <int kPart>
+  __device__ void leave_stage(Flow& flow, int slot) const {
+    release(slot);
+    if constexpr (kParts > 0) {
+      finish(flow.parts[kPart]);
+      add_scaled<V>(flow.sums, flow.parts[kPart], flow.pair, args.scale_bf16 != 0);
     }
   }
 };

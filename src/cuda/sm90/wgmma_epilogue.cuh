@@ -123,7 +123,7 @@ struct Epilogue {
   // A tile of which this block has the end, with what `helpers` blocks left of it, to C. Some tokens x 64 columns at a time pass through
   // shared memory of the warpgroup's own.
   __device__ void store(const Accumulators& sums, int helpers, Ring<V>& ring, int group, int warp, int lane) const {
-    const int sub = (group * 4 + warp) * V::kConfig.tiles;
+    const int sub = Consumer<V>::sub_block_of(group, warp, lane);
 #pragma unroll
     for (int t = 0; t < V::kConfig.tiles; ++t) {
       const int column = work.n0 + (sub + t) * 16;
@@ -176,7 +176,7 @@ struct Epilogue {
     }
   }
 
-  // Row = token, eight 16-byte chunks of 8 columns, chunk c at c ^ (token % 8) against bank conflicts.
+  // Row = token, eight 16-byte chunks, two of a warp's 8 columns each, chunk c at c ^ (token % 8) against bank conflicts.
   __device__ void stage(const float (&sums)[kAtOnce * 4], int panel, int group, int warp, int lane) const {
     const std::uint32_t base = shared.staging() + group * (kStaged * 128);
 #pragma unroll
@@ -196,18 +196,22 @@ struct Epilogue {
   __device__ void write_part(int t, int part, int group, int thread) const {
     const std::uint32_t base = shared.staging() + group * (kStaged * 128);
     const int chunk = thread % 8;
-    const int n = work.n0 + ((group * 4 + chunk / 2) * V::kConfig.tiles + t) * 16 + chunk % 2 * 8;
+    const int block = chunk / 2;
+    const int n = work.n0 + ((group * 4 + block) * V::kConfig.tiles + t) * 16 + chunk % 2 * 8;
     const int rows = min(kStaged, args.m - work.m0 - part * kStaged);
     for (int token = thread / 8; token < rows; token += 16) {
-      uint4 v;
-      asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
-                   : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-                   : "r"(base + token * 128 + (chunk ^ (token % 8)) * 16));
+      std::uint32_t words[4];
+#pragma unroll
+      for (int pair = 0; pair < 4; ++pair) {  // of columns, which quarter of a 64-column block goes with it: Consumer::sub_block_of
+        constexpr int kWarps = V::kConfig.tiles < 4 ? 4 / V::kConfig.tiles : 1;  // that have a 64-column block
+        const int from = block / kWarps * kWarps + (block + kWarps - pair % kWarps) % kWarps;
+        const int place = from * 2 + chunk % 2;
+        asm volatile("ld.shared.b32 %0, [%1];" : "=r"(words[pair]) : "r"(base + token * 128 + (place ^ (token % 8)) * 16 + pair * 4));
+      }
       auto* target = static_cast<unsigned short*>(args.c) + std::int64_t{work.m0 + part * kStaged + token} * args.ldc + n;
       if (n + 8 <= args.n) {
-        *reinterpret_cast<uint4*>(target) = v;
+        *reinterpret_cast<uint4*>(target) = make_uint4(words[0], words[1], words[2], words[3]);
       } else {
-        const std::uint32_t words[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
           if (n + i < args.n) target[i] = static_cast<unsigned short>(words[i / 2] >> (16 * (i % 2)));

@@ -31,6 +31,7 @@ const void* kernel_of(WeightType weight, ElementType a, int policy, bool fine, b
 
 // Index of a kernel among those of its codec and activation type.
 int kernel_index(int policy, bool fine, bool cluster) { return policy * 4 + fine * 2 + cluster; }
+static_assert(sm90::kPolicies * 4 <= PreparedKernels::kMost);
 
 PreparedKernels& prepared_of(WeightType weight, ElementType a) {
   static PreparedKernels tables[3][2];
@@ -76,12 +77,16 @@ Status encode_scales(const gemm::Plan& plan, const PackedMatrix& w, CUtensorMap&
                                    .box = {plan.tile_n / 2, rows}});
 }
 
+// Activations lie [tokens][64 k] with 128-byte swizzle: 8 tokens are 1024 bytes apart (in units of 16 bytes).
+constexpr std::uint64_t kSwizzle128 = std::uint64_t{1} << 62, kEightTokens = std::uint64_t{1024 / 16} << 32, kNoOtherStride = 1u << 16;
+
 sm90::WgmmaArguments arguments_of(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& call) {
   const PackedMatrix& w = *call.weights;
   sm90::WgmmaArguments args{};
   args.scales = static_cast<const unsigned short*>(w.scales);
   args.zeros = reinterpret_cast<const unsigned char*>(w.zeros);
   args.bias = call.bias ? w.bias : nullptr;
+  args.activations_descriptor = kSwizzle128 | kEightTokens | kNoOtherStride;
   args.c = call.c;
   args.ldc = call.ldc;
   args.zero_row_bytes = static_cast<int>(w.padded_n() / 2);

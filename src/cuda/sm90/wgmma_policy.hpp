@@ -21,6 +21,7 @@ struct WgmmaConfig {
   int blocks_per_sm;  // resident at once: 2 lets the next launch prefetch under this one
   bool alias_sums;    // partial sums are exchanged in the stages' memory, after the main loop
   bool scale_sums;    // a stage's scale multiplies its f32 sums, not the weights: 4 of 13 instructions a word fewer (one scale row a stage)
+  int parts = 1;      // scale_sums: sets of a stage's sums; 2 fold a stage's while the next one's first batch is on the tensor cores
   int abreast = 1;    // blocks of a cluster side by side along the columns; each brings its part of the activations to all of them
 
   constexpr int consumer_warps() const { return 4 * groups_n; }
@@ -30,25 +31,57 @@ struct WgmmaConfig {
   constexpr int shared_limit() const { return blocks_per_sm == 2 ? 113 * 1024 : 227 * 1024; }
 };
 
-// policy = index into this list; a variant exists only if it won somewhere.
+// policy = index into this list. Candidates to be timed: those that win nowhere go again.
 constexpr WgmmaConfig kConfigs[] = {
-    {8, 2, 2, 128, 4, 1, 2, false, true},  {16, 2, 2, 128, 4, 1, 2, false, true},  {32, 1, 2, 128, 4, 1, 2, false, true},
-    {64, 1, 2, 128, 2, 1, 2, true, true},  {64, 2, 2, 128, 2, 2, 1, false, false}, {128, 2, 2, 64, 2, 2, 1, true, false},
-    {256, 1, 2, 64, 2, 2, 1, true, false}, {32, 1, 2, 128, 4, 1, 2, true, true, 2}, {128, 2, 2, 128, 2, 2, 1, true, false, 2},
-    {64, 1, 2, 128, 4, 2, 1, true, false, 2}, {64, 2, 2, 128, 2, 2, 1, true, false, 2}, {128, 1, 2, 64, 2, 2, 1, true, false, 2},
-    {128, 2, 2, 64, 2, 2, 1, true, false, 2}, {256, 1, 2, 64, 2, 2, 1, true, false, 2},
-    {128, 2, 2, 64, 2, 2, 1, true, false, 4}, {256, 1, 2, 64, 2, 2, 1, true, false, 4},
-    {32, 2, 2, 128, 2, 1, 2, true, false}, {32, 2, 2, 128, 4, 1, 1, true, true}, {32, 2, 2, 128, 2, 1, 2, true, false, 2},
-    {32, 2, 2, 128, 4, 1, 1, true, true, 2}, {16, 2, 2, 128, 4, 1, 2, true, true, 2},
+    {8, 2, 2, 128, 2, 2, 2, false, true},          // 256x8
+    {16, 1, 2, 128, 4, 2, 2, false, true},         // 128x16
+    {16, 2, 2, 128, 1, 2, 2, false, true},         // 256x16
+    {24, 1, 2, 128, 4, 2, 2, false, true},         // 128x24
+    {32, 1, 2, 128, 4, 2, 2, false, true},         // 128x32
+    {32, 1, 2, 128, 1, 2, 2, false, true, 2},      // 128x32-p2
+    {32, 2, 2, 128, 1, 2, 2, true, false},         // 256x32-w
+    {32, 2, 2, 128, 4, 2, 1, false, true, 2},      // 256x32-p2
+    {32, 1, 4, 128, 4, 2, 1, false, true},         // 256x32-g4
+    {48, 1, 2, 128, 2, 2, 2, true, false},         // 128x48
+    {48, 2, 2, 128, 4, 2, 1, true, false},         // 256x48
+    {64, 1, 2, 128, 4, 2, 2, true, false},         // 128x64
+    {64, 2, 2, 128, 4, 2, 1, true, false},         // 256x64
+    {64, 2, 2, 128, 2, 2, 1, false, false},        // 256x64-b2
+    {64, 1, 4, 128, 2, 2, 1, true, false},         // 256x64-g4
+    {96, 2, 2, 128, 2, 2, 1, true, false},         // 256x96
+    {128, 2, 2, 64, 2, 2, 1, true, false},         // 256x128
+    {192, 1, 2, 64, 2, 2, 1, true, false},         // 128x192
+    {256, 1, 2, 64, 2, 2, 1, true, false},         // 128x256
+    {32, 1, 2, 128, 4, 2, 2, true, true, 1, 2},    // 128x32-a2
+    {32, 2, 2, 128, 1, 2, 2, true, false, 1, 2},   // 256x32-w-a2
+    {32, 2, 2, 128, 4, 2, 1, true, true, 2, 2},    // 256x32-p2-a2
+    {48, 2, 2, 128, 4, 2, 1, true, false, 1, 2},   // 256x48-a2
+    {64, 1, 2, 128, 4, 2, 1, true, false, 1, 2},   // 128x64-a2
+    {64, 1, 2, 128, 4, 2, 2, true, false, 1, 2},   // 128x64-2-a2
+    {64, 2, 2, 128, 4, 2, 1, true, false, 1, 2},   // 256x64-a2
+    {96, 2, 2, 128, 2, 2, 1, true, false, 1, 2},   // 256x96-a2
+    {128, 1, 2, 64, 2, 2, 1, true, false, 1, 2},   // 128x128-a2
+    {128, 2, 2, 64, 2, 2, 1, true, false, 1, 2},   // 256x128-a2
+    {128, 2, 2, 128, 2, 2, 1, true, false, 1, 2},  // 256x128k-a2
+    {256, 1, 2, 64, 2, 2, 1, true, false, 1, 2},   // 128x256-a2
+    {128, 2, 2, 64, 2, 2, 1, true, false, 1, 4},   // 256x128-a4
+    {256, 1, 2, 64, 2, 2, 1, true, false, 1, 4},   // 128x256-a4
 };
 constexpr int kPolicies = sizeof(kConfigs) / sizeof(kConfigs[0]);
+constexpr const char* kPolicyNames[kPolicies] = {
+    "256x8",     "128x16",    "256x16",     "128x24",      "128x32",    "128x32-p2", "256x32-w",   "256x32-p2", "256x32-g4",
+    "128x48",    "256x48",    "128x64",     "256x64",      "256x64-b2", "256x64-g4", "256x96",     "256x128",   "128x192",
+    "128x256",   "128x32-a2",  "256x32-w-a2", "256x32-p2-a2", "256x48-a2",  "128x64-a2",  "128x64-2-a2", "256x64-a2",  "256x96-a2",
+    "128x128-a2", "256x128-a2", "256x128k-a2", "128x256-a2",   "256x128-a4", "128x256-a4",
+};
 // 8-bit stages are half as long along K, so that a stage has the same bytes and the ring the same slots.
 constexpr WgmmaConfig config_of(int policy, int bits) {
   WgmmaConfig config = kConfigs[policy];
   if (bits == 8 && config.stage_k == 128) config.stage_k = 64;
+  const int most = config.stage_k / 16 / config.buffers;  // every buffer has a batch of each stage
+  if (config.batch > most) config.batch = most;
   return config;
 }
-constexpr const char* kPolicyNames[kPolicies] = {"256x8", "256x16", "128x32", "128x64", "256x64", "256x128", "128x256", "2*128x32", "2*256x128k", "2*128x64", "2*256x64", "2*128x128", "2*256x128", "2*128x256", "4*256x128", "4*128x256", "256x32w", "256x32", "2*256x32w", "2*256x32", "2*256x16"};
 
 // The shared memory of a block, in bytes from a 1024-byte boundary. `fine`: more than one scale row a stage.
 struct SharedMap {
@@ -78,7 +111,10 @@ constexpr int worst_exchange_bytes(const WgmmaConfig& c) {
 }
 
 // Tokens of a tile that pass through shared memory at once on their way to rows of C; 0: few enough to be written as they are.
-constexpr int staged_tokens(const WgmmaConfig& c) { return c.tokens >= 128 ? 128 : c.tokens >= 32 ? 32 : 0; }
+constexpr int staged_tokens(const WgmmaConfig& c) {
+  if (c.tokens < 32) return 0;
+  return c.tokens % 128 == 0 ? 128 : c.tokens % 32 == 0 ? 32 : 16;
+}
 
 constexpr SharedMap shared_map(const WgmmaConfig& c, int bits, bool zeros, bool fine) {
   SharedMap map{};
