@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "core/integers.hpp"
+
 namespace billfish::sm90 {
 
 // A tile is kStreamColumns x `tokens` of C. A team is four warps, each with 32 of the columns; teams take turns along K.
@@ -25,6 +27,13 @@ constexpr int kStreamSlotBytes = 8192;                // codes of an item, the u
 constexpr int kStreamMaxSlots = 16;                   // of the ring
 constexpr int kStreamShared = 113 * 1024;             // two blocks an SM: the next launch fills its ring under this one
 constexpr int kStreamSumsPitch = kStreamColumns + 4;  // floats; two rows further on is eight banks further on
+
+// The owner of a tile awaits the values of so many blocks together. If more blocks than that help it and threads are idle, because tokens
+// are few, several threads fetch a value, each from blocks of its own.
+constexpr int kStreamAtOnce = 4;
+BILLFISH_HD constexpr int stream_collectors(int tokens, int helpers) {
+  return helpers <= kStreamAtOnce ? 1 : tokens == 1 ? 8 : tokens == 2 ? 4 : tokens <= 4 ? 2 : 1;
+}
 
 constexpr int stream_item_k(int bits) { return kStreamSlotBytes * 8 / (kStreamColumns * bits); }
 
