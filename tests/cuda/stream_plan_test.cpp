@@ -134,7 +134,7 @@ TEST(StreamPlan, SumsAreScaledOnceAGroupWhereItemsAreWholeGroups) {
   EXPECT_EQ(sm90::even_groups(8, 2, true), 2);
   EXPECT_EQ(sm90::even_groups(4, 2, true), 2);  // group 32, 8 bits
   EXPECT_EQ(sm90::even_groups(8, 1, true), 1);
-  EXPECT_EQ(sm90::even_groups(8, 3, true), 0) << "group 48: a row is looked up every step";
+  EXPECT_EQ(sm90::even_groups(8, 3, true), 0) << "group 48 ends anywhere in an item";
   EXPECT_EQ(sm90::even_groups(8, 12, true), 0) << "group 192 ends inside every other item";
   EXPECT_EQ(sm90::even_groups(8, 4, false), 0) << "scales of another type than the activations'";
   // What one accumulator takes in, for the error bound.

@@ -12,7 +12,7 @@ constexpr int rows_touched(int steps, int group) {
 }
 
 // Steps of a group for which the streaming kernel has a loop of its own: items are several whole groups, scales of the activations' type.
-// 0: any other; every step is scaled by itself.
+// 0: any other, for which there is a slower one.
 constexpr int even_groups(int steps, int group, bool same_type) { return same_type && group < steps && steps % group == 0 ? group : 0; }
 
 }  // namespace billfish::sm90

@@ -120,7 +120,7 @@ struct StreamLoop {
   }
 
   // Adds the item's products, scaled: groups end inside it. A group is kGroupSteps and scales are of the activations' type; 0: of any number
-  // and either type, so that every step is scaled and looks its row up.
+  // and either type, and after every step the next one's row is looked up.
   template <int kGroupSteps>
   __device__ void multiply_groups(Sums& sums, int slot, int first_step = 0) const {
     constexpr bool kAny = kGroupSteps == 0;
@@ -138,6 +138,11 @@ struct StreamLoop {
 #pragma unroll
     for (int i = 0; i < kPair; ++i) ptx::load_shared(words[0][i], words_at + i * V::kStepBytes);
     load_row(row, slot, 0);
+    int at = 0, next = 0;
+    if (kAny) {
+      set(columns, row);
+      clear(part);
+    }
 #pragma unroll(kUnroll)
     for (int s = 0; s < V::kSteps; ++s) {
       if (s % kPair == 0) {
@@ -147,13 +152,22 @@ struct StreamLoop {
         }
         load_tokens(tokens, chunks_at, s);
       }
-      if (s % kRun == 0) {
+      if (!kAny && s % kRun == 0) {
         set(columns, row);
         clear(part);
-        if (s + kRun < V::kSteps) load_row(row, slot, kAny ? row_of(args, first_step + s + 1) - first_row : s / kRun + 1);
+      }
+      if (s % kRun == 0 && s + kRun < V::kSteps) {
+        next = kAny ? row_of(args, first_step + s + 1) - first_row : s / kRun + 1;
+        load_row(row, slot, next);
       }
       multiply_step(part, words[s / kPair % 2][s % kPair], columns, tokens[s % kPair]);
+      if (kAny && next == at && s + 1 < V::kSteps) continue;
       if ((s + 1) % kRun == 0) fold<!kAny>(sums, part, columns);
+      if (kAny) {
+        set(columns, row);
+        clear(part);
+        at = next;
+      }
     }
   }
 

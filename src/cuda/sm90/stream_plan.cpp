@@ -93,10 +93,7 @@ gemm::Plan plan(const gemm::Problem& p, const gemm::DeviceFacts& device) {
 
 gemm::Plan plan_of(const gemm::Problem& p, int policy, std::int64_t blocks, bool dealt) {
   const StreamConfig config = sm90::kStreamConfigs[policy];
-  const int steps = static_cast<int>(item_k(p) / 16);
-  const std::int64_t group_steps = p.group / 16;
-  const int rows = p.group < p.k ? sm90::rows_touched(steps, static_cast<int>(group_steps)) : 0;
-  const bool fine = p.group < p.k && group_steps % steps != 0;
+  const int rows = p.group < p.k ? sm90::rows_touched(static_cast<int>(item_k(p) / 16), static_cast<int>(p.group / 16)) : 0;
   const sm90::StreamMap map = sm90::stream_map(config, bits_of(p.weight), has_zeros(p.weight), rows, static_cast<int>(p.m));
   const ShareWork work = work_of(p);
   gemm::Plan plan;
@@ -113,11 +110,10 @@ gemm::Plan plan_of(const gemm::Problem& p, int policy, std::int64_t blocks, bool
   plan.shared_bytes = map.total;
   plan.workspace_bytes = work.tiles % blocks == 0 ? 0 : blocks * p.m * sm90::kStreamColumns * 4;  // else blocks share tiles
   plan.dependent_launch = p.dependent_launch;
-  // What is scaled together, then all of that that a team has, then teams and blocks.
+  // A group's products as far as they are in one item, then a team's groups, then teams and blocks.
   const std::int64_t own_items = std::min(work.items, most_items(work, blocks, dealt));
-  const int run = fine ? std::max(1, sm90::even_groups(steps, static_cast<int>(group_steps), p.scale == p.a)) : steps;
-  plan.chain = run * 16 + own_items * (steps / run) + config.teams + plan.splits;
-  plan.detail[0] = fine;
+  plan.chain = std::min<std::int64_t>(p.group, plan.tile_k) + own_items * std::max(rows, 1) + config.teams + plan.splits;
+  plan.detail[0] = p.group < p.k && p.group % item_k(p) != 0;
   plan.detail[1] = dealt;
   return plan;
 }
