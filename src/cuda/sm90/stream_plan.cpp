@@ -41,11 +41,11 @@ std::int64_t most_items(const ShareWork& work, std::int64_t blocks, bool dealt) 
 
 // Measured in microseconds on an H200 (u4b8, f16, group 128, dependent launches, M = 1 to 15, 110 problems, 2026-11-21): two items, of which
 // each team has one; the owner of a tile waits for what was left last; and for every further kStreamAtOnce blocks that leave sums.
-constexpr double kPairOfItems = 0.4, kMeeting = 0.7, kFurtherBlocks = 0.4;
+constexpr double kPairOfItems[sm90::kStreamPolicies] = {0.4, 0.55}, kMeeting = 0.7, kFurtherBlocks = 0.4;
 
 // Of a block with `items` that adds up the sums of `helpers` others; what every launch takes is left out.
 double time_of(const gemm::Problem& p, std::int64_t items, std::int64_t helpers) {
-  double time = kPairOfItems * static_cast<double>(ceil_div(items, 2));
+  const double time = kPairOfItems[policy_of(p)] * static_cast<double>(ceil_div(items, 2));
   if (helpers == 0) return time;
   const int collectors = sm90::stream_collectors(static_cast<int>(p.m), static_cast<int>(helpers));
   const std::int64_t rounds = ceil_div(helpers, std::int64_t{sm90::kStreamAtOnce} * collectors);
