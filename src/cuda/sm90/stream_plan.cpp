@@ -47,8 +47,8 @@ constexpr double kPairOfItems[sm90::kStreamPolicies] = {0.4, 0.55}, kMeeting = 0
 double time_of(const gemm::Problem& p, std::int64_t items, std::int64_t helpers) {
   const double time = kPairOfItems[policy_of(p)] * static_cast<double>(ceil_div(items, 2));
   if (helpers == 0) return time;
-  const int collectors = sm90::stream_collectors(static_cast<int>(p.m), static_cast<int>(helpers));
-  const std::int64_t rounds = ceil_div(helpers, std::int64_t{sm90::kStreamAtOnce} * collectors);
+  const int at_once = sm90::kStreamAtOnce << sm90::stream_collector_bits(static_cast<int>(p.m), static_cast<int>(helpers));
+  const std::int64_t rounds = ceil_div(helpers, std::int64_t{at_once});
   const std::int64_t passes = ceil_div(p.m, 8);  // of 256 threads over the sums
   return time + kMeeting + kFurtherBlocks * static_cast<double>(rounds * passes - 1);
 }

@@ -52,16 +52,19 @@ struct StreamSums {
   }
 
   // C from the block's sums and those that blocks first .. block - 1 left. Where there are many of those and a few tokens have fewer quads
-  // than there are threads, `shares` lanes of a warp fetch a quad, each from every so many-th block. All threads.
+  // than there are threads, 1 << bits lanes of a warp fetch a quad, each from every so many-th block. All threads.
   __device__ void collect(int tile, int first, int block, int thread) const {
-    const int shares = stream_collectors(args.m, block - first), width = 32 / shares;  // quads of a warp at a time
-    const int lane = thread % 32, share = lane / width;
+    const int bits = V::kTokenTiles > 1 ? 0 : stream_collector_bits(args.m, block - first), shares = 1 << bits;
+    const int width = 32 >> bits;  // quads of a warp at a time
+    const int lane = thread % 32, share = lane >> (5 - bits);
 #pragma unroll 1
-    for (int v = thread / 32 * width + lane % width; v < args.m * kQuads; v += kThreads / shares) {  // whole warps
+    for (int v = thread / 32 * width + (lane & (width - 1)); v < args.m * kQuads; v += kThreads >> bits) {  // whole warps
       const int token = v / kQuads, quad = v % kQuads;
       float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 #pragma unroll 1
-      for (int from = first + share; from < block; from += kStreamAtOnce * shares) take(sum, from, block, shares, v);
+      for (int from = first + share; from < block; from += kStreamAtOnce * shares) {
+        take(sum, from, min((block - from + shares - 1) >> bits, kStreamAtOnce), shares, v);
+      }
 #pragma unroll 1
       for (int other = width; other < 32; other *= 2) {
         add(sum, make_float4(__shfl_xor_sync(~0u, sum.x, other), __shfl_xor_sync(~0u, sum.y, other), __shfl_xor_sync(~0u, sum.z, other),
@@ -114,15 +117,15 @@ struct StreamSums {
     return bits == 0 ? 0x8000'0000u : bits;  // of the canonical NaN
   }
 
-  // From blocks from, from + stride, ... before `end`.
-  __device__ void take(float4& sum, int from, int end, int stride, int v) const {
+  // From blocks from, from + stride, ...
+  __device__ void take(float4& sum, int from, int count, int stride, int v) const {
     uint4 coded[kStreamAtOnce];
     bool missing = true;
     while (missing) {
       missing = false;
 #pragma unroll
       for (int i = 0; i < kStreamAtOnce; ++i) {
-        if (from + i * stride < end) {
+        if (i < count) {
           asm volatile("ld.relaxed.gpu.global.v4.b32 {%0, %1, %2, %3}, [%4];"
                        : "=r"(coded[i].x), "=r"(coded[i].y), "=r"(coded[i].z), "=r"(coded[i].w)
                        : "l"(slot_of(from + i * stride) + v * 4)
@@ -131,12 +134,12 @@ struct StreamSums {
       }
 #pragma unroll
       for (int i = 0; i < kStreamAtOnce; ++i) {
-        if (from + i * stride < end) missing |= coded[i].x == 0 || coded[i].y == 0 || coded[i].z == 0 || coded[i].w == 0;
+        if (i < count) missing |= coded[i].x == 0 || coded[i].y == 0 || coded[i].z == 0 || coded[i].w == 0;
       }
     }
 #pragma unroll
     for (int i = 0; i < kStreamAtOnce; ++i) {
-      if (from + i * stride < end) {
+      if (i < count) {
         add(sum, make_float4(__uint_as_float(~coded[i].x), __uint_as_float(~coded[i].y), __uint_as_float(~coded[i].z),
                              __uint_as_float(~coded[i].w)));
         asm volatile("st.relaxed.gpu.global.v4.b32 [%0], {%1, %1, %1, %1};" ::"l"(slot_of(from + i * stride) + v * 4), "r"(0) : "memory");
