@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The streaming kernel's own hazards: groups that end anywhere in an item, tiles with any number of owners, few rows of A that are copied first.
+// The streaming kernel's own hazards: groups that end anywhere in an item, tiles of any number of parts, few rows of A that are copied
+// first.
 #include <algorithm>
 #include <vector>
 

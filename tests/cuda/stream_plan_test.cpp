@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who of the streaming kernel's blocks does what, without a GPU: every item has one block, helpers are counted right, a few tiles are not cut
-// into more parts than their owner can add up in the time that it spares, and layers that keep the memory busy have a block a multiprocessor.
+// Who of the streaming kernel's blocks does what, without a GPU: every item has one block, helpers are counted right, a few tiles are not
+// cut into more parts than their owner can add up in the time that it spares, and layers that keep the memory busy have a block a
+// multiprocessor.
 #include "cuda/sm90/stream_plan.hpp"
 
 #include <gtest/gtest.h>

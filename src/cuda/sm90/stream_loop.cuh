@@ -119,8 +119,8 @@ struct StreamLoop {
     }
   }
 
-  // Adds the item's products, scaled: groups end inside it. A group is kGroupSteps and scales are of the activations' type; 0: of any number
-  // and either type, and after every step the next one's row is looked up.
+  // Adds the item's products, scaled: groups end inside it. A group is kGroupSteps and scales are of the activations' type; 0: of any
+  // number and either type, and after every step the next one's row is looked up.
   template <int kGroupSteps>
   __device__ void multiply_groups(Sums& sums, int slot, int first_step = 0) const {
     constexpr bool kAny = kGroupSteps == 0;

@@ -39,8 +39,8 @@ std::int64_t most_items(const ShareWork& work, std::int64_t blocks, bool dealt) 
   return dealt ? ceil_div(work.items, blocks / work.tiles) : ceil_div(work.tiles * work.items, blocks);
 }
 
-// Measured in microseconds on an H200 (u4b8, f16, group 128, dependent launches, M = 1 to 15, 110 problems, 2026-11-21): two items, of which
-// each team has one; the owner of a tile waits for what was left last; and for every further kStreamAtOnce blocks that leave sums.
+// Measured in microseconds on an H200 (u4b8, f16, group 128, dependent launches, M = 1 to 15, 110 problems, 2026-11-21): two items, of
+// which each team has one; the owner of a tile waits for what was left last; and for every further kStreamAtOnce blocks that leave sums.
 constexpr double kPairOfItems[sm90::kStreamPolicies] = {0.4, 0.55}, kMeeting = 0.7, kFurtherBlocks = 0.4;
 
 // Of a block with `items` that adds up the sums of `helpers` others; what every launch takes is left out.
