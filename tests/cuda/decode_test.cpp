@@ -47,6 +47,14 @@ TYPED_TEST(DecodeTest, EveryCodeMinusEveryZeroIsExactInItsRegister) {
       for (int lane = 0; lane < 32; ++lane) {
         std::uint32_t a[4] = {};
         Functor::block(words + lane * bits, Functor::addend(zero), Functor::addend(zero_high), a);
+        if constexpr (Functor::kInPlace) {
+          ASSERT_EQ(Functor::in_place_addend_of(Functor::addend(zero)), Functor::in_place_addend(zero));
+          std::uint32_t same[4] = {};
+          const int low = Functor::kZeros ? zero : 8, high = Functor::kZeros ? zero_high : 8;
+          Functor::block_in_place(words + lane * bits, Functor::addend(low), Functor::addend(high), Functor::in_place_addend(low),
+                                  Functor::in_place_addend(high), same);
+          for (int index = 0; index < 4; ++index) ASSERT_EQ(same[index], a[index]) << "zero " << zero << " register " << index;
+        }
         for (int index = 0; index < 4; ++index) {
           const int nn = lane / 4 + 8 * (index % 2);
           const int implicit = Functor::kZeros ? (index % 2 == 0 ? zero : zero_high) : 1 << (bits - 1);

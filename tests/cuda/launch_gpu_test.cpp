@@ -161,11 +161,25 @@ TEST_P(Family, TwoStreamsWithTwoWorkspacesDoNotMeet) {
 }
 
 // y = W2 (W1 x), again and again in one graph: each product's A is what the one before it has just written.
-TEST_P(Family, ChainedLayersReadWhatTheLayerBeforeWrote) {
-  if (!here_) return;
+class ChainedLayers : public Family {
+ protected:
+  void expect_equal_chains(bool act_order);
+};
+INSTANTIATE_TEST_SUITE_P(Cuda, ChainedLayers, testing::Values("sm80", "sm90", "sm90_zeroed"),
+                         [](const auto& info) { return std::string(info.param); });
+TEST_P(ChainedLayers, ReadWhatTheLayerBeforeWrote) {
+  if (here_) expect_equal_chains(false);
+}
+// A copy of A that the product before may still be reading.
+TEST_P(ChainedLayers, ReadWhatTheLayerBeforeWroteInAnotherOrder) {
+  if (here_) expect_equal_chains(true);
+}
+
+void ChainedLayers::expect_equal_chains(bool act_order) {
   MatrixOptions up, down;
   up.n = 5120, up.k = 2048, up.seed = 3;
   down.n = 2048, down.k = 5120, down.seed = 4;
+  up.act_order = down.act_order = act_order;
   const Matrix w1 = make_matrix(up), w2 = make_matrix(down);
   constexpr int pairs = 12;
   for (const std::int64_t m : {1, 8, 24}) {
@@ -174,6 +188,10 @@ TEST_P(Family, ChainedLayersReadWhatTheLayerBeforeWrote) {
       ProductOptions product;
       take_family(product), product.m = m, product.dependent_launch = dependent;
       Product first = make_product(w1, product), second = make_product(w2, product);
+      if (act_order && m <= 16 && !first.refusal.empty()) {
+        EXPECT_NE(first.refusal.find("act order"), std::string::npos) << first.refusal;
+        continue;
+      }
       ASSERT_EQ(first.refusal + second.refusal, "");
       EXPECT_TRUE(dependent || !first.plan.dependent_launch);
       // y1 = W1 x; x = W2 y1: the second's C is the first's A.

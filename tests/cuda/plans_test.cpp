@@ -10,6 +10,7 @@
 #include "cuda/cuda.hpp"
 #include "cuda/sm80/mma_policy.hpp"
 #include "cuda/sm90/shares_plan.hpp"
+#include "cuda/sm90/wgmma_policy.hpp"
 #include "gemm/registry.hpp"
 
 namespace billfish::cuda {
@@ -149,7 +150,7 @@ TEST(Plans, RefusalsNameTheArgumentItsValueAndWhatIsSupported) {
 TEST(Plans, WhatOnlyThePortableFamilyRunsRunsOnHopperAndExplainSaysWhy) {
   const gemm::DeviceFacts h200 = typical_facts(90);
   gemm::Problem good;
-  good.m = 16, good.n = 4096, good.k = 4096, good.group = 128;
+  good.m = 16, good.n = 4096, good.k = 2048, good.group = 128;
   const auto expect = [&](auto&& change, const char* reason) {
     gemm::Problem p = good;
     change(p);
@@ -171,24 +172,29 @@ TEST(Plans, WhatOnlyThePortableFamilyRunsRunsOnHopperAndExplainSaysWhy) {
   EXPECT_NE(sm90.why_not(p, h200).find("f16 or bf16"), std::string::npos);
 }
 
-TEST(Plans, ManyRowsThatAreGatheredOrNotAlignedAreCopiedToTheWorkspaceFirst) {
+// A few rows, too, where K is long enough: see gather.hpp.
+TEST(Plans, RowsThatAreGatheredOrNotAlignedAreCopiedToTheWorkspaceFirst) {
   const gemm::DeviceFacts h200 = typical_facts(90);
   gemm::Problem p;
-  p.n = 4096, p.k = p.group = 4100;
-  for (const bool zeroed : {false, true}) {
+  p.n = 4096;
+  for (const int which : {0, 1, 2, 3, 4, 5}) {
+    const bool zeroed = which % 2 != 0, is_long = which < 4;
+    p.batch_invariant = which == 2 || which == 3;
+    p.k = p.group = is_long ? 4100 : 252;
     for (p.m = 1; p.m < 3000; p.m = p.m * 3 + 1) {
       p.zeroed_workspace = zeroed;
       for (const bool act_order : {false, true}) {
         p.act_order = act_order, p.aligned_a = act_order, p.workspace_bytes = -1;
         const Result<gemm::Plan> plan = gemm::choose_plan(p, h200);
         ASSERT_TRUE(plan.ok()) << plan.status().message();
-        if (p.m <= 16) {
+        if (p.m <= 16 && !is_long) {
           EXPECT_STREQ(plan->implementation->name, "sm80") << p.m;
           continue;
         }
         ASSERT_STREQ(plan->implementation->name, "sm90") << p.m;
-        const std::int64_t copy = p.m * 4104 * 2;
+        const std::int64_t copy = p.m * round_up(p.k, 8) * 2;
         EXPECT_EQ(plan->gather_offset % 16, 0);
+        EXPECT_EQ(plan->policy >= sm90::kPolicies, p.m <= 16 && zeroed && !p.batch_invariant) << "the streaming kernel's";
         EXPECT_GE(plan->gather_offset, zeroed ? slots_offset(h200.multiprocessors) : 0) << "what must stay zeros";
         EXPECT_GE(plan->workspace_bytes, plan->gather_offset + copy);
         p.workspace_bytes = plan->workspace_bytes - 1;

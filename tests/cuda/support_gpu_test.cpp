@@ -217,7 +217,8 @@ Product make_product(const Matrix& matrix, const ProductOptions& options) {
 
 std::size_t zero_bytes(const Product& product) {
   const bool keeps_slots = product.plan.implementation == &cuda::sm90 && product.plan.policy < sm90::kPolicies;
-  const auto all = static_cast<std::size_t>(product.plan.workspace_bytes);
+  // A copy of A lies behind the zeros.
+  const auto all = static_cast<std::size_t>(product.plan.gather_offset < 0 ? product.plan.workspace_bytes : product.plan.gather_offset);
   return keeps_slots ? std::min(all, static_cast<std::size_t>(cuda::slots_offset(product.plan.detail[3]))) : all;
 }
 

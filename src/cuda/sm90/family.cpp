@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sm90 family: two kernels behind one implementation. The streaming kernel takes few tokens where the caller brings a workspace of
-// zeros, the wgmma kernel everything else, after a copy of the activations where they need one. What the family refuses is
-// wgmma::why_not's to say.
+// zeros, the wgmma kernel everything else, both after a copy of the activations where they need one. What the family refuses is
+// wgmma::why_not's to say, and gather.hpp's.
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -37,7 +37,7 @@ gemm::Problem gathered(const gemm::Problem& problem) {
 }
 
 std::string why_not(const gemm::Problem& p, const gemm::DeviceFacts& device) {
-  if (!gather::is_needed(p) || p.m <= gather::kFewRows) return wgmma::why_not(p, device);
+  if (!gather::is_needed(p) || !gather::pays(p)) return wgmma::why_not(p, device);
   std::string reason = wgmma::why_not(gathered(p), device);
   const std::int64_t needed = first_free(p, device) + gather_bytes(p);
   if (reason.empty() && p.workspace_bytes >= 0 && p.workspace_bytes < needed) {
@@ -55,31 +55,33 @@ gemm::Plan with_copy(gemm::Plan plan, const gemm::Problem& problem, const gemm::
 }
 
 gemm::Plan plan(const gemm::Problem& problem, const gemm::DeviceFacts& device) {
-  if (gather::is_needed(problem)) return with_copy(wgmma::plan(gathered(problem), device), problem, device);
-  return stream::takes(problem, device) ? stream::plan(problem, device) : wgmma::plan(problem, device);
+  const bool copies = gather::is_needed(problem);
+  const gemm::Problem p = copies ? gathered(problem) : problem;
+  const gemm::Plan plan = stream::takes(p, device) ? stream::plan(p, device) : wgmma::plan(p, device);
+  return copies ? with_copy(plan, problem, device) : plan;
 }
 
 std::vector<gemm::Plan> candidates(const gemm::Problem& problem, const gemm::DeviceFacts& device) {
-  if (gather::is_needed(problem)) {
-    std::vector<gemm::Plan> plans = wgmma::candidates(gathered(problem), device);
-    for (gemm::Plan& plan : plans) plan = with_copy(plan, problem, device);
-    return plans;
-  }
-  std::vector<gemm::Plan> plans = stream::candidates(problem, device);
-  const std::vector<gemm::Plan> others = wgmma::candidates(problem, device);
+  const bool copies = gather::is_needed(problem);
+  const gemm::Problem p = copies ? gathered(problem) : problem;
+  std::vector<gemm::Plan> plans = stream::candidates(p, device);
+  const std::vector<gemm::Plan> others = wgmma::candidates(p, device);
   plans.insert(plans.end(), others.begin(), others.end());
+  if (copies) {
+    for (gemm::Plan& one : plans) one = with_copy(one, problem, device);
+  }
   return plans;
 }
 
 Status run(const gemm::Plan& plan, const gemm::Problem& problem, const gemm::Call& call) {
-  if (plan.policy >= sm90::kPolicies) return stream::run(plan, problem, call);
-  if (plan.gather_offset < 0) return wgmma::run(plan, problem, call);
+  const auto multiply = plan.policy >= sm90::kPolicies ? stream::run : wgmma::run;
+  if (plan.gather_offset < 0) return multiply(plan, problem, call);
   gemm::Call second = call;
   void* const copy = static_cast<unsigned char*>(call.workspace) + plan.gather_offset;
   BILLFISH_RETURN_IF_ERROR(gather::run(problem, call, copy, plan.dependent_launch));
   second.a = copy;
   second.lda = gather::row_elements(problem);
-  return wgmma::run(plan, gathered(problem), second);
+  return multiply(plan, gathered(problem), second);
 }
 
 }  // namespace

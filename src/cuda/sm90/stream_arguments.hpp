@@ -22,6 +22,7 @@ struct StreamArguments {
   unsigned group_magic;  // step / group_steps = umulhi(step, magic) + step * identity
   unsigned group_identity;
   int rows;                                          // of scales an item
+  int even_groups;                                   // steps of a group if items are whole groups: see scale_rows.hpp
   int slots, item_bytes, extra_bytes, zeros_offset;  // the ring in shared memory
   int whole_panels;                                  // A's map is {64, m, k / 64}: one copy an item
   int per_column;

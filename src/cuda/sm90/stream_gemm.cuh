@@ -41,29 +41,40 @@ __global__ void __launch_bounds__(V::kConfig.threads(), 2)
   const int team = warp / 4;
   const StreamLoop<V> loop{args, shared, static_cast<unsigned>(warp) % 4, static_cast<unsigned>(lane)};
   const StreamSums<V> output{args, shared};
-  int q = team, slot = team, parity = 0, done = 0;
-  for (int tile = range.last_tile; tile >= range.first_tile; --tile) {
+  int slot = team, parity = 0;
+  int others = team;  // items of the other teams before this team's next
+  for (int tile = range.last_tile, end = range.end;; --tile) {
     const int tile_begin = tile * args.shares.items;
-    const int begin = max(range.begin, tile_begin), end = min(range.end, tile_begin + args.shares.items);
-    const int first_q = done;
-    done += end - begin;
     typename StreamLoop<V>::Sums sums;
     typename StreamLoop<V>::Columns columns;
     StreamLoop<V>::clear(sums);
     if (args.per_column) loop.load_only_row(columns, tile * kStreamColumns);
-    for (; q < done; q += kTeams) {
+    int left = end - max(range.begin, tile_begin) - others;
+    for (; left > 0; left -= kTeams) {
       ptx::mbarrier_wait(shared.full(slot), parity);
       if constexpr (V::kFine) {
-        loop.multiply_fine(sums, slot, (begin - tile_begin + q - first_q) * V::kSteps);
+        if (V::kSteps > 4 && args.even_groups == 4) {
+          loop.template multiply_groups<4>(sums, slot);
+        } else if (args.even_groups == 2) {
+          loop.template multiply_groups<2>(sums, slot);
+        } else if (args.even_groups == 1) {
+          loop.template multiply_groups<1>(sums, slot);
+        } else {
+          loop.template multiply_groups<0>(sums, slot, (end - tile * args.shares.items - left) * V::kSteps);
+        }
         __syncwarp();  // the warp has read the slot
         ptx::mbarrier_arrive_if(shared.empty(slot), lane == 0);
       } else {
         typename StreamLoop<V>::Sums part;
-        if (!args.per_column) loop.load_row(columns, slot, 0);
+        if (!args.per_column) {
+          typename StreamLoop<V>::Row row;
+          loop.load_row(row, slot, 0);
+          loop.set(columns, row);
+        }
         loop.multiply(part, columns, slot);
         __syncwarp();
         ptx::mbarrier_arrive_if(shared.empty(slot), lane == 0);
-        loop.fold(sums, part, columns);
+        loop.template fold<false>(sums, part, columns);
       }
       slot += kTeams;
       if (slot >= args.slots) {
@@ -71,14 +82,17 @@ __global__ void __launch_bounds__(V::kConfig.threads(), 2)
         parity ^= 1;
       }
     }
+    others = -left;
     output.meet(sums, team, warp % 4, lane);
     if (end < tile_begin + args.shares.items) {
       output.leave(blockIdx.x, thread);
     } else {
       const int block = static_cast<int>(blockIdx.x);
-      output.collect(tile, begin > tile_begin ? block - range.helpers : block, block, thread);
+      output.collect(tile, range.begin > tile_begin ? block - range.helpers : block, block, thread);
     }
-    if (tile > range.first_tile) ptx::named_barrier(1, V::kConfig.consumers());  // sums are read
+    if (tile_begin <= range.begin) return;
+    ptx::named_barrier(1, V::kConfig.consumers());  // sums are read
+    end = tile_begin;
   }
 }
 

@@ -82,6 +82,7 @@ Status run(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& cal
   args.per_column = w.per_column();
   args.group_steps = args.per_column ? static_cast<int>(w.padded_k() / 16) + steps : static_cast<int>(w.group / 16);
   args.rows = args.per_column ? 0 : sm90::rows_touched(steps, args.group_steps);
+  args.even_groups = sm90::even_groups(steps, args.group_steps, p.scale == p.a);
   const sm90::StreamMap map =
       sm90::stream_map(sm90::kStreamConfigs[policy], bits_of(w.type), has_zeros(w.type), args.rows, static_cast<int>(p.m));
   Maps maps;

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "core/integers.hpp"
+
 namespace billfish::sm90 {
 
 // A tile is kStreamColumns x `tokens` of C. A team is four warps, each with 32 of the columns; teams take turns along K.
@@ -25,6 +27,13 @@ constexpr int kStreamSlotBytes = 8192;                // codes of an item, the u
 constexpr int kStreamMaxSlots = 16;                   // of the ring
 constexpr int kStreamShared = 113 * 1024;             // two blocks an SM: the next launch fills its ring under this one
 constexpr int kStreamSumsPitch = kStreamColumns + 4;  // floats; two rows further on is eight banks further on
+
+// The owner of a tile awaits the values of so many blocks together. If more blocks than that help it and threads are idle, because tokens
+// are few, several threads fetch a value, each from blocks of its own. Their number's logarithm, to spare the owner divisions.
+constexpr int kStreamAtOnce = 4;
+BILLFISH_HD constexpr int stream_collector_bits(int tokens, int helpers) {
+  return helpers <= kStreamAtOnce ? 0 : tokens == 1 ? 3 : tokens == 2 ? 2 : tokens <= 4 ? 1 : 0;
+}
 
 constexpr int stream_item_k(int bits) { return kStreamSlotBytes * 8 / (kStreamColumns * bits); }
 

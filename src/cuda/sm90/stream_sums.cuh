@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // From a block's sums of a tile to C. The teams' sums meet in shared memory. A tile that several blocks share belongs to the last of them:
 // the others leave theirs in the workspace, a slot a block, and the owner waits for blocks before it only, so that it never waits for one
-// that has not started. It adds in the order of the blocks: the same bits on every replay.
+// that has not started. In what order it adds depends on numbers only: the same bits on every replay.
 //
 // A value travels as the complement of its bits. Zero therefore means "not here yet" (it would be a NaN that no arithmetic produces), and
 // needs no flag and no fence beside it. Whoever takes a value puts zero in its place: the workspace is all zeros between launches.
@@ -51,22 +51,32 @@ struct StreamSums {
     }
   }
 
-  // C from the block's sums and those that blocks first .. block - 1 left.
+  // C from the block's sums and those that blocks first .. block - 1 left. Where there are many of those and a few tokens have fewer quads
+  // than there are threads, 1 << bits lanes of a warp fetch a quad, each from every so many-th block. All threads.
   __device__ void collect(int tile, int first, int block, int thread) const {
+    const int bits = V::kTokenTiles > 1 ? 0 : stream_collector_bits(args.m, block - first), shares = 1 << bits;
+    const int width = 32 >> bits;  // quads of a warp at a time
+    const int lane = thread % 32, share = lane >> (5 - bits);
 #pragma unroll 1
-    for (int v = thread; v < args.m * kQuads; v += kThreads) {
+    for (int v = thread / 32 * width + (lane & (width - 1)); v < args.m * kQuads; v += kThreads >> bits) {  // whole warps
       const int token = v / kQuads, quad = v % kQuads;
       float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 #pragma unroll 1
-      for (int from = first; from < block; from += kAtOnce) take(sum, from, min(block - from, kAtOnce), v);
+      for (int from = first + share; from < block; from += kStreamAtOnce * shares) {
+        take(sum, from, min((block - from + shares - 1) >> bits, kStreamAtOnce), shares, v);
+      }
+#pragma unroll 1
+      for (int other = width; other < 32; other *= 2) {
+        add(sum, make_float4(__shfl_xor_sync(~0u, sum.x, other), __shfl_xor_sync(~0u, sum.y, other), __shfl_xor_sync(~0u, sum.z, other),
+                             __shfl_xor_sync(~0u, sum.w, other)));
+      }
+      if (share > 0) continue;
       add(sum, sum_of(token, quad));
       store(sum, token, tile * kStreamColumns + quad * 4);
     }
   }
 
  private:
-  static constexpr int kAtOnce = 4;  // slots whose values are awaited together
-
   template <bool kAdd>
   __device__ void visit(const Sums& sums, std::uint32_t at, int lane) const {
 #pragma unroll
@@ -107,31 +117,32 @@ struct StreamSums {
     return bits == 0 ? 0x8000'0000u : bits;  // of the canonical NaN
   }
 
-  __device__ void take(float4& sum, int from, int count, int v) const {
-    uint4 coded[kAtOnce];
+  // From blocks from, from + stride, ...
+  __device__ void take(float4& sum, int from, int count, int stride, int v) const {
+    uint4 coded[kStreamAtOnce];
     bool missing = true;
     while (missing) {
       missing = false;
 #pragma unroll
-      for (int i = 0; i < kAtOnce; ++i) {
+      for (int i = 0; i < kStreamAtOnce; ++i) {
         if (i < count) {
           asm volatile("ld.relaxed.gpu.global.v4.b32 {%0, %1, %2, %3}, [%4];"
                        : "=r"(coded[i].x), "=r"(coded[i].y), "=r"(coded[i].z), "=r"(coded[i].w)
-                       : "l"(slot_of(from + i) + v * 4)
+                       : "l"(slot_of(from + i * stride) + v * 4)
                        : "memory");
         }
       }
 #pragma unroll
-      for (int i = 0; i < kAtOnce; ++i) {
+      for (int i = 0; i < kStreamAtOnce; ++i) {
         if (i < count) missing |= coded[i].x == 0 || coded[i].y == 0 || coded[i].z == 0 || coded[i].w == 0;
       }
     }
 #pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
+    for (int i = 0; i < kStreamAtOnce; ++i) {
       if (i < count) {
         add(sum, make_float4(__uint_as_float(~coded[i].x), __uint_as_float(~coded[i].y), __uint_as_float(~coded[i].z),
                              __uint_as_float(~coded[i].w)));
-        asm volatile("st.relaxed.gpu.global.v4.b32 [%0], {%1, %1, %1, %1};" ::"l"(slot_of(from + i) + v * 4), "r"(0) : "memory");
+        asm volatile("st.relaxed.gpu.global.v4.b32 [%0], {%1, %1, %1, %1};" ::"l"(slot_of(from + i * stride) + v * 4), "r"(0) : "memory");
       }
     }
   }

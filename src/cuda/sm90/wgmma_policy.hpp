@@ -69,9 +69,9 @@ constexpr WgmmaConfig kConfigs[] = {
 };
 constexpr int kPolicies = sizeof(kConfigs) / sizeof(kConfigs[0]);
 constexpr const char* kPolicyNames[kPolicies] = {
-    "256x8",     "128x16",    "256x16",     "128x24",      "128x32",    "128x32-p2", "256x32-w",   "256x32-p2", "256x32-g4",
-    "128x48",    "256x48",    "128x64",     "256x64",      "256x64-b2", "256x64-g4", "256x96",     "256x128",   "128x192",
-    "128x256",   "128x32-a2",  "256x32-w-a2", "256x32-p2-a2", "256x48-a2",  "128x64-a2",  "128x64-2-a2", "256x64-a2",  "256x96-a2",
+    "256x8",      "128x16",     "256x16",      "128x24",       "128x32",     "128x32-p2",  "256x32-w",    "256x32-p2", "256x32-g4",
+    "128x48",     "256x48",     "128x64",      "256x64",       "256x64-b2",  "256x64-g4",  "256x96",      "256x128",   "128x192",
+    "128x256",    "128x32-a2",  "256x32-w-a2", "256x32-p2-a2", "256x48-a2",  "128x64-a2",  "128x64-2-a2", "256x64-a2", "256x96-a2",
     "128x128-a2", "256x128-a2", "256x128k-a2", "128x256-a2",   "256x128-a4", "128x256-a4",
 };
 // 8-bit stages are half as long along K, so that a stage has the same bytes and the ring the same slots.
