@@ -101,7 +101,7 @@ gemm::Plan plan(const gemm::Problem& p, const gemm::DeviceFacts& device) {
 std::vector<gemm::Plan> candidates(const gemm::Problem& p, const gemm::DeviceFacts& device) {
   if (!can_take(p, device)) return {};
   const ShareWork work = work_of(p);
-  const std::int64_t most = std::min(work.tiles * work.items, device.multiprocessors);
+  const std::int64_t most = std::min<std::int64_t>(work.tiles * work.items, device.multiprocessors);
   std::vector<gemm::Plan> plans = {plan_of(p, policy_of(p), most, false)};
   if (can_deal(work, most)) plans.push_back(plan_of(p, policy_of(p), most, true));
   for (std::int64_t parts = 1; parts <= most_few_parts(work, device.multiprocessors); ++parts) {
