@@ -36,7 +36,7 @@ TEST(CpuImplementations, SayWhatTheMachineLacks) {
   facts.avx512_vnni = false;
   EXPECT_EQ(cpu::avx512.why_not(p, facts), "this machine has no AVX-512 VNNI");
   facts.avx512 = false;
-  EXPECT_EQ(cpu::avx512.why_not(p, facts), "this machine has no AVX-512 F, BW and VL");
+  EXPECT_EQ(cpu::avx512.why_not(p, facts), "this machine has no AVX-512 F, BW, VL and VBMI");
   EXPECT_EQ(cpu::avx2.why_not(p, facts), "");
   facts.avx2 = false;
   EXPECT_EQ(cpu::avx2.why_not(p, facts), "this machine has no AVX2 with FMA and F16C");
@@ -129,7 +129,8 @@ TEST(CpuFacts, AgreeWithTheCompilersOwnDetection) {
   const gemm::DeviceFacts facts = cpu::facts();
   EXPECT_EQ(facts.kind, DeviceKind::cpu);
   EXPECT_EQ(facts.avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
-  EXPECT_EQ(facts.avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"));
+  EXPECT_EQ(facts.avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                              __builtin_cpu_supports("avx512vbmi"));
   EXPECT_EQ(facts.avx512_vnni, facts.avx512 && __builtin_cpu_supports("avx512vnni"));
   EXPECT_EQ(facts.avx512_bf16, facts.avx512 && __builtin_cpu_supports("avx512bf16"));
 }

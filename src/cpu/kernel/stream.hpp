@@ -25,11 +25,29 @@ struct ChunkRows {
   std::int64_t begin_distance;  // from one partial sum to the next
 };
 
+// The sums of a chunk of one row from panel position `at` on join the result.
+template <class Arith, class C>
+[[gnu::always_inline]] inline void add_chunk(typename Arith::Sum sum, int at, const GroupTables& tables, ChunkRows rows, int row,
+                                             float* sums) {
+  using F = typename Arith::F;
+  F value = Arith::template to_float<C>(sum);
+  constexpr float kZero = C::kImpliedZero - Arith::kCentre;
+  if constexpr (Arith::kZeroAfterSum && C::kZeros) value -= (load<F>(tables.zeros_f32 + at) - float{Arith::kCentre}) * rows.sums[row];
+  if constexpr (Arith::kZeroAfterSum && !C::kZeros && kZero != 0) {
+    if constexpr (Arith::kQuantizes)  // integers below 2^24: nothing is rounded
+      value = Arith::fma(splat<F>(-kZero), splat<F>(rows.sums[row]), value);
+    else
+      value -= splat<F>(kZero * rows.sums[row]);
+  }
+  if constexpr (Arith::kQuantizes) value *= rows.scales[row];
+  float* to = sums + row * kBlockColumns + at;
+  store(to, Arith::fma(load<F>(tables.scales + at), value, load<F>(to)));
+}
+
 // One tile of kRows rows, kColumns of the j of one block, one chunk.
 template <class Arith, class C, int kRows, int kColumns>
 [[gnu::always_inline]] inline void stream_part(const std::uint32_t* codes, std::int64_t row_words, std::int64_t ahead, std::int64_t steps,
                                                const std::uint32_t* a, const GroupTables& tables, int j0, ChunkRows rows, float* sums) {
-  using F = typename Arith::F;
   using U = typename Arith::U;
   using Sum = typename Arith::Sum;
   using Partial = typename Arith::Partial;
@@ -153,14 +171,59 @@ template <class Arith, class C, int kRows, int kColumns>
         both = Arith::Instructions::sum_halves(sum[row][2 * i], sum[row][2 * i + 1]);
       else
         both = sum_pairs<kPairs>(&sum[row][i * kPairs]);
-      F value = Arith::template to_float<C>(both);
-      constexpr float kZero = C::kImpliedZero - Arith::kCentre;
-      if constexpr (Arith::kZeroAfterSum && C::kZeros) value -= (load<F>(tables.zeros_f32 + at) - float{Arith::kCentre}) * rows.sums[row];
-      if constexpr (Arith::kZeroAfterSum && !C::kZeros && kZero != 0) value -= splat<F>(kZero * rows.sums[row]);
-      if constexpr (Arith::kQuantizes) value *= rows.scales[row];
-      float* to = sums + row * kBlockColumns + at;
-      store(to, Arith::fma(load<F>(tables.scales + at), value, load<F>(to)));
+      add_chunk<Arith, C>(both, at, tables, rows, row, sums);
     }
+  }
+}
+
+// The same by columns: kVectors vectors of 16 columns, words made columns before they are decoded (column_words). Two more shuffles for 64
+// bytes of codes, but lanes need not be added up at the end of a chunk, and activations are broadcast from memory that is a quarter.
+template <class Arith, class C, int kRows, int kVectors>
+[[gnu::always_inline]] inline void column_part(const std::uint32_t* codes, std::int64_t row_words, std::int64_t ahead, std::int64_t steps,
+                                               const std::uint32_t* a, const GroupTables& tables, int column, ChunkRows rows, float* sums) {
+  using U = typename Arith::U;
+  constexpr int kLanes = Arith::kLanes;
+  constexpr int kLinePairs = kLanes / C::kWords;  // k pairs a line of one j
+  constexpr int kLines = 4 / kLinePairs;          // of one j and step
+  typename Arith::template ColumnTable<C> table[kVectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) table[v] = Arith::template column_table<C>(tables.zeros + column + v * kLanes);
+  const std::uint32_t* words = codes + column / 8 * kLines * kLanes;
+  typename Arith::Sum sum[kRows][kVectors] = {};
+  for (std::int64_t step = 0; step < steps; ++step) {
+#pragma GCC unroll 16
+    for (int line = 0; line < 2 * kVectors * kLines; ++line) __builtin_prefetch(words + ahead + line * kLanes, 0, 3);
+#pragma GCC unroll 4
+    for (int pair = 0; pair < 4; ++pair) {
+      U columns[kVectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) {
+        const std::uint32_t* line = words + (2 * v * kLines + pair / kLinePairs) * kLanes;
+        columns[v] = column_words<kLinePairs>(load<U>(line), load<U>(line + kLines * kLanes), pair);
+      }
+#pragma GCC unroll 4
+      for (int slot = 0; slot < Arith::kSlots; ++slot) {
+        typename Arith::Weight w[kVectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) w[v] = Arith::template column_weight<C>(columns[v], table[v], slot);
+#pragma GCC unroll 2
+        for (int part = 0; part < Arith::kParts; ++part) {
+#pragma GCC unroll 8
+          for (int row = 0; row < kRows; ++row) {
+            const U av = splat<U>(a[((slot * 4 + pair) * Arith::kParts + part) * kRows + row]);
+#pragma GCC unroll 4
+            for (int v = 0; v < kVectors; ++v) sum[row][v] = Arith::dot(sum[row][v], w[v], av);
+          }
+        }
+      }
+    }
+    words += row_words;
+    a += Arith::kSlots * 4 * Arith::kParts * kRows;
+  }
+#pragma GCC unroll 8
+  for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) add_chunk<Arith, C>(sum[row][v], column + v * kLanes, tables, rows, row, sums);
   }
 }
 
@@ -168,12 +231,19 @@ template <class Arith, class C, int kRows>
 [[gnu::noinline]] void stream_chunk(const std::uint32_t* codes, std::int64_t row_words, std::int64_t ahead, std::int64_t steps,
                                     const std::uint32_t* a, const GroupTables& tables, const ChunkRows& rows, float* sums) {
   constexpr int kColumns = Arith::template stream_columns<C>(kRows);
+  if constexpr (Arith::kByColumns) {
 #pragma GCC unroll 1
-  for (int j0 = 0; j0 + kColumns <= 8; j0 += kColumns) {
-    stream_part<Arith, C, kRows, kColumns>(codes, row_words, ahead, steps, a, tables, j0, rows, sums);
-  }
-  if constexpr (constexpr int kRest = 8 % kColumns; kRest > 0) {
-    stream_part<Arith, C, kRows, kRest>(codes, row_words, ahead, steps, a, tables, 8 - kRest, rows, sums);
+    for (int column = 0; column < kBlockColumns; column += 8 * kColumns) {
+      column_part<Arith, C, kRows, 8 * kColumns / Arith::kLanes>(codes, row_words, ahead, steps, a, tables, column, rows, sums);
+    }
+  } else {
+#pragma GCC unroll 1
+    for (int j0 = 0; j0 + kColumns <= 8; j0 += kColumns) {
+      stream_part<Arith, C, kRows, kColumns>(codes, row_words, ahead, steps, a, tables, j0, rows, sums);
+    }
+    if constexpr (constexpr int kRest = 8 % kColumns; kRest > 0) {
+      stream_part<Arith, C, kRows, kRest>(codes, row_words, ahead, steps, a, tables, 8 - kRest, rows, sums);
+    }
   }
 }
 
@@ -189,8 +259,8 @@ bool stream_blocks(const BlockArgs& args) {
   [[maybe_unused]] std::uint32_t mode = 0;
   if constexpr (Arith::kSubnormals) mode = Isa::keep_subnormals();
   const Weights& w = args.weights;
-  constexpr int kWordsARowStep = Arith::kSlots * Arith::kParts * 4 * C::kWords;
-  BadScales bad{};
+  constexpr int kWordsARowStep = Arith::kSlots * Arith::kParts * 4 * (Arith::kByColumns ? 1 : C::kWords);
+  LargestScales<Isa> scales;
   std::memset(args.sums, 0, static_cast<std::size_t>(args.blocks * args.rows * kBlockColumns) * sizeof(float));
   const TileCut cut(args.rows, args.tiles);
   std::int64_t chunk = 0;
@@ -205,7 +275,7 @@ bool stream_blocks(const BlockArgs& args) {
     const std::int64_t down = end < w.steps ? (end - begin) * w.row_words - (args.blocks - 1) * C::kBlockWords
                                             : (args.next_block - args.block - args.blocks + 1) * C::kBlockWords - begin * w.row_words;
     for (int block = 0; block < args.blocks; ++block) {
-      load_group<Isa, C>(w, args.block + block, group, tables, bad);
+      load_group<Isa, C>(w, args.block + block, group, tables, scales);
       if (end == w.steps) prefetch_c(args, block, 0, args.rows);
       const std::uint32_t* codes = w.codes + begin * w.row_words + (args.block + block) * C::kBlockWords;
       float* sums = args.sums + static_cast<std::int64_t>(block) * args.rows * kBlockColumns;
@@ -224,7 +294,7 @@ bool stream_blocks(const BlockArgs& args) {
   }
   if constexpr (Arith::kSubnormals) Isa::restore_mode(mode);
   store_blocks<Isa, C>(args, args.rows);
-  return !any(bad);
+  return !scales.bad();
 }
 
 }  // namespace
