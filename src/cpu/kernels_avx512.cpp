@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernels for AVX-512 F, BW, VL, VBMI, VNNI and BF16. Compiled with those flags and nothing else of the library in it: see CMakeLists.txt.
+// The kernels for AVX-512 F, BW, VL, VBMI, VNNI and BF16. Compiled with those flags, with nothing else of the library in it: see
+// CMakeLists.txt.
 #include "cpu/kernels.hpp"
 
 #if defined(__AVX512BF16__)

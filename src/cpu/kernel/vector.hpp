@@ -116,7 +116,7 @@ template <int kLinePairs, class Vector>
 template <class U>
 constexpr U kSecondColumn = {0, 0, 0, 0, 8, 8, 8, 8, 0, 0, 0, 0, 8, 8, 8, 8};
 
-// kCount vectors, each kCount parts of V / kCount columns -> the sum of the parts: one vector of V columns. The order of the additions is fixed.
+// kCount vectors, each kCount parts of V / kCount columns -> the sum of the parts: one vector of V columns. The additions have one order.
 template <int kCount, class Vector>
 [[gnu::always_inline]] inline Vector sum_pairs(const Vector* in) {
   if constexpr (kCount == 1) {
