@@ -78,6 +78,25 @@ TEST(CpuImplementations, TellFewRowsFromMany) {
   }
 }
 
+TEST(CpuImplementations, MultiplyInF32WhereBf16DotsAreSlow) {
+  gemm::Problem p = plain_problem();
+  gemm::DeviceFacts slow = everything();
+  slow.slow_bf16_dot = true;
+  for (const Precision precision : {Precision::full, Precision::bf16}) {
+    for (const std::int64_t m : {1, 100}) {
+      p.precision = precision;
+      p.m = m;
+      EXPECT_EQ(std::string(cpu::avx512.plan(p, slow).policy_name).rfind("f32", 0), 0u) << m;
+    }
+  }
+  p.m = 1;
+  EXPECT_EQ(std::string(cpu::avx512.plan(p, everything()).policy_name), "bf16 dot");
+  p.precision = Precision::full;
+  EXPECT_EQ(std::string(cpu::avx512.plan(p, everything()).policy_name), "bf16 dot, activations hi + lo");
+  p.precision = Precision::int8;  // these dots are fast everywhere
+  EXPECT_EQ(cpu::avx512.plan(p, slow).policy, cpu::avx512.plan(p, everything()).policy);
+}
+
 TEST(CpuImplementations, RefuseAWorkspaceThatIsTooSmall) {
   std::mt19937 random(1);
   Options o;
