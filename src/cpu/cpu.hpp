@@ -15,6 +15,6 @@ bool fast_subnormals();     // it multiplies subnormal numbers as fast as others
 
 extern const gemm::Implementation scalar;
 extern const gemm::Implementation avx2;
-extern const gemm::Implementation avx512;  // AVX-512 F, BW, VL, VNNI and BF16
+extern const gemm::Implementation avx512;  // AVX-512 F, BW, VL, VBMI, VNNI and BF16
 
 }  // namespace billfish::cpu

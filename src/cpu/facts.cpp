@@ -43,7 +43,8 @@ gemm::DeviceFacts detect() {
   const bool fma = bit(basic.c, 12);
   const bool f16c = bit(basic.c, 29);
   facts.avx2 = ymm && bit(basic.c, 28) && fma && f16c && bit(extended.b, 5);
-  facts.avx512 = zmm && facts.avx2 && bit(extended.b, 16) && bit(extended.b, 30) && bit(extended.b, 31);  // F, BW, VL
+  facts.avx512 =
+      zmm && facts.avx2 && bit(extended.b, 16) && bit(extended.b, 30) && bit(extended.b, 31) && bit(extended.c, 1);  // F, BW, VL, VBMI
   facts.avx512_vnni = facts.avx512 && bit(extended.c, 11);
   facts.avx512_bf16 = facts.avx512 && bit(more.a, 5);
   // Measured: Xeon with AMX 185 against 391 GFLOP/s on two threads, Zen 4 490 against 245 (docs/kernels/cpu.md).

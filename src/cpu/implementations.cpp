@@ -27,7 +27,7 @@ struct Avx512Set {
   static constexpr const Arithmetic* kTable = kAvx512Arithmetic;
   static const gemm::Implementation& self() { return avx512; }
   static const char* missing(const gemm::DeviceFacts& facts) {
-    if (!facts.avx512) return "this machine has no AVX-512 F, BW and VL";
+    if (!facts.avx512) return "this machine has no AVX-512 F, BW, VL and VBMI";
     if (!facts.avx512_vnni) return "this machine has no AVX-512 VNNI";
     if (!facts.avx512_bf16) return "this machine has no AVX-512 BF16";
     return nullptr;

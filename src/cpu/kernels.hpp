@@ -87,7 +87,8 @@ using BlockFn = bool (*)(const BlockArgs&);
 // One way to do arithmetic with few rows or many: kernels for every weight type, indexed by WeightType.
 struct Kernels {
   const char* name;          // for `explain`
-  int words_a_row_step;      // packed words of A, a row and step (streamed: times 4 or 8, the replication)
+  int words_a_row_step;      // packed words of A, a row and step
+  bool repeats;              // 4 or 8 times, for each bit of a code: streams whose lanes are k pairs
   int begin_words;           // of a row and partial sum, see PackArgs; 0: they begin at zero
   int tile_rows;             // rows of the largest tile
   int chunk_steps;           // the most
@@ -106,10 +107,11 @@ struct Arithmetic {
 };
 
 // Indexed by Precision. Tile kernels of full and bf16 take any activation; what stream kernels cannot take goes there.
-// [3]: scalar and AVX2, int8 with 8-bit codes; AVX-512, bf16 where bf16 dots are slower than f32 multiply-adds.
+// [3]: scalar and AVX2, int8 with 8-bit codes.
+// [3], [4], AVX-512: bf16 and full where bf16 dots are slower than f32 multiply-adds.
 // [4], [5], AVX2: full and bf16 for processors that multiply subnormal numbers as fast as others.
 extern const Arithmetic kScalarArithmetic[4];
 extern const Arithmetic kAvx2Arithmetic[6];
-extern const Arithmetic kAvx512Arithmetic[4];
+extern const Arithmetic kAvx512Arithmetic[5];
 
 }  // namespace billfish::cpu

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernels for AVX-512 F, BW, VL, VNNI and BF16. Compiled with those flags and nothing else of the library in it: see CMakeLists.txt.
+// The kernels for AVX-512 F, BW, VL, VBMI, VNNI and BF16. Compiled with those flags, with nothing else of the library in it: see
+// CMakeLists.txt.
 #include "cpu/kernels.hpp"
 
 #if defined(__AVX512BF16__)
@@ -21,17 +22,24 @@ struct Avx512 {  // one instruction a function
   [[gnu::always_inline]] static I dot_u8_s8(I sum, U a, U b) { return (I)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)a, (__m512i)b); }
   [[gnu::always_inline]] static U subtract8(U a, U b) { return (U)_mm512_sub_epi8((__m512i)a, (__m512i)b); }
   [[gnu::always_inline]] static U lookup16(U index, U table) { return (U)_mm512_permutexvar_epi16((__m512i)index, (__m512i)table); }
+  // Masks of all lanes: without them g++ 12 warns about its own header.
+  [[gnu::always_inline]] static F lookup32(U index, F table) {
+    return (F)_mm512_maskz_permutexvar_ps(0xffff, (__m512i)index, (__m512)table);
+  }
+  // Eight bits of every 64, from where `begins` says.
+  [[gnu::always_inline]] static U select_bytes(U words, U begins) {
+    return (U)_mm512_maskz_multishift_epi64_epi8(~0ull, (__m512i)begins, (__m512i)words);
+  }
   [[gnu::always_inline]] static Lanes<8>::F from_f16(H h) { return (Lanes<8>::F)_mm256_cvtph_ps((__m128i)h); }
+  [[gnu::always_inline]] static F from_f16(Lanes<16>::H h) { return (F)_mm512_maskz_cvtph_ps(0xffff, (__m256i)h); }
   [[gnu::always_inline]] static H to_f16(Lanes<8>::F f) { return (H)_mm256_cvtps_ph((__m256)f, _MM_FROUND_TO_NEAREST_INT); }
 };
 
 }  // namespace
 
-constinit const Arithmetic kAvx512Arithmetic[4] = {
-    Arithmetics512<Avx512>::kTable[0],
-    Arithmetics512<Avx512>::kTable[1],
-    Arithmetics512<Avx512>::kTable[2],
-    Arithmetics512<Avx512>::kTable[3],
+constinit const Arithmetic kAvx512Arithmetic[5] = {
+    Arithmetics512<Avx512>::kTable[0], Arithmetics512<Avx512>::kTable[1], Arithmetics512<Avx512>::kTable[2],
+    Arithmetics512<Avx512>::kTable[3], Arithmetics512<Avx512>::kTable[4],
 };
 
 }  // namespace billfish::cpu
@@ -39,7 +47,7 @@ constinit const Arithmetic kAvx512Arithmetic[4] = {
 #else
 
 namespace billfish::cpu {
-constinit const Arithmetic kAvx512Arithmetic[4] = {};  // not an x86 machine: facts() never offers it
+constinit const Arithmetic kAvx512Arithmetic[5] = {};  // not an x86 machine: facts() never offers it
 }  // namespace billfish::cpu
 
 #endif

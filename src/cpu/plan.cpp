@@ -29,10 +29,10 @@ std::int64_t group_steps_of(const gemm::Problem& p) {
 }
 
 int arithmetic_index(const gemm::Problem& p, const gemm::DeviceFacts& facts, const Arithmetic* table) {
-  constexpr int kOther = 3, kSubnormals = 4;
+  constexpr int kOther = 3, kFullWithoutDots = 4, kSubnormals = 4;
   const bool dots = table == kAvx512Arithmetic;
   const bool bf16 = p.precision == Precision::bf16 || (p.precision == Precision::full && p.a == ElementType::bf16);
-  if (bf16 && dots && facts.slow_bf16_dot) return kOther;
+  if (p.precision != Precision::int8 && dots && facts.slow_bf16_dot) return bf16 ? kOther : kFullWithoutDots;
   if (p.precision == Precision::int8 && bits_of(p.weight) == 8 && !dots) return kOther;
   const int index = static_cast<int>(bf16 ? Precision::bf16 : p.precision);
   return table == kAvx2Arithmetic && p.precision != Precision::int8 && fast_subnormals() ? kSubnormals + index : index;
@@ -52,7 +52,7 @@ Workspace cut(const gemm::Problem& p, const Arithmetic& arithmetic, bool stream,
   w.row_parts = stream ? 1 : static_cast<int>(std::clamp<std::int64_t>(2 * slots / blocks, 1, w.tiles));
   w.slots = slots;
   w.chunks = chunk_count(steps, group_steps_of(p), kernels.chunk_steps);
-  const int repeat = stream ? bits_of(p.weight) : 1;
+  const int repeat = kernels.repeats ? bits_of(p.weight) : 1;
   std::int64_t at = round_up(rows * steps * kernels.words_a_row_step * repeat * 4, 64);
   const auto take = [&at](bool needed, std::int64_t bytes) {
     const std::int64_t begin = at;

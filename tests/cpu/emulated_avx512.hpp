@@ -52,9 +52,34 @@ struct EmulatedAvx512 {
     for (int i = 0; i < 16; ++i) result[i] = values[index[i] & 31u] | static_cast<std::uint32_t>(values[index[i] >> 16 & 31u]) << 16;
     return result;
   }
+  [[gnu::noinline]] static F lookup32(U index, F table) {
+    F result{};
+    for (int i = 0; i < 16; ++i) result[i] = table[index[i] & 15u];
+    return result;
+  }
+  // Bit positions wrap within 64.
+  [[gnu::noinline]] static U select_bytes(U words, U begins) {
+    std::uint64_t wide[8], picked[8] = {};
+    std::uint8_t begin[64];
+    std::memcpy(wide, &words, sizeof wide);
+    std::memcpy(begin, &begins, sizeof begin);
+    for (int i = 0; i < 64; ++i) {
+      const int at = begin[i] & 63;
+      const std::uint64_t rotated = at == 0 ? wide[i / 8] : wide[i / 8] >> at | wide[i / 8] << (64 - at);
+      picked[i / 8] |= (rotated & 0xffu) << (8 * (i % 8));
+    }
+    U result;
+    std::memcpy(&result, picked, sizeof result);
+    return result;
+  }
   [[gnu::noinline]] static Lanes<8>::F from_f16(H h) {
     Lanes<8>::F f{};
     for (int i = 0; i < 8; ++i) f[i] = f16_to_f32(h[i]);
+    return f;
+  }
+  [[gnu::noinline]] static F from_f16(Lanes<16>::H h) {
+    F f{};
+    for (int i = 0; i < 16; ++i) f[i] = f16_to_f32(h[i]);
     return f;
   }
   [[gnu::noinline]] static H to_f16(Lanes<8>::F f) {

@@ -12,11 +12,9 @@ namespace billfish::cpu_tests {
 using cpu::Arithmetics512;
 using cpu::EmulatedAvx512;
 
-constinit const cpu::Arithmetic kEmulatedAvx512[4] = {
-    Arithmetics512<EmulatedAvx512>::kTable[0],
-    Arithmetics512<EmulatedAvx512>::kTable[1],
-    Arithmetics512<EmulatedAvx512>::kTable[2],
-    Arithmetics512<EmulatedAvx512>::kTable[3],
+constinit const cpu::Arithmetic kEmulatedAvx512[5] = {
+    Arithmetics512<EmulatedAvx512>::kTable[0], Arithmetics512<EmulatedAvx512>::kTable[1], Arithmetics512<EmulatedAvx512>::kTable[2],
+    Arithmetics512<EmulatedAvx512>::kTable[3], Arithmetics512<EmulatedAvx512>::kTable[4],
 };
 
 TEST(Avx512Decode, TablesHoldEveryCodeMinusZero) {
@@ -37,6 +35,31 @@ TEST(Avx512Decode, DifferencesOfEightBitCodesAreExactInBf16) {
   for (int value = -255; value <= 255; ++value) {
     EXPECT_EQ(bf16_to_f32(cpu::small_bf16(value)), static_cast<float>(value));
     EXPECT_EQ(f32_to_bf16(static_cast<float>(value)), cpu::small_bf16(value));
+  }
+}
+
+// A step by columns: the quads of every column, in the layout's own words.
+TEST(Avx512Decode, QuadsByColumnsAreFourKOfOneColumn) {
+  using U = cpu::Lanes<16>::U;
+  using Codec = cpu::Codec<4, false>;
+  using Quads = cpu::Int8Quads<EmulatedAvx512>;
+  std::mt19937 random(5);
+  std::uint32_t words[Codec::kBlockWords];
+  for (std::uint32_t& word : words) word = static_cast<std::uint32_t>(random());
+  const auto code = [&](int k, int n) {
+    return words[layout::marlin_word_in_tile(4, k, n)] >> layout::marlin_shift_in_tile(4, k, n) & 15u;
+  };
+  for (int j = 0; j < 8; j += 2) {
+    for (int pair = 0; pair < 4; ++pair) {
+      const U columns = cpu::column_words<4>(cpu::load<U>(words + 16 * j), cpu::load<U>(words + 16 * (j + 1)), pair);
+      const U quads = Quads::column_weight<Codec>(columns, {}, 0);
+      for (int n = 0; n < 64; ++n) {
+        const int lane = cpu::panel_position(4, n) - 8 * j;
+        if (lane < 0 || lane >= 16) continue;
+        const int k = 2 * pair;
+        EXPECT_EQ(quads[lane], code(k, n) | code(k + 8, n) << 8 | code(k + 1, n) << 16 | code(k + 9, n) << 24) << n << " " << pair;
+      }
+    }
   }
 }
 

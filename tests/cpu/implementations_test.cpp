@@ -36,7 +36,7 @@ TEST(CpuImplementations, SayWhatTheMachineLacks) {
   facts.avx512_vnni = false;
   EXPECT_EQ(cpu::avx512.why_not(p, facts), "this machine has no AVX-512 VNNI");
   facts.avx512 = false;
-  EXPECT_EQ(cpu::avx512.why_not(p, facts), "this machine has no AVX-512 F, BW and VL");
+  EXPECT_EQ(cpu::avx512.why_not(p, facts), "this machine has no AVX-512 F, BW, VL and VBMI");
   EXPECT_EQ(cpu::avx2.why_not(p, facts), "");
   facts.avx2 = false;
   EXPECT_EQ(cpu::avx2.why_not(p, facts), "this machine has no AVX2 with FMA and F16C");
@@ -76,6 +76,25 @@ TEST(CpuImplementations, TellFewRowsFromMany) {
     EXPECT_EQ(plan.detail[0], 0);
     EXPECT_EQ(512 % plan.detail[1] == 0 || plan.detail[1] * 3 >= 512, true) << "rows in flight: " << plan.detail[1];
   }
+}
+
+TEST(CpuImplementations, MultiplyInF32WhereBf16DotsAreSlow) {
+  gemm::Problem p = plain_problem();
+  gemm::DeviceFacts slow = everything();
+  slow.slow_bf16_dot = true;
+  for (const Precision precision : {Precision::full, Precision::bf16}) {
+    for (const std::int64_t m : {1, 100}) {
+      p.precision = precision;
+      p.m = m;
+      EXPECT_EQ(std::string(cpu::avx512.plan(p, slow).policy_name).rfind("f32", 0), 0u) << m;
+    }
+  }
+  p.m = 1;
+  EXPECT_EQ(std::string(cpu::avx512.plan(p, everything()).policy_name), "bf16 dot");
+  p.precision = Precision::full;
+  EXPECT_EQ(std::string(cpu::avx512.plan(p, everything()).policy_name), "bf16 dot, activations hi + lo");
+  p.precision = Precision::int8;  // these dots are fast everywhere
+  EXPECT_EQ(cpu::avx512.plan(p, slow).policy, cpu::avx512.plan(p, everything()).policy);
 }
 
 TEST(CpuImplementations, RefuseAWorkspaceThatIsTooSmall) {
@@ -129,7 +148,8 @@ TEST(CpuFacts, AgreeWithTheCompilersOwnDetection) {
   const gemm::DeviceFacts facts = cpu::facts();
   EXPECT_EQ(facts.kind, DeviceKind::cpu);
   EXPECT_EQ(facts.avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
-  EXPECT_EQ(facts.avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"));
+  EXPECT_EQ(facts.avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                              __builtin_cpu_supports("avx512vbmi"));
   EXPECT_EQ(facts.avx512_vnni, facts.avx512 && __builtin_cpu_supports("avx512vnni"));
   EXPECT_EQ(facts.avx512_bf16, facts.avx512 && __builtin_cpu_supports("avx512bf16"));
 }

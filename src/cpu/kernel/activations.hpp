@@ -4,6 +4,7 @@
 //
 //   tile:   [panel][tile][step][slot][p][part][row]                dwords; the kernel broadcasts each
 //   stream: [tile][step][vector of k pairs][slot][part][row][V]    dwords repeated W times, so that the kernel loads whole vectors
+//   stream by columns: [tile][step][slot][p][part][row]            as a tile of one panel
 #pragma once
 
 #include "cpu/kernel/codec.hpp"
@@ -94,14 +95,14 @@ template <int kLow, int kHigh>
   return (Lanes<8>::I)(a * inverse + 12582912.0f) - 0x4b400000;
 }
 
-// kRepeat: 0 for tiles, else the words of a k pair: 4 or 8.
+// kRepeat: 0 for tiles, 1 for streams by columns (as tiles, one panel), else the words of a k pair: 4 or 8.
 template <class Arith, class Isa, int kRepeat>
 void pack_rows(const PackArgs& args) {
   using I = Lanes<8>::I;
   constexpr int kDwords = Arith::kSlots * Arith::kParts * 4;
   constexpr int kVector = Arith::kLanes;
   constexpr bool kSums = Arith::kQuantizes || Arith::kZeroAfterSum;                  // something is kept for every chunk
-  constexpr int kPairs = kRepeat == 0 ? 1 : kVector / (kRepeat == 0 ? 1 : kRepeat);  // k pairs a vector
+  constexpr int kPairs = kRepeat <= 1 ? 1 : kVector / (kRepeat <= 1 ? 1 : kRepeat);  // k pairs a vector
   for (int row = args.row_begin; row < args.row_end; ++row) {
     std::int64_t panel_begin = 0, panel_end = 0;
     std::int64_t chunk = -1, chunk_begin = 0, chunk_end = 0, group_end = 0;
@@ -158,10 +159,10 @@ void pack_rows(const PackArgs& args) {
           args.row_sums[chunk * args.row_stride + row] = total;
         }
       }
-      if constexpr (kRepeat == 0) {
+      if constexpr (kRepeat <= 1) {
         if (step == panel_end) {
           panel_begin = step;
-          panel_end = end_of_panel<Arith>(step, args.steps, args.group_steps);
+          panel_end = kRepeat == 1 ? args.steps : end_of_panel<Arith>(step, args.steps, args.group_steps);
         }
         const std::int64_t row_steps =
             panel_begin * args.all_rows + args.first_row * (panel_end - panel_begin) + (step - panel_begin) * args.rows;

@@ -47,6 +47,7 @@ struct Bf16Pairs {
   static constexpr int kBeginWords = 0;
   static constexpr int kSlots = 2;  // k pairs (2p, 2p + 1) + 8 * slot
   static constexpr bool kSlotsOutside = false;
+  static constexpr bool kByColumns = false;
   static constexpr int kParts = kPartsArg;
   static constexpr bool kQuantizes = false;
   static constexpr bool kZeroAfterSum = false;
@@ -103,6 +104,32 @@ struct Bf16Pairs {
       const U even = (U)Wide::template weight<C>(wide, zero, 0, 2 * slot);
       const U odd = (U)Wide::template weight<C>(wide, zero, 0, 2 * slot + 1);
       return (even >> 16) | odd;
+    }
+  }
+
+  // The same by columns (column_words).
+  template <class C>
+  using ColumnTable = std::conditional_t<C::kBits == 4, NibbleZero, typename Wide::template ColumnTable<C>>;
+  template <class C>
+  [[gnu::always_inline]] static ColumnTable<C> column_table(const std::uint32_t* zeros) {
+    if constexpr (C::kBits == 8) {
+      return Wide::template column_table<C>(zeros);
+    } else {
+      static constexpr Bf16Table<C::kZeros> kTable;
+      NibbleZero result{U{}, load<U>(kTable.value)};
+      if constexpr (C::kZeros) result.bytes = load<U>(zeros) | (load<U>(zeros) << 16);
+      return result;
+    }
+  }
+  template <class C>
+  [[gnu::always_inline]] static Weight column_weight(U words, const ColumnTable<C>& of, int slot) {
+    if constexpr (C::kBits == 8) {
+      const U even = (U)Wide::template column_weight<C>(words, of, 2 * slot);
+      const U odd = (U)Wide::template column_weight<C>(words, of, 2 * slot + 1);
+      return (even >> 16) | odd;
+    } else {
+      const U codes = words >> (kSecondColumn<U> + 4u * slot);
+      return Isa::lookup16(C::kZeros ? Isa::subtract8(codes & 0x000f000fu, of.bytes) : codes, of.table);
     }
   }
 

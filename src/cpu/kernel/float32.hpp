@@ -21,6 +21,14 @@ template <class U>
   return is_nan ? nan : rounded;
 }
 
+// Every 4-bit code minus `zero`.
+template <class F>
+constexpr F code_table(int zero) {
+  F table{};
+  for (int i = 0; i < 16; ++i) table[i] = static_cast<float>(i - zero);
+  return table;
+}
+
 template <class Isa, bool kRounded>
 struct Float32 {
   static constexpr int kLanes = Isa::kLanes;
@@ -36,6 +44,7 @@ struct Float32 {
   static constexpr int kBeginWords = 0;
   static constexpr int kSlots = 4;  // dwords of A that meet one k pair of the packed order: k = 2p + slot % 2 + 8 * (slot / 2)
   static constexpr bool kSlotsOutside = false;
+  static constexpr bool kByColumns = false;
   static constexpr int kParts = 1;
   static constexpr bool kQuantizes = false;
   static constexpr bool kZeroAfterSum = false;
@@ -83,6 +92,26 @@ struct Float32 {
     const int field = 2 * h + slot / 2;
     const U bits = (f.half[slot % 2] & mask<C>(field)) | magic(C::kBits, field);
     return (F)bits - zero.under[field];
+  }
+
+  // The same by columns (column_words): a 4-bit code is looked up, by the low four bits of a lane, among 16 floats.
+  template <class C>
+  struct ColumnTable {
+    F table, zero;
+  };
+  // zeros: of 16 columns, in panel order.
+  template <class C>
+  [[gnu::always_inline]] static ColumnTable<C> column_table(const std::uint32_t* zeros) {
+    ColumnTable<C> result{code_table<F>(C::kZeros ? 0 : C::kImpliedZero), splat<F>(float{C::kImpliedZero})};
+    if constexpr (C::kZeros) result.zero = __builtin_convertvector(load<typename Lanes<kLanes>::I>(zeros), F);
+    return result;
+  }
+  template <class C>
+  [[gnu::always_inline]] static Weight column_weight(U words, const ColumnTable<C>& of, int slot) {
+    const std::uint32_t place = 16u * (slot % 2) + C::kBits * (slot / 2);
+    if constexpr (C::kBits == 8) return __builtin_convertvector((typename Lanes<kLanes>::I)((words >> place) & 0xffu), F) - of.zero;
+    const F code = Isa::lookup32(words >> (kSecondColumn<U> + place), of.table);
+    return C::kZeros ? code - of.zero : code;
   }
 
   [[gnu::always_inline]] static Sum dot(Sum sum, Weight w, U a) { return Isa::multiply_add(w, (F)a, sum); }

@@ -28,6 +28,7 @@ struct Float32Sums {
   static constexpr int kBeginWords = 0;
   static constexpr int kSlots = 4;  // as Float32
   static constexpr bool kSlotsOutside = true;
+  static constexpr bool kByColumns = false;
   static constexpr int kParts = 1;
   static constexpr bool kQuantizes = false;
   static constexpr bool kZeroAfterSum = true;

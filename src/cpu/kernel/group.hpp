@@ -17,43 +17,55 @@ struct GroupTables {
 };
 
 template <class Isa>
-[[gnu::always_inline]] inline Lanes<8>::F load_scales(const Weights& w, std::int64_t at) {
-  using F = Lanes<8>::F;
+[[gnu::always_inline]] inline typename Isa::F load_scales(const Weights& w, std::int64_t at) {
+  using F = typename Isa::F;
+  using H = typename Lanes<Isa::kLanes>::H;
   if (w.scale_type == ElementType::f32) return load<F>(static_cast<const float*>(w.scales) + at);
-  const auto h = load<Lanes<8>::H>(static_cast<const std::uint16_t*>(w.scales) + at);
+  const auto h = load<H>(static_cast<const std::uint16_t*>(w.scales) + at);
   if (w.scale_type == ElementType::f16) return Isa::from_f16(h);
-  return (F)(__builtin_convertvector(h, Lanes<8>::U) << 16);
+  return (F)(__builtin_convertvector(h, typename Isa::U) << 16);
 }
 
-// Any lane set: a scale was not finite, or so large that scale * code is not (tile kernels whose panels are scaled).
-constexpr std::uint32_t kLargeScale = (127 + 119) << 23;
-using BadScales = Lanes<8>::U;
-[[gnu::always_inline]] inline bool any(BadScales bad) {
-  std::uint32_t found = 0;
-  for (int i = 0; i < 8; ++i) found |= bad[i];
-  return found != 0;
-}
+// The largest magnitudes of scales seen, as integers. Bad: not finite, or so large that scale * code is not (tile kernels whose panels
+// are scaled).
+constexpr std::int32_t kLargeScale = (127 + 119) << 23;
+template <class Isa>
+struct LargestScales {
+  typename Isa::I lanes{};
+  [[gnu::always_inline]] void see(typename Isa::F scales) {
+    const auto magnitude = (typename Isa::I)scales & 0x7fffffff;
+    lanes = magnitude > lanes ? magnitude : lanes;
+  }
+  bool bad() const {
+    std::int32_t largest = 0;
+    for (int i = 0; i < Isa::kLanes; ++i) largest = lanes[i] > largest ? lanes[i] : largest;
+    return largest >= kLargeScale;
+  }
+};
 
-// Tables of one group. Called for every chunk, so nothing here waits: what is bad is only collected.
+// Tables of one group. Called for every chunk, so nothing here waits: what may be bad is only collected.
 template <class Isa, class C>
 [[gnu::always_inline]] inline void load_group(const Weights& w, std::int64_t block, std::int64_t group, GroupTables& tables,
-                                              BadScales& bad) {
+                                              LargestScales<Isa>& largest) {
   using F = Lanes<8>::F;
   using U = Lanes<8>::U;
+  constexpr int kAtOnce = Isa::kLanes;
   const std::int64_t row = group * w.scale_row + block * kBlockColumns;
   if (w.per_column) {
     static constexpr ColumnOrder<C::kBits> kOrder;
     alignas(64) float stored[kBlockColumns];
-    for (int i = 0; i < kBlockColumns; i += 8) store(stored + i, load_scales<Isa>(w, row + i));
+    for (int i = 0; i < kBlockColumns; i += kAtOnce) {
+      const auto s = load_scales<Isa>(w, row + i);
+      store(stored + i, s);
+      largest.see(s);
+    }
     for (int i = 0; i < kBlockColumns; ++i) tables.scales[i] = stored[kOrder.from[i]];
-    for (int i = 0; i < kBlockColumns; i += 8) bad |= (U)((load<U>(stored + i) & 0x7fffffffu) >= kLargeScale);
   } else {
 #pragma GCC unroll 8
-    for (int i = 0; i < kBlockColumns; i += 8) {
-      F s = load_scales<Isa>(w, row + i);  // 2w + h
-      if constexpr (C::kBits == 4) s = __builtin_shufflevector(s, s, 0, 2, 4, 6, 1, 3, 5, 7);
-      store(tables.scales + i, s);
-      bad |= (U)(((U)s & 0x7fffffffu) >= kLargeScale);
+    for (int i = 0; i < kBlockColumns; i += kAtOnce) {
+      const auto s = load_scales<Isa>(w, row + i);  // 2w + h
+      largest.see(s);
+      store(tables.scales + i, C::kBits == 4 ? halves_apart(s) : s);
     }
   }
   if constexpr (C::kZeros) {

@@ -25,6 +25,7 @@ struct Int16Pairs {
   static constexpr int kBeginWords = 0;
   static constexpr int kSlots = 2;  // k pairs (2p, 2p + 1) + 8 * slot
   static constexpr bool kSlotsOutside = false;
+  static constexpr bool kByColumns = false;
   static constexpr int kParts = 1;
   static constexpr bool kQuantizes = true;
   static constexpr bool kZeroAfterSum = false;

@@ -26,8 +26,15 @@ struct Int8Partials : Int8Quads<Isa> {
   using I = typename Int8Quads<Isa>::I;
   using Partial = U;
   static constexpr int kPartialSteps = 4;
+  static constexpr bool kByColumns = false;
   static constexpr int kChunkSteps = kChunkPartials * kPartialSteps;
   static constexpr int kCentre = 8;
+  template <class C>
+  struct Zero {};
+  template <class C>
+  [[gnu::always_inline]] static Zero<C> zero(const std::uint32_t*) {
+    return {};
+  }
   static_assert(Isa::kLanes == 8);
   static_assert(kPartialSteps * 8 * kCentre * 127 < 1 << 15 && 2 * 15 * 127 < 1 << 15);
 };

@@ -2,7 +2,8 @@
 // Arithmetic with the int8 dot instruction: unsigned codes times signed activations, four k at a time, exact in 32 bits; zero times the
 // sum of the activations is subtracted at the end of a chunk, exactly too. Included by the kernels' translation units only.
 //
-// An 8-bit word is a quad as it is: k = 2p, 2p + 8, 2p + 1, 2p + 9. A 4-bit word holds two quads in that order, one nibble apart.
+// An 8-bit word is a quad as it is: k = 2p, 2p + 8, 2p + 1, 2p + 9. A 4-bit word holds two quads in that order, of nibbles at bits 0, 4,
+// 16, 20 and 8, 12, 24, 28: bytes that begin there, then a mask.
 #pragma once
 
 #include "cpu/kernel/codec.hpp"
@@ -28,6 +29,7 @@ struct Int8Quads {
   static constexpr int kBeginWords = 0;
   static constexpr int kSlots = 1;
   static constexpr bool kSlotsOutside = false;
+  static constexpr bool kByColumns = true;
   static constexpr int kParts = 1;
   static constexpr bool kQuantizes = true;
   static constexpr bool kZeroAfterSum = true;
@@ -36,24 +38,19 @@ struct Int8Quads {
   static constexpr bool kSubnormals = false;
 
   template <class C>
-  struct Zero {};
+  struct ColumnTable {};
   template <class C>
-  [[gnu::always_inline]] static Zero<C> zero(const std::uint32_t*) {
+  [[gnu::always_inline]] static ColumnTable<C> column_table(const std::uint32_t*) {
     return {};
   }
-
-  struct Fields {
-    U words;
-  };
-  template <class C, int kRows = 0>
-  [[gnu::always_inline]] static Fields fields(U words, const Zero<C>&) {
-    return {words};
-  }
+  // Where each byte of a quad begins, in the 64 bits that its word lies in: columns 16w, then 16w + 8; even and odd words.
+  static constexpr std::uint32_t quad_begins(int second, int odd) { return 0x14100400u + 0x01010101u * (8u * second + 32u * odd); }
   template <class C>
-  [[gnu::always_inline]] static Weight weight(const Fields& f, const Zero<C>&, int h, int) {
-    if constexpr (C::kBits == 8) return f.words;
-    if (h == 0) return (f.words & 0x000f000fu) | ((f.words << 4) & 0x0f000f00u);
-    return ((f.words >> 8) & 0x000f000fu) | ((f.words >> 4) & 0x0f000f00u);
+  [[gnu::always_inline]] static Weight column_weight(U words, const ColumnTable<C>&, int) {
+    if constexpr (C::kBits == 8) return words;
+    constexpr std::uint32_t a = quad_begins(0, 0), b = quad_begins(0, 1), c = quad_begins(1, 0), d = quad_begins(1, 1);
+    constexpr U kBegins = {a, b, a, b, c, d, c, d, a, b, a, b, c, d, c, d};
+    return Isa::select_bytes(words, kBegins) & 0x0f0f0f0fu;
   }
 
   [[gnu::always_inline]] static Sum dot(Sum sum, Weight w, U a) { return Isa::dot_u8_s8(sum, w, a); }

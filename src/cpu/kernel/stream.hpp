@@ -12,24 +12,15 @@
 
 #include <utility>
 
-#include "cpu/kernel/group.hpp"
+#include "cpu/kernel/stream_columns.hpp"
 
 namespace billfish::cpu {
 namespace {
-
-// What packing left of a tile of rows and a chunk.
-struct ChunkRows {
-  const float* scales;
-  const float* sums;
-  const std::uint32_t* begins;
-  std::int64_t begin_distance;  // from one partial sum to the next
-};
 
 // One tile of kRows rows, kColumns of the j of one block, one chunk.
 template <class Arith, class C, int kRows, int kColumns>
 [[gnu::always_inline]] inline void stream_part(const std::uint32_t* codes, std::int64_t row_words, std::int64_t ahead, std::int64_t steps,
                                                const std::uint32_t* a, const GroupTables& tables, int j0, ChunkRows rows, float* sums) {
-  using F = typename Arith::F;
   using U = typename Arith::U;
   using Sum = typename Arith::Sum;
   using Partial = typename Arith::Partial;
@@ -80,7 +71,11 @@ template <class Arith, class C, int kRows, int kColumns>
 #pragma GCC unroll 8
         for (int j = 0; j < kColumns; ++j) {
           const auto& z = zero[C::kZeros ? j : 0];
-          const auto fields = Arith::template fields<C, kRows>(load<U>(words + (j * kVectors + v) * kLanes), z);
+          const std::uint32_t* line = words + (j * kVectors + v) * kLanes;
+          auto fields = Arith::template fields<C, kRows>(load<U>(line), z);
+          if constexpr (requires { Arith::template fields_before_others<C>(line); }) {
+            if (j + 1 < kColumns) fields = Arith::template fields_before_others<C>(line);
+          }
 #pragma GCC unroll 4
           for (int slot = 0; slot < Arith::kSlots; ++slot) {
             typename Arith::Weight w[kHalves];
@@ -153,13 +148,7 @@ template <class Arith, class C, int kRows, int kColumns>
         both = Arith::Instructions::sum_halves(sum[row][2 * i], sum[row][2 * i + 1]);
       else
         both = sum_pairs<kPairs>(&sum[row][i * kPairs]);
-      F value = Arith::template to_float<C>(both);
-      constexpr float kZero = C::kImpliedZero - Arith::kCentre;
-      if constexpr (Arith::kZeroAfterSum && C::kZeros) value -= (load<F>(tables.zeros_f32 + at) - float{Arith::kCentre}) * rows.sums[row];
-      if constexpr (Arith::kZeroAfterSum && !C::kZeros && kZero != 0) value -= splat<F>(kZero * rows.sums[row]);
-      if constexpr (Arith::kQuantizes) value *= rows.scales[row];
-      float* to = sums + row * kBlockColumns + at;
-      store(to, Arith::fma(load<F>(tables.scales + at), value, load<F>(to)));
+      add_chunk<Arith, C>(both, at, tables, rows, row, sums);
     }
   }
 }
@@ -168,12 +157,19 @@ template <class Arith, class C, int kRows>
 [[gnu::noinline]] void stream_chunk(const std::uint32_t* codes, std::int64_t row_words, std::int64_t ahead, std::int64_t steps,
                                     const std::uint32_t* a, const GroupTables& tables, const ChunkRows& rows, float* sums) {
   constexpr int kColumns = Arith::template stream_columns<C>(kRows);
+  if constexpr (Arith::kByColumns) {
 #pragma GCC unroll 1
-  for (int j0 = 0; j0 + kColumns <= 8; j0 += kColumns) {
-    stream_part<Arith, C, kRows, kColumns>(codes, row_words, ahead, steps, a, tables, j0, rows, sums);
-  }
-  if constexpr (constexpr int kRest = 8 % kColumns; kRest > 0) {
-    stream_part<Arith, C, kRows, kRest>(codes, row_words, ahead, steps, a, tables, 8 - kRest, rows, sums);
+    for (int column = 0; column < kBlockColumns; column += 8 * kColumns) {
+      column_part<Arith, C, kRows, 8 * kColumns / Arith::kLanes>(codes, row_words, ahead, steps, a, tables, column, rows, sums);
+    }
+  } else {
+#pragma GCC unroll 1
+    for (int j0 = 0; j0 + kColumns <= 8; j0 += kColumns) {
+      stream_part<Arith, C, kRows, kColumns>(codes, row_words, ahead, steps, a, tables, j0, rows, sums);
+    }
+    if constexpr (constexpr int kRest = 8 % kColumns; kRest > 0) {
+      stream_part<Arith, C, kRows, kRest>(codes, row_words, ahead, steps, a, tables, 8 - kRest, rows, sums);
+    }
   }
 }
 
@@ -189,8 +185,8 @@ bool stream_blocks(const BlockArgs& args) {
   [[maybe_unused]] std::uint32_t mode = 0;
   if constexpr (Arith::kSubnormals) mode = Isa::keep_subnormals();
   const Weights& w = args.weights;
-  constexpr int kWordsARowStep = Arith::kSlots * Arith::kParts * 4 * C::kWords;
-  BadScales bad{};
+  constexpr int kWordsARowStep = Arith::kSlots * Arith::kParts * 4 * (Arith::kByColumns ? 1 : C::kWords);
+  LargestScales<Isa> scales;
   std::memset(args.sums, 0, static_cast<std::size_t>(args.blocks * args.rows * kBlockColumns) * sizeof(float));
   const TileCut cut(args.rows, args.tiles);
   std::int64_t chunk = 0;
@@ -205,7 +201,7 @@ bool stream_blocks(const BlockArgs& args) {
     const std::int64_t down = end < w.steps ? (end - begin) * w.row_words - (args.blocks - 1) * C::kBlockWords
                                             : (args.next_block - args.block - args.blocks + 1) * C::kBlockWords - begin * w.row_words;
     for (int block = 0; block < args.blocks; ++block) {
-      load_group<Isa, C>(w, args.block + block, group, tables, bad);
+      load_group<Isa, C>(w, args.block + block, group, tables, scales);
       if (end == w.steps) prefetch_c(args, block, 0, args.rows);
       const std::uint32_t* codes = w.codes + begin * w.row_words + (args.block + block) * C::kBlockWords;
       float* sums = args.sums + static_cast<std::int64_t>(block) * args.rows * kBlockColumns;
@@ -224,7 +220,7 @@ bool stream_blocks(const BlockArgs& args) {
   }
   if constexpr (Arith::kSubnormals) Isa::restore_mode(mode);
   store_blocks<Isa, C>(args, args.rows);
-  return !any(bad);
+  return !scales.bad();
 }
 
 }  // namespace

@@ -28,8 +28,9 @@ template <class Isa, class Arith, class Pack>
 constexpr Kernels stream_kernels(const char* name) {
   Kernels k = common_facts<Isa, Arith>(name);
   k.tile_rows = Arith::kStreamRows;
-  k.pack[0] = pack_rows<Pack, Isa, 4>;
-  k.pack[1] = pack_rows<Pack, Isa, 8>;
+  k.repeats = !Arith::kByColumns;
+  k.pack[0] = pack_rows < Pack, Isa, Arith::kByColumns ? 1 : 4 > ;
+  k.pack[1] = pack_rows < Pack, Isa, Arith::kByColumns ? 1 : 8 > ;
   k.block[0] = stream_blocks<Arith, Isa, Codec<4, false>>;
   k.block[1] = stream_blocks<Arith, Isa, Codec<4, true>>;
   k.block[2] = stream_blocks<Arith, Isa, Codec<8, false>>;

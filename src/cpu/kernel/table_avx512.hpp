@@ -5,6 +5,7 @@
 
 #include "cpu/kernel/bf16_pairs.hpp"
 #include "cpu/kernel/float32.hpp"
+#include "cpu/kernel/float32_table.hpp"
 #include "cpu/kernel/int8_quads.hpp"
 #include "cpu/kernel/table.hpp"
 
@@ -13,12 +14,13 @@ namespace {
 
 template <class Isa, class Base>
 struct Tuned512 : Base {
-  static constexpr int kStreamRows = 4;
+  static constexpr int kStreamRows = Base::kByColumns ? 8 : 4;
   static constexpr int kTileRows = 12;  // 24 sums, 2 column vectors, 1 activation: 27 of 32 registers
   static constexpr int kTileVectors = 2;
-  // 16 sums, 12 for three rows (24 spill).
+  // 16 sums, 12 for three rows (24 spill). By columns: as many as keep a step's lines in registers.
   template <class C>
   static constexpr int stream_columns(int rows) {
+    if (Base::kByColumns) return rows <= 2 ? 8 : 4;
     if (C::kBits == 4) return rows == 1 ? 8 : rows == 2 ? 4 : 2;
     return 4;
   }
@@ -35,12 +37,15 @@ struct Arithmetics512 {
   using Rounded = Tuned512<Isa, Bf16Pairs<Isa, 1>>;
   using Float = Tuned512<Isa, Float32<Isa, false>>;
   using FloatOfBf16 = Tuned512<Isa, Float32<Isa, true>>;
+  using Table = Tuned512<Isa, Float32Table<Isa, false>>;
+  using TableOfBf16 = Tuned512<Isa, Float32Table<Isa, true>>;
   using Int8 = Tuned512<Isa, Int8Quads<Isa>>;
-  static constexpr Arithmetic kTable[4] = {
+  static constexpr Arithmetic kTable[5] = {
       {stream_kernels<Isa, Split, Split>("bf16 dot, activations hi + lo"), tile_kernels<Isa, Float, Float>("f32"), 7},
       {stream_kernels<Isa, Rounded, Rounded>("bf16 dot"), tile_kernels<Isa, Rounded, Rounded>("bf16 dot"), 16},
       {stream_kernels<Isa, Int8, Int8>("int8 dot"), tile_kernels<Isa, Int8, Int8>("int8 dot"), 16},
-      {stream_kernels<Isa, Rounded, Rounded>("bf16 dot"), tile_kernels<Isa, Float, FloatOfBf16>("f32 of bf16"), 16},
+      {stream_kernels<Isa, Table, TableOfBf16>("f32 of bf16, codes looked up"), tile_kernels<Isa, Float, FloatOfBf16>("f32 of bf16"), 16},
+      {stream_kernels<Isa, Table, Table>("f32, codes looked up"), tile_kernels<Isa, Float, Float>("f32"), 16},
   };
 };
 

@@ -11,56 +11,10 @@
 
 #include <utility>
 
-#include "cpu/kernel/group.hpp"
+#include "cpu/kernel/decode.hpp"
 
 namespace billfish::cpu {
 namespace {
-
-// Columns of the j in [j_begin, j_end) of one block, `steps` steps with one set of scales and zeros, into the panel.
-template <class Arith, class C>
-[[gnu::always_inline]] inline void decode_panel(const std::uint32_t* codes, std::int64_t row_words, std::int64_t steps,
-                                                const GroupTables& tables, int j_begin, int j_end, std::uint32_t* panel) {
-  using U = typename Arith::U;
-  using Weight = typename Arith::Weight;
-  constexpr int kLanes = Arith::kLanes;
-  constexpr int kPairs = kLanes / C::kWords;
-  constexpr int kVectors = 4 / kPairs;
-  constexpr int kColumns = kLanes / 8;  // j that share a column vector
-  constexpr int kStepWords = Arith::kSlots * 4 * kLanes;
-  for (int j0 = j_begin; j0 < j_end; j0 += kColumns, panel += kChunkSteps * kStepWords) {
-    const auto scale = load<typename Arith::F>(tables.scales + 8 * j0);
-    std::uint32_t* out = panel;
-    const std::uint32_t* words = codes + j0 * kVectors * kLanes;
-    typename Arith::template Zero<C> zero[kColumns];
-#pragma GCC unroll 2
-    for (int j = 0; j < kColumns; ++j) zero[j] = Arith::template zero<C>(tables.zeros + 8 * (j0 + j));
-    for (std::int64_t step = 0; step < steps; ++step, words += row_words, out += kStepWords) {
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) {
-        typename Arith::Fields fields[kColumns];
-#pragma GCC unroll 2
-        for (int j = 0; j < kColumns; ++j) {
-          fields[j] = Arith::template fields<C>(load<U>(words + (j * kVectors + v) * kLanes), zero[j]);
-        }
-#pragma GCC unroll 4
-        for (int slot = 0; slot < Arith::kSlots; ++slot) {
-          Weight in[kPairs], columns[kPairs];
-#pragma GCC unroll 4
-          for (int i = 0; i < kPairs; ++i) {
-            const int j = i / C::kHalves;
-            in[i] = Arith::template weight<C>(fields[j], zero[j], i % C::kHalves, slot);
-          }
-          pairs_to_columns<kPairs>(in, columns);
-#pragma GCC unroll 4
-          for (int i = 0; i < kPairs; ++i) {
-            if constexpr (Arith::kScalesPanel) columns[i] *= scale;
-            store(out + (slot * 4 + v * kPairs + i) * kLanes, columns[i]);
-          }
-        }
-      }
-    }
-  }
-}
 
 constexpr int kPanelInL1 = 16384;  // bytes of a panel that stays in L1 with a tile of rows beside it
 
@@ -104,16 +58,6 @@ void multiply_tile(const PanelArgs& args) {
     const std::int64_t ahead = args.ahead;
     for (int chunk = 0; chunk < args.chunks; ++chunk) {
       typename Arith::Sum sum[kRows][kVectors] = {};
-      if constexpr (Arith::kZeroAfterSum && !kZeros &&
-                    Arith::kCentre == 0) {  // integers: an implied zero is subtracted before the sum begins
-#pragma GCC unroll 16
-        for (int row = 0; row < kRows; ++row) {
-          const float after = static_cast<float>(-args.implied_zero) * args.row_sums[chunk * args.row_stride + row];
-#pragma GCC unroll 2
-          for (int v = 0; v < kVectors; ++v)
-            sum[row][v] = (typename Arith::Sum)splat<U>(static_cast<std::uint32_t>(static_cast<int>(after)));
-        }
-      }
       const auto add_steps = [&](int count, typename Arith::Partial(&partial)[kRows][kVectors]) __attribute__((always_inline)) {
         for (int step = 0; step < count; ++step) {
 #pragma GCC unroll 16
@@ -178,6 +122,8 @@ void multiply_tile(const PanelArgs& args) {
           const int at = column + v * kLanes;
           F value = Arith::template to_float<Codec<8, false>>(sum[row][v]);
           if constexpr (kZeros) value -= (load<F>(tables.zeros_f32 + at) - float{Arith::kCentre}) * row_sums[row];
+          if constexpr (Arith::kZeroAfterSum && !kZeros && Arith::kCentre == 0)  // exact: integers below 2^24
+            value = Arith::fma(splat<F>(static_cast<float>(-args.implied_zero)), splat<F>(row_sums[row]), value);
           if constexpr (Arith::kQuantizes) value *= row_scales[row];
           float* to = args.sums + row * kBlockColumns + at;
           if constexpr (Arith::kScalesPanel)
@@ -204,7 +150,7 @@ bool tile_block(const BlockArgs& args) {
   constexpr int kDwords = Arith::kSlots * 4;
   constexpr int kDecoded = panel_columns<Arith>();
   using Tiles = TileFunctions<Arith, Arith::kZeroAfterSum && C::kZeros>;
-  BadScales bad{};
+  LargestScales<Isa> scales;
   const TileCut cut(args.rows, args.tiles);
   const int first_row = cut.begin(args.tile_begin);
   const int rows_here = cut.begin(args.tile_end) - first_row;
@@ -220,7 +166,7 @@ bool tile_block(const BlockArgs& args) {
       std::int64_t stop = end + Arith::kChunkSteps;
       if (stop > (group + 1) * w.group_steps) stop = (group + 1) * w.group_steps;
       if (stop > panel_end) stop = panel_end;
-      load_group<Isa, C>(w, args.block, group, tables[chunks], bad);
+      load_group<Isa, C>(w, args.block, group, tables[chunks], scales);
       chunk_steps[chunks++] = static_cast<int>(stop - end);
       end = stop;
     }
@@ -279,7 +225,7 @@ bool tile_block(const BlockArgs& args) {
     first_chunk += chunks;
   }
   store_blocks<Isa, C>(args, rows_here);
-  return !any(bad);
+  return !scales.bad();
 }
 
 }  // namespace

@@ -31,6 +31,7 @@ struct Lanes<16> {
   using F = float __attribute__((vector_size(64)));
   using U = std::uint32_t __attribute__((vector_size(64)));
   using I = std::int32_t __attribute__((vector_size(64)));
+  using H = std::uint16_t __attribute__((vector_size(32)));
 };
 
 template <class Vector>
@@ -77,25 +78,45 @@ template <class Vector>
   return __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
 }
 
+// Of every eight lanes those with even numbers, then those with odd ones.
+template <class Vector>
+[[gnu::always_inline]] inline Vector halves_apart(Vector v) {
+  if constexpr (sizeof(Vector) == 32)
+    return __builtin_shufflevector(v, v, 0, 2, 4, 6, 1, 3, 5, 7);
+  else
+    return __builtin_shufflevector(v, v, 0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);
+}
+
 // kCount vectors, each kCount parts (k pairs) of V / kCount columns -> kCount vectors, one for each k pair, of V columns.
 template <int kCount, class Vector>
 [[gnu::always_inline]] inline void pairs_to_columns(const Vector* in, Vector* out) {
   if constexpr (kCount == 1) {
     out[0] = in[0];
-  } else if constexpr (kCount == 2) {
+  } else {
+    static_assert(kCount == 2);
     out[0] = low_halves(in[0], in[1]);
     out[1] = high_halves(in[0], in[1]);
-  } else {
-    const Vector a = low_halves(in[0], in[1]), b = high_halves(in[0], in[1]);
-    const Vector c = low_halves(in[2], in[3]), d = high_halves(in[2], in[3]);
-    out[0] = even_quarters(a, c);
-    out[1] = odd_quarters(a, c);
-    out[2] = even_quarters(b, d);
-    out[3] = odd_quarters(b, d);
   }
 }
 
-// The sum of what pairs_to_columns would give, with fewer shuffles. The order of the additions is fixed.
+// Words of one k pair of 16 columns, in panel order, from a line of each of two neighbouring j. A line holds kLinePairs k pairs. A word of
+// 4-bit codes is two columns: it is there twice, and who decodes it takes column 16w in lanes 0-3 and 8-11, column 16w + 8 in the others.
+template <int kLinePairs, class Vector>
+[[gnu::always_inline]] inline Vector column_words(Vector a, Vector b, int pair) {
+  static_assert(sizeof(Vector) == 64 && (kLinePairs == 4 || kLinePairs == 2));
+  if constexpr (kLinePairs == 2) return pair % 2 == 0 ? low_halves(a, b) : high_halves(a, b);
+  switch (pair) {
+    case 0: return __builtin_shufflevector(a, b, 0, 1, 2, 3, 0, 1, 2, 3, 16, 17, 18, 19, 16, 17, 18, 19);
+    case 1: return __builtin_shufflevector(a, b, 4, 5, 6, 7, 4, 5, 6, 7, 20, 21, 22, 23, 20, 21, 22, 23);
+    case 2: return __builtin_shufflevector(a, b, 8, 9, 10, 11, 8, 9, 10, 11, 24, 25, 26, 27, 24, 25, 26, 27);
+    default: return __builtin_shufflevector(a, b, 12, 13, 14, 15, 12, 13, 14, 15, 28, 29, 30, 31, 28, 29, 30, 31);
+  }
+}
+// By how much more a lane of such a vector is shifted: 8 for the second column of a word.
+template <class U>
+constexpr U kSecondColumn = {0, 0, 0, 0, 8, 8, 8, 8, 0, 0, 0, 0, 8, 8, 8, 8};
+
+// kCount vectors, each kCount parts of V / kCount columns -> the sum of the parts: one vector of V columns. The additions have one order.
 template <int kCount, class Vector>
 [[gnu::always_inline]] inline Vector sum_pairs(const Vector* in) {
   if constexpr (kCount == 1) {

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// Few rows by columns, for vectors of 16 lanes, and how the sums of a chunk join the result, by columns or not. Called by stream.hpp.
+// Included by the kernels' translation units only.
+#pragma once
+
+#include "cpu/kernel/group.hpp"
+
+namespace billfish::cpu {
+namespace {
+
+// What packing left of a tile of rows and a chunk.
+struct ChunkRows {
+  const float* scales;
+  const float* sums;
+  const std::uint32_t* begins;
+  std::int64_t begin_distance;  // from one partial sum to the next
+};
+
+// The sums of a chunk of one row from panel position `at` on join the result.
+template <class Arith, class C>
+[[gnu::always_inline]] inline void add_chunk(typename Arith::Sum sum, int at, const GroupTables& tables, ChunkRows rows, int row,
+                                             float* sums) {
+  using F = typename Arith::F;
+  F value = Arith::template to_float<C>(sum);
+  constexpr float kZero = C::kImpliedZero - Arith::kCentre;
+  if constexpr (Arith::kZeroAfterSum && C::kZeros) value -= (load<F>(tables.zeros_f32 + at) - float{Arith::kCentre}) * rows.sums[row];
+  if constexpr (Arith::kZeroAfterSum && !C::kZeros && kZero != 0) {
+    if constexpr (Arith::kQuantizes)  // integers below 2^24: nothing is rounded
+      value = Arith::fma(splat<F>(-kZero), splat<F>(rows.sums[row]), value);
+    else
+      value -= splat<F>(kZero * rows.sums[row]);
+  }
+  if constexpr (Arith::kQuantizes) value *= rows.scales[row];
+  float* to = sums + row * kBlockColumns + at;
+  store(to, Arith::fma(load<F>(tables.scales + at), value, load<F>(to)));
+}
+
+// One tile of kRows rows, kVectors vectors of 16 columns of one block, one chunk: words become columns before they are decoded
+// (column_words). Two more shuffles for 64 bytes of codes, but lanes need not be added up at the end of a chunk, and activations are
+// broadcast from a quarter of the memory.
+template <class Arith, class C, int kRows, int kVectors>
+[[gnu::always_inline]] inline void column_part(const std::uint32_t* codes, std::int64_t row_words, std::int64_t ahead, std::int64_t steps,
+                                               const std::uint32_t* a, const GroupTables& tables, int column, ChunkRows rows, float* sums) {
+  using U = typename Arith::U;
+  constexpr int kLanes = Arith::kLanes;
+  constexpr int kLinePairs = kLanes / C::kWords;  // k pairs a line of one j
+  constexpr int kLines = 4 / kLinePairs;          // of one j and step
+  typename Arith::template ColumnTable<C> table[kVectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) table[v] = Arith::template column_table<C>(tables.zeros + column + v * kLanes);
+  const std::uint32_t* words = codes + column / 8 * kLines * kLanes;
+  typename Arith::Sum sum[kRows][kVectors] = {};
+  for (std::int64_t step = 0; step < steps; ++step) {
+#pragma GCC unroll 16
+    for (int line = 0; line < 2 * kVectors * kLines; ++line) __builtin_prefetch(words + ahead + line * kLanes, 0, 3);
+#pragma GCC unroll 4
+    for (int pair = 0; pair < 4; ++pair) {
+      U columns[kVectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) {
+        const std::uint32_t* line = words + (2 * v * kLines + pair / kLinePairs) * kLanes;
+        columns[v] = column_words<kLinePairs>(load<U>(line), load<U>(line + kLines * kLanes), pair);
+      }
+#pragma GCC unroll 4
+      for (int slot = 0; slot < Arith::kSlots; ++slot) {
+        typename Arith::Weight w[kVectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) w[v] = Arith::template column_weight<C>(columns[v], table[v], slot);
+#pragma GCC unroll 2
+        for (int part = 0; part < Arith::kParts; ++part) {
+#pragma GCC unroll 8
+          for (int row = 0; row < kRows; ++row) {
+            const U av = splat<U>(a[((slot * 4 + pair) * Arith::kParts + part) * kRows + row]);
+#pragma GCC unroll 4
+            for (int v = 0; v < kVectors; ++v) sum[row][v] = Arith::dot(sum[row][v], w[v], av);
+          }
+        }
+      }
+    }
+    words += row_words;
+    a += Arith::kSlots * 4 * Arith::kParts * kRows;
+  }
+#pragma GCC unroll 8
+  for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) add_chunk<Arith, C>(sum[row][v], column + v * kLanes, tables, rows, row, sums);
+  }
+}
+
+}  // namespace
+}  // namespace billfish::cpu
