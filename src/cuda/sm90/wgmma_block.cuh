@@ -23,9 +23,10 @@ struct Variant {
   static constexpr WgmmaConfig kConfig = config_of(kPolicy, Codec::kBits);
   static constexpr bool kBf16 = kIsBf16;
   static constexpr bool kFine = kIsFine;
-  static constexpr bool kCluster = kIsCluster;  // a tile is a cluster's, each block has a part of its K
+  static constexpr bool kCluster = kIsCluster;      // a tile is a cluster's, each block has a part of its K
   static constexpr int kAbreast = kConfig.abreast;  // tiles side by side have a cluster of as many blocks: a unit
-  static_assert(kAbreast == 1 || (!kCluster && kConfig.tokens % (8 * kAbreast) == 0), "a part of the activations is whole swizzle patterns");
+  static_assert(kAbreast == 1 || (!kCluster && kConfig.tokens % (8 * kAbreast) == 0),
+                "a part of the activations is whole swizzle patterns");
   static constexpr bool kScaleSums = kConfig.scale_sums && !kIsFine;
   static constexpr SharedMap kMap = shared_map(kConfig, Codec::kBits, Codec::kZeros, kFine);
   static constexpr int kColumns = kConfig.columns();
