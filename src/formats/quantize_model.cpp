@@ -137,9 +137,7 @@ class Quantizing final : public Rewrite {
     if (bias == nullptr) return {};
     const Tensor& tensor = *bias->tensor;
     if (!element_type(tensor.dtype)) return bad_input(text(model_.label(*bias), " is ", tensor.dtype, ": F32, F16 and BF16 are supported"));
-    if (tensor.shape == std::vector{layer.n}) return {};
-    return bad_input(
-        text(model_.label(*bias), " has shape ", tensor.shape, ", expected ", std::vector{layer.n}, " (one for every output)"));
+    return model_.expect_shape(*bias, {layer.n}, "one for every output");
   }
 
   Status plan_layer(const LinearLayer& layer, LayerTask& task) {
