@@ -154,6 +154,11 @@ const std::byte* Model::data(const TensorPlace& place) const {
   return shard.map.bytes().data() + shard.header.data_begin + place.tensor->begin;
 }
 
+Status Model::expect_shape(const TensorPlace& place, const std::vector<std::int64_t>& shape, std::string_view why) const {
+  if (place.tensor->shape == shape) return {};
+  return bad_input(text(label(place), " has shape ", place.tensor->shape, ", expected ", shape, " (", why, ")"));
+}
+
 std::string Model::label(const TensorPlace& place) const { return text(shards[place.shard].map.path(), ": ", quote(place.tensor->name)); }
 
 Result<Index> parse_index(std::string_view where, std::string_view json) {

@@ -48,6 +48,8 @@ struct Model {
   const std::byte* data(const TensorPlace& place) const;
   // "directory/file: tensor 'name'", for messages.
   std::string label(const TensorPlace& place) const;
+  // Bad input that says `why` unless the tensor has that shape.
+  Status expect_shape(const TensorPlace& place, const std::vector<std::int64_t>& shape, std::string_view why) const;
   void drop(const TensorPlace& place) const { shards[place.shard].map.drop(data(place), place.tensor->bytes); }
 };
 

@@ -123,7 +123,25 @@ class Quantizing final : public Rewrite {
     return {quantize_.type, quantize_.scale_type, layer.n, layer.k, resolve_group(quantize_.group, layer.k)};
   }
 
+  // What is copied through beside the weight must not keep the quantised layer from being read.
+  Status check_beside(const LinearLayer& layer) const {
+    constexpr const char* kParts[] = {
+        "qweight",           "qzeros",       "scales",        "g_idx", "perm", "weight_shape",       "weight_scale",
+        "weight_zero_point", "weight_g_idx", "weight_packed", "meta",  "B_24", "weight_global_scale"};
+    for (const char* part : kParts) {
+      if (const TensorPlace* place = model_.find(tensor_name(layer.name, part))) {
+        return bad_input(text(model_.label(*place), " would count as a part of the quantised layer: rename or remove it"));
+      }
+    }
+    const TensorPlace* bias = model_.find(tensor_name(layer.name, "bias"));
+    if (bias == nullptr) return {};
+    const Tensor& tensor = *bias->tensor;
+    if (!element_type(tensor.dtype)) return bad_input(text(model_.label(*bias), " is ", tensor.dtype, ": F32, F16 and BF16 are supported"));
+    return model_.expect_shape(*bias, {layer.n}, "one for every output");
+  }
+
   Status plan_layer(const LinearLayer& layer, LayerTask& task) {
+    BILLFISH_RETURN_IF_ERROR(check_beside(layer));
     task.layer = &layer;
     task.shape = shape_of(layer);
     task.method = quantize_.method;

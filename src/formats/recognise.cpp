@@ -137,8 +137,7 @@ std::int64_t read_i64(const std::byte* data, std::int64_t index) {
 }
 
 Status expect_shape(const Evidence& evidence, const Part& part, const std::vector<std::int64_t>& shape, std::string_view why) {
-  if (part.place.tensor->shape == shape) return {};
-  return bad_input(text(evidence.model.label(part.place), " has shape ", part.place.tensor->shape, ", expected ", shape, " (", why, ")"));
+  return evidence.model.expect_shape(part.place, shape, why);
 }
 
 Result<Recognised> recognise(const Model& model) {

@@ -396,6 +396,18 @@ class BadInput(Quantize):
         self.refused([name, "[2,3]", "NaN"], self.with_value(self.tensors, name, 2 * HIDDEN + 3, math.nan))
         self.refused([name, "[0,1]", "infinite"], self.with_value(self.tensors, name, 1, -math.inf), method="rtn")
 
+    # All of them would be copied through, and nothing could read the result.
+    def test_what_stands_beside_a_weight_must_let_the_layer_be_read(self):
+        layer = "model.layers.1.mlp.up_proj"
+        n = self.tensors[layer + ".weight"][1][0]
+        for suffix, other, words in (
+            ("bias", tensor([0.5] * (2 * n), (n, 2)), ["has shape", f"[{n},2]", f"expected [{n}]"]),
+            ("bias", tensor([0.5] * (n + 8), (n + 8,)), [f"[{n + 8}]", f"expected [{n}]"]),
+            ("bias", ("I32", [n], bytes(4 * n)), ["I32", "F32, F16 and BF16"]),
+            ("qzeros", ("I32", [1, n // 8], bytes(n // 2)), ["a part of the quantised layer", "rename or remove"]),
+        ):
+            self.refused([f"{layer}.{suffix}", *words], {**self.tensors, f"{layer}.{suffix}": other}, method="rtn")
+
     def test_samples_that_are_not_finite_are_named(self):
         name = "model.layers.0.self_attn.q_proj.X"
         self.refused([name, "[7,9]", "NaN"], samples_of=self.with_value(self.samples, name, 7 * HIDDEN + 9, math.nan))
