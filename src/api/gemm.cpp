@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "api/gemm_arguments.hpp"
 #include "api/plans.hpp"
@@ -13,16 +14,18 @@ namespace billfish::api {
 namespace {
 
 // A workspace too small for any plan of the implementation that would otherwise run is refused, where the list would go on to a slower
-// one in silence. On CUDA every problem has a plan without workspace, by contract.
+// one in silence. On CUDA every problem has a plan without workspace, by contract, unless it is batch invariant: the list then ends there.
 Status check_workspace_kept(const GemmCall& call, const gemm::DeviceFacts& facts, std::string_view force, const Result<gemm::Plan>& plan) {
   if (call.problem.workspace_bytes < 0 || (plan.ok() && facts.kind == DeviceKind::cuda)) return {};
   gemm::Problem unlimited = call.problem;
   unlimited.workspace_bytes = -1;
   const Result<gemm::Plan> wanted = gemm::choose_plan(unlimited, facts, force);
   if (!wanted.ok() || (plan.ok() && plan->implementation == wanted->implementation)) return {};
-  return {Code::workspace_too_small, "args->workspace_bytes is " + std::to_string(call.problem.workspace_bytes) +
-                                         ", too small for any plan of " + wanted->implementation->name + "; its best one needs " +
-                                         std::to_string(wanted->workspace_bytes) + " (billfish_gemm_workspace tells)"};
+  std::string reason = "args->workspace_bytes is " + std::to_string(call.problem.workspace_bytes) + ", too small for any plan of " +
+                       wanted->implementation->name + "; its best one needs " + std::to_string(wanted->workspace_bytes) +
+                       " (billfish_gemm_workspace tells)";
+  if (call.problem.batch_invariant && force.empty()) reason += "; another implementation would give rows other bits (batch invariant)";
+  return {Code::workspace_too_small, std::move(reason)};
 }
 
 Result<gemm::Plan> choose(const GemmCall& call, const gemm::DeviceFacts& facts) {

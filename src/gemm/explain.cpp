@@ -30,13 +30,7 @@ std::vector<Candidate> candidates_for(const Problem& problem, const DeviceFacts&
                                       const Implementation* chosen) {
   std::vector<Candidate> candidates;
   for (const Implementation* implementation : implementations()) {
-    std::string reason;
-    if (!force.empty() && force != implementation->name) {
-      reason = "another one, " + std::string(force) + ", was asked for by name";
-    } else {
-      reason = refusal(*implementation, problem, facts);
-    }
-    candidates.push_back({implementation, std::move(reason), implementation == chosen});
+    candidates.push_back({implementation, refusal(*implementation, problem, facts, force), implementation == chosen});
   }
   return candidates;
 }

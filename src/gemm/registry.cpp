@@ -24,6 +24,18 @@ std::string known_names() {
   return names;
 }
 
+// Who runs a batch-invariant problem. All that one call may have and the next one not is left out; the fewest rows are what is refused least.
+const Implementation* for_every_call(Problem problem, const DeviceFacts& facts) {
+  problem.m = 1;
+  problem.workspace_bytes = -1;
+  problem.aligned_a = problem.aligned_c = true;
+  problem.zeroed_workspace = problem.dependent_launch = false;
+  for (const Implementation* implementation : kImplementations) {
+    if (refusal(*implementation, problem, facts).empty()) return implementation;
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 std::span<const Implementation* const> implementations() { return kImplementations; }
@@ -42,6 +54,16 @@ std::string refusal(const Implementation& implementation, const Problem& problem
   return implementation.why_not(problem, facts);
 }
 
+std::string refusal(const Implementation& implementation, const Problem& problem, const DeviceFacts& facts, std::string_view force) {
+  if (!force.empty() && force != implementation.name) return "another one, " + std::string(force) + ", was asked for by name";
+  std::string reason = refusal(implementation, problem, facts);
+  if (!reason.empty() || !force.empty() || !problem.batch_invariant) return reason;
+  const Implementation* const only = for_every_call(problem, facts);
+  if (only != nullptr && only != &implementation)
+    reason = "batch invariant: rows have the bits of " + std::string(only->name) + " in every call";
+  return reason;
+}
+
 std::vector<Plan> candidates_of(const Implementation& implementation, const Problem& problem, const DeviceFacts& facts) {
   if (implementation.candidates == nullptr) return {implementation.plan(problem, facts)};
   return implementation.candidates(problem, facts);
@@ -50,7 +72,7 @@ std::vector<Plan> candidates_of(const Implementation& implementation, const Prob
 std::vector<Plan> candidates(const Problem& problem, const DeviceFacts& facts, std::string_view force) {
   std::vector<Plan> all;
   for (const Implementation* implementation : kImplementations) {
-    if ((!force.empty() && force != implementation->name) || !refusal(*implementation, problem, facts).empty()) continue;
+    if (!refusal(*implementation, problem, facts, force).empty()) continue;
     const std::vector<Plan> some = candidates_of(*implementation, problem, facts);
     all.insert(all.end(), some.begin(), some.end());
   }
@@ -72,7 +94,7 @@ Result<Plan> choose_plan(const Problem& problem, const DeviceFacts& facts, std::
   }
   std::string reasons;
   for (const Implementation* implementation : kImplementations) {
-    const std::string reason = refusal(*implementation, problem, facts);
+    const std::string reason = refusal(*implementation, problem, facts, force);
     if (reason.empty()) return implementation->plan(problem, facts);
     // Those for another kind of device are no news to a caller who knows where the weights are.
     if (implementation->device == facts.kind) reasons += std::string("; ") + implementation->name + ": " + reason;

@@ -39,9 +39,12 @@ const Implementation* find_implementation(std::string_view name);  // nullptr if
 
 // The plan that `tuned` (null: none) has for the problem; else the best by the implementations' own judgement, or the plan of the one named
 // `force` (empty: none). Unsupported lists every refusal.
+// A batch-invariant problem runs on the implementation that takes its weights at m = 1 with all the workspace in the world, or not at all:
+// two implementations give a row different bits, so that neither m, nor where A lies, nor a workspace, nor a loaded plan may choose between
+// them. Within one, every plan for such a problem gives a row the same bits.
 Result<Plan> choose_plan(const Problem&, const DeviceFacts&, std::string_view force = {}, const TunedPlans* tuned = nullptr);
 
-// All plans of an implementation whose refusal is empty, or of all those; none if `force` names an unknown one.
+// All plans of an implementation that can run the problem; those of all that choose_plan would take, none if `force` names an unknown one.
 std::vector<Plan> candidates_of(const Implementation&, const Problem&, const DeviceFacts&);
 std::vector<Plan> candidates(const Problem&, const DeviceFacts&, std::string_view force);
 
@@ -53,6 +56,8 @@ Result<std::string> list_candidates(const Problem&, const DeviceFacts&, std::str
 
 // Why this implementation cannot run the problem there, its device included; empty if it can.
 std::string refusal(const Implementation&, const Problem&, const DeviceFacts&);
+// Why choose_plan may not take it, which can besides be that another one was forced, or that of a batch-invariant problem.
+std::string refusal(const Implementation&, const Problem&, const DeviceFacts&, std::string_view force);
 
 // "m=1 n=4096 k=4096 group=128 u4b8, a f16, c f16, ...": for messages.
 std::string describe(const Problem&);

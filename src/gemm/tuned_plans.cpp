@@ -52,7 +52,7 @@ std::optional<Plan> TunedPlans::plan_for(const Problem& problem, const DeviceFac
     const TunedPlan& tuned = *--end;
     if (problem.m < tuned.m_from || problem.m > tuned.m_to) continue;
     const Implementation& implementation = *tuned.choice.implementation;
-    if ((!force.empty() && force != implementation.name) || !refusal(implementation, problem, facts).empty()) return {};
+    if (!refusal(implementation, problem, facts, force).empty()) return {};
     for (const Plan& plan : candidates_of(implementation, problem, facts)) {
       if (choice_of(plan) == tuned.choice) return plan;
     }

@@ -50,7 +50,8 @@ class TunedPlans {
   explicit TunedPlans(std::vector<TunedPlan> plans);  // where two speak of the same m, the later one counts
   std::size_t size() const { return plans_.size(); }
   // Nothing if the table does not know the problem, or its choice is not among the candidates: because it is one of another version of the
-  // library or of another implementation than `force`, because it needs more workspace than the caller has, or is not batch invariant.
+  // library or of another implementation than `force`, because it needs more workspace than the caller has, or because the problem is batch
+  // invariant and a row would have other bits than without the table.
   std::optional<Plan> plan_for(const Problem&, const DeviceFacts&, std::string_view force) const;
 
  private:

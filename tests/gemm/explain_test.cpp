@@ -32,9 +32,7 @@ void expect_json_agrees(const Problem& problem, const DeviceFacts& facts, std::s
     EXPECT_EQ(candidates[i].at("name"), implementation.name);
     EXPECT_EQ(candidates[i].at("chosen"), plan.ok() && plan->implementation == &implementation);
     EXPECT_NE(candidates[i].at("can").get<bool>(), !candidates[i].at("reason").get<std::string>().empty());
-    if (force.empty() || force == implementation.name) {
-      EXPECT_EQ(candidates[i].at("reason"), refusal(implementation, problem, facts));
-    }
+    EXPECT_EQ(candidates[i].at("reason"), refusal(implementation, problem, facts, force));
   }
   if (!plan.ok()) {
     EXPECT_TRUE(json.at("plan").is_null());

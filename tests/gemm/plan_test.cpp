@@ -91,7 +91,7 @@ TEST(Plan, TheFirstThatCanIsChosenAndForcingItChangesNothing) {
     const DeviceFacts& facts = devices[random() % devices.size()];
     const Implementation* first = nullptr;
     for (const Implementation* implementation : implementations()) {
-      if (first == nullptr && refusal(*implementation, problem, facts).empty()) first = implementation;
+      if (first == nullptr && refusal(*implementation, problem, facts, {}).empty()) first = implementation;
     }
     const Result<Plan> plan = choose_plan(problem, facts);
     ASSERT_EQ(plan.ok(), first != nullptr) << describe(problem);
@@ -129,6 +129,7 @@ TEST(Plan, EveryProblemWithCpuMemoryCanRunOnAnyCpu) {
     Problem problem = random_problem(random);
     const DeviceFacts facts = cpu_with(static_cast<int>(random() % 3));
     problem.workspace_bytes = 0;
+    problem.batch_invariant = false;
     if (problem.precision != Precision::full) problem.precision = Precision::full;
     ASSERT_TRUE(choose_plan(problem, facts).ok()) << describe(problem);
   }
@@ -148,6 +149,12 @@ TEST(Plan, SixteenBitProblemsOnAGpuNeedNoWorkspace) {
     problem.workspace_bytes = 0;
     for (const int architecture : {80, 86, 89, 90, 100, 120, 130}) {
       const Result<Plan> plan = choose_plan(problem, cuda::typical_facts(architecture));
+      if (architecture == 90 && problem.batch_invariant && (problem.act_order || !problem.aligned_a) && !plan.ok()) {
+        // Batch invariant rows go nowhere else: tests/cuda/batch_invariance_test.cpp.
+        ASSERT_NE(plan.status().message().find("sm90: "), std::string::npos);
+        ASSERT_NE(plan.status().message().find("needs a copy of A in a workspace of "), std::string::npos) << plan.status().message();
+        continue;
+      }
       ASSERT_TRUE(plan.ok()) << architecture << ": " << plan.status().message();
       ASSERT_EQ(plan->workspace_bytes, 0);
     }

@@ -27,22 +27,29 @@ std::int64_t first_free(const gemm::Problem& p, const gemm::DeviceFacts& device)
   return p.zeroed_workspace ? slots_offset(device.multiprocessors) : 0;
 }
 
-// The problem that is left when A has been copied.
-gemm::Problem gathered(const gemm::Problem& problem) {
+// As if A lay as the kernels read it. Whoever wants its workspace too must know that the problem's sizes are within bounds.
+gemm::Problem readable(const gemm::Problem& problem) {
   gemm::Problem p = problem;
   p.act_order = false;
   p.aligned_a = true;
+  return p;
+}
+
+// The problem that is left when A has been copied.
+gemm::Problem gathered(const gemm::Problem& problem) {
+  gemm::Problem p = readable(problem);
   if (p.workspace_bytes >= 0) p.workspace_bytes = std::max<std::int64_t>(0, p.workspace_bytes - gather_bytes(p) - kGatherAlignment);
   return p;
 }
 
 std::string why_not(const gemm::Problem& p, const gemm::DeviceFacts& device) {
   if (!gather::is_needed(p) || !gather::pays(p)) return wgmma::why_not(p, device);
-  std::string reason = wgmma::why_not(gathered(p), device);
+  std::string reason = wgmma::why_not(readable(p), device);
+  if (!reason.empty() || p.workspace_bytes < 0) return reason;
   const std::int64_t needed = first_free(p, device) + gather_bytes(p);
-  if (reason.empty() && p.workspace_bytes >= 0 && p.workspace_bytes < needed) {
+  if (p.workspace_bytes < needed) {
     reason = std::string(p.act_order ? "act order" : "A that is not aligned to 16 bytes") + " needs a copy of A in a workspace of " +
-             std::to_string(needed) + " bytes";
+             std::to_string(needed) + " bytes, this one has " + std::to_string(p.workspace_bytes);
   }
   return reason;
 }
