@@ -23,15 +23,6 @@ constexpr Shape kShapes[] = {{1, 4096, 2048, 128, WeightType::u4b8},  {8, 1024, 
                              {300, 2368, 2048, 128, WeightType::u4b8}};
 constexpr Shape kSmallShapes[] = {{3, 192, 256, 64, WeightType::u4b8}, {40, 320, 384, 128, WeightType::u4}};
 
-// With a buffer of its own size for every plan, so that what is written behind it is noticed.
-void take_plan(Product& product, const gemm::Plan& plan) {
-  product.plan = plan;
-  product.workspace = Buffer(static_cast<std::size_t>(plan.workspace_bytes));
-  if (product.problem.zeroed_workspace) clear_workspace(product);
-  product.call.workspace = plan.workspace_bytes > 0 ? product.workspace.data() : nullptr;
-  product.call.workspace_bytes = plan.workspace_bytes;
-}
-
 std::string name_of_plan(const gemm::Plan& plan) {
   return std::string(plan.implementation->name) + " " + plan.policy_name + " splits " + std::to_string(plan.splits) + " cluster " +
          std::to_string(plan.cluster) + " blocks " + std::to_string(plan.blocks) + " details " + std::to_string(plan.detail[0]) + " " +

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // How launches behave: replays give the same bits under load, graphs capture them, dependent launches read A in time, two streams with two
-// workspaces do not meet, bits of a row do not depend on its neighbours where that was asked for, planning costs next to nothing.
+// workspaces do not meet, planning costs next to nothing.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -226,36 +226,6 @@ void ChainedLayers::expect_equal_chains(bool act_order) {
         stream.wait();
         ASSERT_TRUE(first.a.download<unsigned char>() == want) << "m " << m << " dependent " << dependent << " replay " << replay;
       }
-    }
-  }
-}
-
-// The flag's promise: a row of a large batch has the bits that it has alone.
-TEST_P(Family, BatchInvariantRowsHaveTheBitsTheyHaveAlone) {
-  if (!here_) return;
-  MatrixOptions options;
-  options.n = 832, options.k = 2752, options.group = 32;
-  const Matrix matrix = make_matrix(options);
-  ProductOptions product;
-  take_family(product), product.batch_invariant = true, product.m = 150;
-  Product whole = make_product(matrix, product);
-  if (!whole.refusal.empty()) {
-    EXPECT_NE(whole.refusal.find("batch"), std::string::npos) << whole.refusal;
-    return;
-  }
-  expect_right(whole, "batch");
-  const std::vector<unsigned char> want = output_of(whole);
-  const std::size_t row_bytes = 832 * 2;
-  for (const std::int64_t m : {1, 3, 9, 20, 40, 70}) {
-    for (const std::int64_t first : {std::int64_t{0}, 150 - m}) {
-      product.m = m;
-      Product part = make_product(matrix, product);
-      part.call.a = static_cast<const std::uint16_t*>(whole.call.a) + first * whole.call.lda;
-      ASSERT_TRUE(run(part).ok());
-      require(cudaDeviceSynchronize(), "a part");
-      const std::vector<unsigned char> got = output_of(part);
-      ASSERT_EQ(std::memcmp(got.data(), want.data() + static_cast<std::size_t>(first) * row_bytes, got.size()), 0)
-          << m << " rows from " << first << ", " << part.plan.policy_name;
     }
   }
 }

@@ -120,6 +120,8 @@ Product make_product(const Matrix& matrix, const ProductOptions& options);
 // Of a workspace of zeros: bytes from its begin that are zeros between launches. Behind them lies what calls leave for themselves.
 std::size_t zero_bytes(const Product& product);
 void clear_workspace(Product& product);  // those bytes
+// Another plan of its problem, with a buffer of its own size, so that what is written behind it is noticed.
+void take_plan(Product& product, const gemm::Plan& plan);
 
 Status run(Product& product, cudaStream_t stream = nullptr);
 

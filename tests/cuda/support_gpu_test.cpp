@@ -200,8 +200,6 @@ Product make_product(const Matrix& matrix, const ProductOptions& options) {
   product.a = Buffer(product.host_a, options.shift_a);
   product.c =
       Buffer(static_cast<std::size_t>(options.m == 0 ? 0 : (options.m - 1) * ldc + weights.n) * bytes_of(options.c), options.shift_c);
-  product.workspace = Buffer(static_cast<std::size_t>(product.plan.workspace_bytes));
-  if (problem.zeroed_workspace) clear_workspace(product);
   gemm::Call& call = product.call;
   call.weights = &matrix.on_device;
   call.m = options.m;
@@ -210,8 +208,7 @@ Product make_product(const Matrix& matrix, const ProductOptions& options) {
   call.c = product.c.data();
   call.ldc = ldc;
   call.bias = problem.bias;
-  call.workspace = product.plan.workspace_bytes > 0 ? product.workspace.data() : nullptr;
-  call.workspace_bytes = product.plan.workspace_bytes;
+  take_plan(product, gemm::Plan(product.plan));
   return product;
 }
 
@@ -225,6 +222,14 @@ std::size_t zero_bytes(const Product& product) {
 void clear_workspace(Product& product) {
   const std::size_t bytes = zero_bytes(product);
   if (bytes > 0) require(cudaMemset(product.workspace.data(), 0, bytes), "clearing the workspace");
+}
+
+void take_plan(Product& product, const gemm::Plan& plan) {
+  product.plan = plan;
+  product.workspace = Buffer(static_cast<std::size_t>(plan.workspace_bytes));
+  if (product.problem.zeroed_workspace) clear_workspace(product);
+  product.call.workspace = plan.workspace_bytes > 0 ? product.workspace.data() : nullptr;
+  product.call.workspace_bytes = plan.workspace_bytes;
 }
 
 Status run(Product& product, cudaStream_t stream) {
