@@ -257,7 +257,7 @@ BILLFISH_API billfish_status billfish_repack_scales_to_marlin(const uint16_t* so
 
 enum {
   BILLFISH_GEMM_NO_BIAS = 1,          /* leave the weights' bias out */
-  BILLFISH_GEMM_BATCH_INVARIANT = 2,  /* a row's bits depend neither on m nor on its neighbours */
+  BILLFISH_GEMM_BATCH_INVARIANT = 2,  /* a row's bits depend neither on m nor on its neighbours: see billfish_gemm */
   BILLFISH_GEMM_DEPENDENT_LAUNCH = 4, /* CUDA sm_90: may start before the previous kernel of the stream ends; the weights must not be
                                          written by it (they do not change while a graph runs) */
   BILLFISH_GEMM_ZEROED_WORKSPACE = 8  /* CUDA: the workspace was set to zeros once and only calls with this flag have written to it
@@ -276,7 +276,8 @@ typedef struct billfish_gemm_args {
   billfish_precision precision;
   uint32_t flags;                    /* BILLFISH_GEMM_* */
   void* workspace;                   /* on the weights' device; no zeroing needed without the flag; not shared by calls that run at once */
-  size_t workspace_bytes;            /* billfish_gemm_workspace gives the best size; less may do, slower: on CUDA 0 always does */
+  size_t workspace_bytes;            /* billfish_gemm_workspace gives the best size; less may do, slower: on CUDA 0 always does, but for
+                                        BILLFISH_GEMM_BATCH_INVARIANT */
   const char* implementation;        /* NULL: the best one; else its name, forced ("cpu_avx2", "sm80"); see BILLFISH_FORCE */
   const billfish_parallel* parallel; /* CPU only; NULL: the calling thread */
   int64_t reserved[6];
@@ -291,10 +292,16 @@ typedef struct billfish_gemm_args {
 /* c = a x weights (+ bias). f32 accumulation; deterministic: the same call gives the same bits. `stream` is a cudaStream_t for CUDA
  * weights (NULL: the default stream) and ignored on the CPU. CUDA: no allocation, no synchronisation, capturable in a graph; the
  * current device is left as it was. CPU: returns when done. Any thread. The environment variable BILLFISH_FORCE names an
- * implementation for every call that does not name one. */
+ * implementation for every call that does not name one.
+ * With BILLFISH_GEMM_BATCH_INVARIANT a row of a gives the same bits in every such call with the same weights, types, precision,
+ * implementation and device, whatever m, the other rows, strides, addresses, the other flags but NO_BIAS, the workspace and loaded plans
+ * are. A call that could keep that promise only with a larger workspace is refused: BILLFISH_WORKSPACE_TOO_SMALL, and the message says how
+ * large. On sm_90 that can be where the weights have an activation order or a or lda is not aligned to 16 bytes; a workspace that is enough
+ * for m rows is enough for any of them. */
 BILLFISH_API billfish_status billfish_gemm(const billfish_weights* weights, const billfish_gemm_args* args, void* stream);
 
-/* Bytes of workspace with which billfish_gemm runs its best plan. Pointers are not read. Any thread. */
+/* Bytes of workspace with which billfish_gemm runs its best plan. Nothing behind pointers is read, but how a and c are aligned counts: set
+ * them, or take a NULL for one aligned to 16 bytes. Any thread. */
 BILLFISH_API billfish_status billfish_gemm_workspace(const billfish_weights* weights, const billfish_gemm_args* args, size_t* bytes);
 
 /* Everything lazy done now (module load, kernel attributes, CPU detection), so that no later call does it inside a graph capture.
@@ -353,8 +360,9 @@ BILLFISH_API billfish_status billfish_explain(const billfish_problem* problem, c
 /* Plans that `billfish tune` found to be the fastest on a device, from the file that it wrote: from now on they come before the library's
  * own choice, for the problems and the kind of device that they were found for. They count for the whole process, behind those loaded
  * before; where two speak of the same problem, the later one counts. A plan that this version of the library does not have, that needs
- * more workspace than a call brings, or that is not batch invariant where that was asked for, is passed over. Products may then differ in
- * their last bits from those before the call: they come from other plans; and the workspace that is best may be larger.
+ * more workspace than a call brings, or that would change the bits of a call with BILLFISH_GEMM_BATCH_INVARIANT, is passed over. Other
+ * products may then differ in their last bits from those before the call: they come from other plans; and the workspace that is best may be
+ * larger.
  * NULL forgets all plans, those of the environment too. Nothing changes when the call fails: BILLFISH_BAD_INPUT names the entry of the
  * file and what is wrong with it. Any thread; calls that run at the same time use either table.
  * The environment variable BILLFISH_PLANS names a file that is loaded before the first plan is chosen; what is wrong with it goes to the

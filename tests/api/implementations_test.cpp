@@ -74,6 +74,24 @@ TEST(Explain, ARefusedProblemIsExplainedToo) {
   EXPECT_NE(explained(ordinary_problem(), "cpu", "sm90", 0, BILLFISH_UNSUPPORTED).find("plan        none"), std::string::npos);
 }
 
+// A device need not be here for a caller to learn what the flag asks of it.
+TEST(Explain, ABatchInvariantProblemIsToldTheWorkspaceItNeeds) {
+  billfish_problem problem = ordinary_problem();
+  problem.a_type = problem.c_type = problem.scale_type = BILLFISH_F16;
+  problem.act_order = 1;
+  problem.flags = BILLFISH_GEMM_BATCH_INVARIANT;
+  const std::string any = explained(problem, "sm_90", nullptr, 0, BILLFISH_OK);
+  EXPECT_NE(any.find("plan        sm90"), std::string::npos) << any;
+  problem.workspace_bytes = 0;
+  const std::string none = explained(problem, "sm_90", nullptr, 0, BILLFISH_UNSUPPORTED);
+  EXPECT_NE(none.find("needs a copy of A in a workspace of "), std::string::npos) << none;
+  EXPECT_NE(none.find("batch invariant: rows have the bits of sm90 in every call"), std::string::npos) << none;
+  EXPECT_NE(explained(problem, "sm_80", nullptr, 0, BILLFISH_OK).find("plan        sm80"), std::string::npos);
+  EXPECT_NE(explained(problem, "sm_90", "sm80", 0, BILLFISH_OK).find("plan        sm80"), std::string::npos) << "named, it runs every row";
+  problem.flags = 0;
+  EXPECT_NE(explained(problem, "sm_90", nullptr, 0, BILLFISH_OK).find("plan        sm80"), std::string::npos);
+}
+
 TEST(Explain, ATextTooLongIsCutAndItsLengthTold) {
   const std::string whole = explained(ordinary_problem(), "cpu", nullptr, 0, BILLFISH_OK);
   char text[33];

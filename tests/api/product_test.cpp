@@ -141,28 +141,35 @@ TEST(Product, TheBiasIsAddedUnlessLeftOut) {
 TEST(Product, AWorkspaceTooSmallIsRefusedNotSlow) {
   const Sample sample({BILLFISH_U4B8, 320, 1024, 128});
   PackedSample packed(sample);
-  Product product(packed.weights, 40, BILLFISH_F16, BILLFISH_F32);
-  ASSERT_EQ(product.bring_workspace(), BILLFISH_OK) << billfish_last_error();
-  const std::size_t best = product.args.workspace_bytes;
-  ASSERT_EQ(billfish_gemm(&packed.weights, &product.args, nullptr), BILLFISH_OK) << billfish_last_error();
-  EXPECT_EQ(product.compare_with_oracle(), "");
-  // Any size either works within itself, with the same implementation, or says how much is needed.
-  for (std::size_t bytes = best;; bytes = bytes / 2 & ~std::size_t{15}) {
-    product.workspace.reset(bytes);
-    product.c.reset(product.c.bytes());
-    product.args.c = product.c.data();
-    product.args.workspace = bytes > 0 ? product.workspace.data() : nullptr;
-    product.args.workspace_bytes = bytes;
-    const billfish_status status = billfish_gemm(&packed.weights, &product.args, nullptr);
-    if (status == BILLFISH_OK) {
-      EXPECT_EQ(product.compare_with_oracle(), "") << bytes;
-    } else {
-      EXPECT_EQ(status, BILLFISH_WORKSPACE_TOO_SMALL) << billfish_last_error();
-      EXPECT_NE(std::string(billfish_last_error()).find("args->workspace_bytes is " + std::to_string(bytes)), std::string::npos);
-      EXPECT_NE(std::string(billfish_last_error()).find(std::to_string(best)), std::string::npos) << billfish_last_error();
-      EXPECT_TRUE(product.c.untouched());
+  for (const bool batch_invariant : {false, true}) {
+    Product product(packed.weights, 40, BILLFISH_F16, BILLFISH_F32);
+    product.args.flags = batch_invariant ? std::uint32_t{BILLFISH_GEMM_BATCH_INVARIANT} : 0u;
+    ASSERT_EQ(product.bring_workspace(), BILLFISH_OK) << billfish_last_error();
+    const std::size_t best = product.args.workspace_bytes;
+    ASSERT_EQ(billfish_gemm(&packed.weights, &product.args, nullptr), BILLFISH_OK) << billfish_last_error();
+    EXPECT_EQ(product.compare_with_oracle(), "");
+    const auto want = product.result();
+    // Any size either works within itself, with the same implementation, or says how much is needed.
+    for (std::size_t bytes = best;; bytes = bytes / 2 & ~std::size_t{15}) {
+      product.workspace.reset(bytes);
+      product.c.reset(product.c.bytes());
+      product.args.c = product.c.data();
+      product.args.workspace = bytes > 0 ? product.workspace.data() : nullptr;
+      product.args.workspace_bytes = bytes;
+      const billfish_status status = billfish_gemm(&packed.weights, &product.args, nullptr);
+      if (status == BILLFISH_OK) {
+        EXPECT_EQ(product.compare_with_oracle(), "") << bytes;
+        EXPECT_TRUE(!batch_invariant || product.result() == want) << bytes;
+      } else {
+        EXPECT_EQ(status, BILLFISH_WORKSPACE_TOO_SMALL) << billfish_last_error();
+        const std::string said = billfish_last_error();
+        EXPECT_NE(said.find("args->workspace_bytes is " + std::to_string(bytes)), std::string::npos);
+        EXPECT_NE(said.find(std::to_string(best)), std::string::npos) << said;
+        EXPECT_EQ(said.find("(batch invariant)") != std::string::npos, batch_invariant) << said;
+        EXPECT_TRUE(product.c.untouched());
+      }
+      if (bytes == 0) break;
     }
-    if (bytes == 0) break;
   }
 }
 
