@@ -239,6 +239,11 @@ void gemm(const PackedWeights& weights, std::int64_t m, std::span<const A> a, st
   gemm<A, C>(weights.get(), m, a, c, &parallel, precision);
 }
 
+// Plans that `billfish tune` found, for the whole process from now on, behind those loaded before (billfish_load_plans).
+inline void load_plans(const std::string& path) { check(billfish_load_plans(path.c_str())); }
+// All of them, those of the environment too.
+inline void forget_plans() { check(billfish_load_plans(nullptr)); }
+
 // Who would run a problem and why; `device` as for billfish_explain. A problem that nobody can run is explained too.
 inline std::string explain(const billfish_problem& problem, const char* device = nullptr, bool json = false,
                            const char* implementation = nullptr) {

@@ -84,6 +84,18 @@ def implementations() -> list[Implementation]:
     return [Implementation(*entry) for entry in _core.implementations()]
 
 
+def load_plans(path: str | os.PathLike[str] | None) -> None:
+    """Plans that `billfish tune` found, for the whole process from now on, behind those loaded before; None forgets them all.
+
+    They come before the library's own choice, for the problems and the device that they were found for; explain() says which count.
+    Nothing changes where a file is wrong.
+
+    >>> import billfish
+    >>> billfish.load_plans(None)
+    """
+    _core.load_plans(None if path is None else os.fspath(path))
+
+
 def explain(
     m: int,
     n: int,

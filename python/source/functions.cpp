@@ -215,6 +215,9 @@ void bind_functions(nb::module_& module) {
       },
       nb::arg("device").none(), nb::arg("implementation").none(), nb::arg("json"), nb::arg("fields"));
   module.def("implementations", &implementations);
+  module.def(
+      "load_plans", [](const std::optional<std::string>& path) { check(billfish_load_plans(path ? path->c_str() : nullptr)); },
+      nb::arg("path").none());
   module.def("quantize", &quantize, nb::arg("weights").none(), nb::arg("group"), nb::arg("type"), nb::arg("scale_type"));
   module.def("write_checkpoint", &write_checkpoint);
   module.def("bench", &bench, nb::arg("weights"), nb::arg("x"), nb::arg("precision"), nb::arg("rounds"), nb::arg("implementation").none());

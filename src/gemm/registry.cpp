@@ -24,7 +24,7 @@ std::string known_names() {
   return names;
 }
 
-// Who runs a batch-invariant problem. All that one call may have and the next one not is left out; the fewest rows are what is refused least.
+// Who runs a batch-invariant problem. All that one call may have and the next one not is left out; the fewest rows are refused least.
 const Implementation* for_every_call(Problem problem, const DeviceFacts& facts) {
   problem.m = 1;
   problem.workspace_bytes = -1;

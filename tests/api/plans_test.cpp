@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "api/sample.hpp"
+#include "billfish/billfish.hpp"
 
 namespace billfish::api_test {
 namespace {
@@ -119,6 +120,40 @@ TEST_F(Plans, WhatCannotBeLoadedChangesNothing) {
   refused(bad, "plans[1].plan is not an object");
   EXPECT_EQ(billfish_load_plans("/nonexistent/plans.json"), BILLFISH_BAD_INPUT);
   EXPECT_EQ(plan_of(problem), before);
+}
+
+TEST_F(Plans, AreLoadedAndForgottenFromCpp) {
+  const billfish_problem problem = some_problem(48);
+  const Json before = plan_of(problem), list = candidates_of(problem);
+  billfish::load_plans(write(file_with(problem, list["candidates"][other_of(list)]["plan"])));
+  EXPECT_TRUE(plan_of(problem)["tuned"].get<bool>());
+  try {
+    billfish::load_plans("/nonexistent/plans.json");
+    ADD_FAILURE() << "no such file";
+  } catch (const billfish::Error& error) {
+    EXPECT_EQ(error.status(), BILLFISH_BAD_INPUT);
+    EXPECT_NE(std::string(error.what()).find("/nonexistent/plans.json"), std::string::npos) << error.what();
+  }
+  EXPECT_TRUE(plan_of(problem)["tuned"].get<bool>()) << "what cannot be loaded changes nothing";
+  billfish::forget_plans();
+  EXPECT_EQ(plan_of(problem), before);
+}
+
+// Of calls that must be batch invariant a file keeps what sums as they do without it.
+TEST_F(Plans, ChangeNoBitOfABatchInvariantProduct) {
+  billfish_problem problem = some_problem(48);
+  const Json list = candidates_of(problem);
+  ASSERT_EQ(billfish_load_plans(write(file_with(problem, list["candidates"][other_of(list)]["plan"]))), BILLFISH_OK);
+  problem.flags |= BILLFISH_GEMM_BATCH_INVARIANT;
+  EXPECT_FALSE(plan_of(problem)["tuned"].get<bool>()) << "it splits K";
+  const Json alike = candidates_of(problem);
+  const std::size_t last = alike["candidates"].size() - 1;
+  ASSERT_FALSE(alike["candidates"][last]["chosen"].get<bool>());
+  ASSERT_EQ(billfish_load_plans(write(file_with(problem, alike["candidates"][last]["plan"]))), BILLFISH_OK);
+  const Json loaded = plan_of(problem);
+  EXPECT_TRUE(loaded["tuned"].get<bool>());
+  EXPECT_EQ(loaded["policy"], alike["candidates"][last]["plan"]["policy"]);
+  EXPECT_EQ(loaded["splits"], 1);
 }
 
 TEST_F(Plans, AnUnknownPolicyIsPassedOver) {

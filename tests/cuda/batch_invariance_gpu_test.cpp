@@ -80,7 +80,7 @@ billfish_gemm_args args_of(const Product& whole, std::int64_t first, std::int64_
   return args;
 }
 
-// Rows [first, first + m) by a call of their own, with the workspace that the library asks for. `implementation` null: the library's choice.
+// Rows [first, first + m) by a call of their own, with the workspace that the library asks for. No name: the library's choice.
 std::vector<unsigned char> rows_of(const Product& whole, std::int64_t first, std::int64_t m, std::uint32_t flags,
                                    const char* implementation) {
   const Buffer c(static_cast<std::size_t>(m) * kRowBytes);

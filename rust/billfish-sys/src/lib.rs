@@ -246,6 +246,7 @@ extern "C" {
 
     pub fn billfish_implementation_count() -> c_int;
     pub fn billfish_implementation(index: c_int, out: *mut billfish_implementation_info) -> billfish_status;
+    pub fn billfish_load_plans(path: *const c_char) -> billfish_status;
 
     pub fn billfish_checkpoint_open(path: *const c_char, out: *mut *mut billfish_checkpoint) -> billfish_status;
     pub fn billfish_checkpoint_close(checkpoint: *mut billfish_checkpoint);

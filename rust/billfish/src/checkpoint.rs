@@ -33,13 +33,16 @@ pub struct Layer {
     pub unsupported: String,
 }
 
+/// As the library takes paths.
+pub(crate) fn c_path(path: &Path) -> Result<CString> {
+    let name = path.to_str().and_then(|name| CString::new(name).ok());
+    name.ok_or_else(|| Error::invalid(format!("{} is no path that the library can open: it must be UTF-8 without NUL", path.display())))
+}
+
 impl Checkpoint {
     /// Reads headers and configs only.
     pub fn open(path: impl AsRef<Path>) -> Result<Checkpoint> {
-        let shown = path.as_ref().display().to_string();
-        let name = path.as_ref().to_str().and_then(|name| CString::new(name).ok());
-        let name = name
-            .ok_or_else(|| Error::invalid(format!("{} is no path that the library can open: it must be UTF-8 without NUL", shown)))?;
+        let name = c_path(path.as_ref())?;
         let mut raw = ptr::null_mut();
         // SAFETY: a NUL-terminated string, and a pointer that the call writes.
         check(unsafe { sys::billfish_checkpoint_open(name.as_ptr(), &mut raw) })?;

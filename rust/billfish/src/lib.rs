@@ -20,12 +20,13 @@
 //! ```
 //!
 //! Modules: [`error`] statuses and messages, [`element`] f32 and 16-bit types, [`host`] packed weights and products on the CPU,
-//! [`device`] products on raw CUDA pointers, [`repack`] what callers of Marlin write by hand, [`checkpoint`] files.
+//! [`device`] products on raw CUDA pointers, [`repack`] what callers of Marlin write by hand, [`checkpoint`] files, [`plans`] that were
+//! searched for on a device.
 //!
 //! # Threads
 //!
 //! Everything here is `Send` and `Sync`: the C library keeps no state but its pools (one serves one call at a time, a second caller
-//! waits) and open checkpoints (read-only maps), and documents every function used here as callable from any thread. What must not
+//! waits), open checkpoints (read-only maps) and loaded plans (a table that is replaced whole), and documents every function used here as callable from any thread. What must not
 //! happen at once, destroying a pool or closing a checkpoint that a call uses, borrowing rules out. An error's message is read on the
 //! thread whose call failed, before that thread calls again.
 
@@ -34,6 +35,7 @@ pub mod device;
 pub mod element;
 pub mod error;
 pub mod host;
+pub mod plans;
 pub mod repack;
 
 pub use checkpoint::{Checkpoint, Layer};
@@ -41,6 +43,7 @@ pub use device::{is_available, marlin_gemm, CUstream, DevicePtr, MarlinWeight};
 pub use element::{Bf16, Element, ElementType, F16};
 pub use error::{Error, Result, Status};
 pub use host::{Codes, HostWeight, PackedWeight, Pool, WeightType};
+pub use plans::{forget_plans, load_plans};
 pub use repack::{build_marlin_perm, repack_gptq_to_marlin, repack_gptq_to_marlin_bits, repack_scales_to_marlin};
 
 /// The version of the library that is loaded, "0.1.0".

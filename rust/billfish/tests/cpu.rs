@@ -2,7 +2,7 @@
 //! Products, repacking and checkpoints on the CPU, against the arithmetic they stand for.
 #![cfg(not(miri))] // calls the C library
 
-use billfish::{build_marlin_perm, repack_gptq_to_marlin, repack_gptq_to_marlin_bits, repack_scales_to_marlin};
+use billfish::{build_marlin_perm, forget_plans, load_plans, repack_gptq_to_marlin, repack_gptq_to_marlin_bits, repack_scales_to_marlin};
 use billfish::{Bf16, Checkpoint, Codes, Element, HostWeight, PackedWeight, Pool, Status, WeightType, F16};
 
 /// Small and good enough: splitmix64.
@@ -299,6 +299,26 @@ fn checkpoints_are_read() {
     for row in 0..k {
         assert_eq!(dense[row * n], if row % 2 == 0 { -1.0 } else { 1.0 });
     }
+}
+
+#[test]
+fn plans_are_loaded_whole_or_refused() {
+    let folder = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("plans");
+    std::fs::create_dir_all(&folder).unwrap();
+    // Of a product that no other test here makes, by the slowest implementation.
+    let good = r#"{"schema": 1, "device": {"kind": "cpu"}, "plans": [{"type": "u4b8", "act": "f32", "n": 72, "k": 48, "group": 48,
+      "zeroed_workspace": false, "dependent_launch": false, "m_from": 1, "m_to": 1, "plan": {"implementation": "reference", "policy": "double",
+      "tile_m": 1, "tile_n": 1, "splits": 1, "cluster": 1, "threads": 1, "blocks": 1, "detail": [0, 0, 0, 0]}}]}"#;
+    let (path, wrong) = (folder.join("good.json"), folder.join("wrong.json"));
+    std::fs::write(&path, good).unwrap();
+    std::fs::write(&wrong, good.replace("reference", "cpu_avx9")).unwrap();
+    load_plans(&path).unwrap();
+    let error = load_plans(&wrong).unwrap_err();
+    assert_eq!(error.status(), Status::BadInput);
+    assert!(error.message().contains("wrong.json") && error.message().contains("cpu_avx9"), "{}", error);
+    assert_eq!(load_plans(folder.join("missing.json")).unwrap_err().status(), Status::BadInput);
+    assert_eq!(load_plans("plans\0.json").unwrap_err().status(), Status::InvalidArgument);
+    forget_plans().unwrap();
 }
 
 #[test]

@@ -15,7 +15,8 @@ inline bool is_needed(const gemm::Problem& p) { return p.act_order || !p.aligned
 // Whether it is faster to copy than to gather; dependent launches on an H200, 2026-11-21. With a workspace of zeros, in which sm80 does not
 // split K, it takes 2 us and 4 more for every 1000 k (30 random problems, rows of an odd K, M = 2 to 14: 3.5 us at K = 238, 10 at 1963,
 // 40 at 9986); a copy should take 2 us and the streaming kernel 2 to 5. Where it does split there is one case: 11008 x 4096 with an
-// activation order took 24.8 us at M = 16 without a copy and 16.1 at M = 32 with one. If a row's bits must not depend on m, it has no choice.
+// activation order took 24.8 us at M = 16 without a copy and 16.1 at M = 32 with one. If a row's bits must not depend on m, there is no
+// choice.
 inline bool pays(const gemm::Problem& p) {
   constexpr std::int64_t kFewRows = 16, kVeryFewRows = 4;
   if (p.m > kFewRows || p.batch_invariant) return true;
