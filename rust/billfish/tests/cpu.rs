@@ -2,7 +2,9 @@
 //! Products, repacking and checkpoints on the CPU, against the arithmetic they stand for.
 #![cfg(not(miri))] // calls the C library
 
-use billfish::{build_marlin_perm, forget_plans, load_plans, repack_gptq_to_marlin, repack_gptq_to_marlin_bits, repack_scales_to_marlin};
+use billfish::{
+    build_marlin_perm, forget_plans, load_plans, repack_gptq_to_marlin, repack_gptq_to_marlin_bits, repack_scales_to_marlin,
+};
 use billfish::{Bf16, Checkpoint, Codes, Element, HostWeight, PackedWeight, Pool, Status, WeightType, F16};
 
 /// Small and good enough: splitmix64.
