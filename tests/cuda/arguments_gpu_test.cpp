@@ -4,7 +4,6 @@
 #include <string>
 #include <vector>
 
-#include "billfish/billfish.h"
 #include "core/half.hpp"
 #include "support.hpp"
 
@@ -26,10 +25,7 @@ Call good_call() {
   ProductOptions product;
   product.m = 4;
   call.product = make_product(call.matrix, product);
-  call.weights.type = BILLFISH_U4B8, call.weights.scale_type = BILLFISH_F16;
-  call.weights.n = 256, call.weights.k = 14336, call.weights.group = 128;
-  call.weights.codes = call.matrix.codes.data(), call.weights.scales = call.matrix.scales.data();
-  call.weights.device_kind = BILLFISH_CUDA;
+  call.weights = weights_of(call.matrix);
   call.args.m = 4, call.args.a = call.product.a.data(), call.args.lda = 14336, call.args.c = call.product.c.data(), call.args.ldc = 256;
   call.args.a_type = call.args.c_type = BILLFISH_F16;
   return call;

@@ -9,7 +9,6 @@
 #include <thread>
 #include <vector>
 
-#include "billfish/billfish.h"
 #include "cuda/cuda.hpp"
 #include "core/half.hpp"
 #include "support.hpp"
@@ -33,8 +32,9 @@ class Family : public testing::TestWithParam<const char*> {
   }
   bool here_ = false;
 };
-INSTANTIATE_TEST_SUITE_P(Cuda, Family, testing::Values("sm80", "sm90", "sm90_zeroed"),
-                         [](const auto& info) { return std::string(info.param); });
+const auto kFamilies = testing::Values("sm80", "sm90", "sm90_zeroed");
+std::string name_of_family(const testing::TestParamInfo<const char*>& info) { return info.param; }
+INSTANTIATE_TEST_SUITE_P(Cuda, Family, kFamilies, name_of_family);
 
 class Stream {
  public:
@@ -127,10 +127,7 @@ TEST_P(Family, OneWorkspaceServesCallsOfEverySize) {
     for (std::size_t i = 0; i < products.size(); ++i) {
       products[i].call.workspace = workspace.data();
       products[i].call.workspace_bytes = static_cast<std::int64_t>(most);
-      products[i].c.poison();
-      ASSERT_TRUE(run(products[i]).ok());
-      require(cudaDeviceSynchronize(), "a product");
-      ASSERT_TRUE(output_of(products[i]) == wanted[i]) << "m " << products[i].options.m << " in round " << round;
+      ASSERT_TRUE(bits_of(products[i], "a product") == wanted[i]) << "m " << products[i].options.m << " in round " << round;
     }
   }
 }
@@ -165,8 +162,7 @@ class ChainedLayers : public Family {
  protected:
   void expect_equal_chains(bool act_order);
 };
-INSTANTIATE_TEST_SUITE_P(Cuda, ChainedLayers, testing::Values("sm80", "sm90", "sm90_zeroed"),
-                         [](const auto& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(Cuda, ChainedLayers, kFamilies, name_of_family);
 TEST_P(ChainedLayers, ReadWhatTheLayerBeforeWrote) {
   if (here_) expect_equal_chains(false);
 }
@@ -207,10 +203,8 @@ void ChainedLayers::expect_equal_chains(bool act_order) {
       // Step by step, each product waited for: what the chain must equal.
       if (want.empty()) {
         for (int i = 0; i < pairs; ++i) {
-          ASSERT_TRUE(run(first).ok());
-          require(cudaDeviceSynchronize(), "a step");
-          ASSERT_TRUE(run(second).ok());
-          require(cudaDeviceSynchronize(), "a step");
+          run_and_wait(first, "a step");
+          run_and_wait(second, "a step");
         }
         want = first.a.download<unsigned char>();
         first.a.upload(x.data());
@@ -243,8 +237,7 @@ TEST_P(Family, ExactProductsMatchTheReferenceToTheBit) {
         take_family(product), product.m = m, product.c = ElementType::f32, product.exact = true;
         Product p = make_product(matrix, product);
         ASSERT_EQ(p.refusal, "");
-        ASSERT_TRUE(run(p).ok());
-        require(cudaDeviceSynchronize(), "an exact product");
+        run_and_wait(p, "an exact product");
         std::vector<float> got(static_cast<std::size_t>(m * 320));
         p.c.download_to(got.data());
         std::vector<reference::Sums> want(got.size());
@@ -271,8 +264,7 @@ TEST_P(Family, InfinitiesAndNaNsReachTheirRowsAndColumnsOnly) {
     p.host_a[static_cast<std::size_t>(1 * p.call.lda + 17)] = 0x7e00;   // row 1: NaN
     p.host_a[static_cast<std::size_t>(2 * p.call.lda + 300)] = 0xfc00;  // row 2: -infinity
     p.a.upload(p.host_a.data());
-    ASSERT_TRUE(run(p).ok());
-    require(cudaDeviceSynchronize(), "a product with NaN");
+    run_and_wait(p, "a product with NaN");
     std::vector<std::uint16_t> got(static_cast<std::size_t>(m * 192));
     p.c.download_to(got.data());
     std::vector<reference::Sums> want(got.size());
@@ -295,11 +287,7 @@ TEST(HostCost, ChecksAndPlanTakeUnderAMicrosecondACall) {
   product.implementation = runs_here("sm90") ? "sm90" : "sm80";
   product.m = 1;
   Product p = make_product(matrix, product);
-  billfish_weights weights = BILLFISH_WEIGHTS_INIT;
-  weights.type = BILLFISH_U4B8, weights.scale_type = BILLFISH_F16;
-  weights.n = 1024, weights.k = 1024, weights.group = 128;
-  weights.codes = matrix.codes.data(), weights.scales = matrix.scales.data();
-  weights.device_kind = BILLFISH_CUDA;
+  const billfish_weights weights = weights_of(matrix);
   billfish_gemm_args args = BILLFISH_GEMM_ARGS_INIT;
   args.m = 1, args.a = p.call.a, args.lda = 1024, args.c = p.c.data(), args.ldc = 1024;
   args.a_type = args.c_type = BILLFISH_F16;

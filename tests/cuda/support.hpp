@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "billfish/billfish.h"
 #include "core/matrix.hpp"
 #include "gemm/registry.hpp"
 #include "reference/reference.hpp"
@@ -92,6 +93,7 @@ struct Matrix {
   bool guards_intact() const;
 };
 Matrix make_matrix(const MatrixOptions& options);
+billfish_weights weights_of(const Matrix& matrix);  // on the device, for the C ABI
 
 struct ProductOptions {
   const char* implementation = "sm80";
@@ -124,12 +126,15 @@ void clear_workspace(Product& product);  // those bytes
 void take_plan(Product& product, const gemm::Plan& plan);
 
 Status run(Product& product, cudaStream_t stream = nullptr);
+void run_and_wait(Product& product, const char* what);
 
 // Runs it on poisoned memory and checks: within the bound everywhere, nothing written outside of C's rows and of the workspace. Returns
 // the community's metric, mean |C - ref| / mean |ref|.
 double expect_right(Product& product, const char* what);
 // Bytes of C, rows tightly packed.
 std::vector<unsigned char> output_of(const Product& product);
+// Those of another run, on poison.
+std::vector<unsigned char> bits_of(Product& product, const char* what);
 
 // Facts of device 0.
 const gemm::DeviceFacts& device();

@@ -144,6 +144,20 @@ Matrix make_matrix(const MatrixOptions& options) {
   return matrix;
 }
 
+billfish_weights weights_of(const Matrix& matrix) {
+  const PackedMatrix& packed = matrix.on_device;
+  billfish_weights weights = BILLFISH_WEIGHTS_INIT;
+  weights.type = static_cast<billfish_weight_type>(packed.type);
+  weights.scale_type = static_cast<billfish_element_type>(packed.scale_type);
+  weights.bias_type = static_cast<billfish_element_type>(packed.bias_type);
+  weights.n = packed.n, weights.k = packed.k, weights.group = packed.group;
+  weights.codes = packed.codes, weights.scales = packed.scales, weights.zeros = packed.zeros;
+  weights.perm = packed.perm, weights.bias = packed.bias;
+  weights.flags = packed.bias_permuted ? std::uint32_t{BILLFISH_WEIGHTS_BIAS_PERMUTED} : 0u;
+  weights.device_kind = BILLFISH_CUDA;
+  return weights;
+}
+
 const gemm::DeviceFacts& device() {
   static const gemm::DeviceFacts facts = [] {
     const Result<gemm::DeviceFacts> here = cuda::facts(0);
@@ -239,6 +253,18 @@ Status run(Product& product, cudaStream_t stream) {
   return product.plan.implementation->run(product.plan, product.problem, product.call);
 }
 
+void run_and_wait(Product& product, const char* what) {
+  const Status status = run(product);
+  EXPECT_TRUE(status.ok()) << what << ": " << status.message();
+  require(cudaDeviceSynchronize(), what);
+}
+
+std::vector<unsigned char> bits_of(Product& product, const char* what) {
+  product.c.poison();
+  run_and_wait(product, what);
+  return output_of(product);
+}
+
 std::vector<unsigned char> output_of(const Product& product) {
   const std::vector<unsigned char> all = product.c.download<unsigned char>();
   const std::size_t row = static_cast<std::size_t>(product.problem.n * bytes_of(product.problem.c));
@@ -256,9 +282,7 @@ double expect_right(Product& product, const char* what) {
   product.c.poison();
   product.workspace.poison();
   if (problem.zeroed_workspace) clear_workspace(product);
-  const Status status = run(product);
-  EXPECT_TRUE(status.ok()) << what << ": " << status.message();
-  require(cudaDeviceSynchronize(), what);
+  run_and_wait(product, what);
   if (problem.m == 0 || problem.n == 0) return 0;
 
   // The bound is linear in y, in the magnitude and in 1: its three coefficients, from three evaluations.

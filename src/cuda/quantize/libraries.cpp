@@ -14,10 +14,9 @@ namespace {
 constexpr const char* kAdvice =
     " (both come with the CUDA toolkit; alone: Debian and Ubuntu with NVIDIA's packages: libcublas-13-0 and libcusolver-13-0; pip: "
     "nvidia-cublas and nvidia-cusolver). They are looked for by the loader, in CUDA_HOME/lib64 and in /usr/local/cuda/lib64; the "
-    "environment "
-    "variables BILLFISH_CUBLAS and BILLFISH_CUSOLVER name others";
+    "environment variables BILLFISH_CUBLAS and BILLFISH_CUSOLVER name others";
 
-// The first that can be loaded stays for as long as the process: others may use it too.
+// The first that can be loaded stays for as long as the process: others may use it too. Null: none can.
 void* open_first(const char* variable, const std::vector<std::string>& names) {
   if (const char* given = std::getenv(variable); given != nullptr) return dlopen(given, RTLD_NOW | RTLD_GLOBAL);
   std::vector<std::string> folders = {""};
@@ -33,36 +32,43 @@ void* open_first(const char* variable, const std::vector<std::string>& names) {
   return nullptr;
 }
 
-template <class Function>
-void look_up(void* library, const char* name, Function& function, std::string& missing) {
-  function = reinterpret_cast<Function>(dlsym(library, name));
-  if (function == nullptr && missing.empty()) missing = name;
-}
+// A library, and what is wrong with it if something is.
+struct Library {
+  const char* name;
+  void* handle;
+  std::string problem;
+
+  Library(const char* called, const char* variable, const std::vector<std::string>& files)
+      : name(called), handle(open_first(variable, files)) {
+    if (handle == nullptr) problem = std::string("quantising on CUDA needs cuBLAS and cuSOLVER, and ") + name + " was not found";
+  }
+  template <class Function>
+  void look_up(const char* symbol, Function& function) {
+    if (handle == nullptr) return;
+    function = reinterpret_cast<Function>(dlsym(handle, symbol));
+    if (function == nullptr && problem.empty()) problem = std::string("the ") + name + " that was found lacks " + symbol;
+  }
+};
 
 Result<SolverLibraries> load() {
   SolverLibraries found;
+  Library cublas("libcublas", "BILLFISH_CUBLAS", {"libcublas.so.13", "libcublas.so.12", "libcublas.so"});
+  cublas.look_up("cublasCreate_v2", found.create);
+  cublas.look_up("cublasSetStream_v2", found.set_stream);
+  cublas.look_up("cublasSetWorkspace_v2", found.set_workspace);
+  cublas.look_up("cublasSetMathMode", found.set_math);
+  cublas.look_up("cublasSgemm_v2", found.gemm);
+  cublas.look_up("cublasSsyrk_v2", found.syrk);
+  cublas.look_up("cublasStrsm_v2", found.trsm);
+  if (!cublas.problem.empty()) return unsupported(cublas.problem + kAdvice);
   // What cuSOLVER itself needs is found by the loader once it is there, or beside it.
-  void* const cublas = open_first("BILLFISH_CUBLAS", {"libcublas.so.13", "libcublas.so.12", "libcublas.so"});
-  if (cublas == nullptr)
-    return unsupported(std::string("quantising on CUDA needs cuBLAS and cuSOLVER, and libcublas was not found") + kAdvice);
-  void* const cusolver = open_first("BILLFISH_CUSOLVER", {"libcusolver.so.12", "libcusolver.so.11", "libcusolver.so"});
-  if (cusolver == nullptr) {
-    return unsupported(std::string("quantising on CUDA needs cuBLAS and cuSOLVER, and libcusolver was not found") + kAdvice);
-  }
-  std::string missing;
-  look_up(cublas, "cublasCreate_v2", found.create, missing);
-  look_up(cublas, "cublasSetStream_v2", found.set_stream, missing);
-  look_up(cublas, "cublasSetWorkspace_v2", found.set_workspace, missing);
-  look_up(cublas, "cublasSetMathMode", found.set_math, missing);
-  look_up(cublas, "cublasSgemm_v2", found.gemm, missing);
-  look_up(cublas, "cublasSsyrk_v2", found.syrk, missing);
-  look_up(cublas, "cublasStrsm_v2", found.trsm, missing);
-  look_up(cusolver, "cusolverDnCreate", found.create_solver, missing);
-  look_up(cusolver, "cusolverDnSetStream", found.set_solver_stream, missing);
-  look_up(cusolver, "cusolverDnCreateParams", found.create_params, missing);
-  look_up(cusolver, "cusolverDnXpotrf_bufferSize", found.potrf_sizes, missing);
-  look_up(cusolver, "cusolverDnXpotrf", found.potrf, missing);
-  if (!missing.empty()) return unsupported("the cuBLAS or cuSOLVER that was found lacks " + missing + kAdvice);
+  Library cusolver("libcusolver", "BILLFISH_CUSOLVER", {"libcusolver.so.12", "libcusolver.so.11", "libcusolver.so"});
+  cusolver.look_up("cusolverDnCreate", found.create_solver);
+  cusolver.look_up("cusolverDnSetStream", found.set_solver_stream);
+  cusolver.look_up("cusolverDnCreateParams", found.create_params);
+  cusolver.look_up("cusolverDnXpotrf_bufferSize", found.potrf_sizes);
+  cusolver.look_up("cusolverDnXpotrf", found.potrf);
+  if (!cusolver.problem.empty()) return unsupported(cusolver.problem + kAdvice);
   return found;
 }
 
