@@ -26,9 +26,9 @@
 //! # Threads
 //!
 //! Everything here is `Send` and `Sync`: the C library keeps no state but its pools (one serves one call at a time, a second caller
-//! waits), open checkpoints (read-only maps) and loaded plans (a table that is replaced whole), and documents every function used here as callable from any thread. What must not
-//! happen at once, destroying a pool or closing a checkpoint that a call uses, borrowing rules out. An error's message is read on the
-//! thread whose call failed, before that thread calls again.
+//! waits), open checkpoints (read-only maps) and loaded plans (a table that is replaced whole), and documents every function used here
+//! as callable from any thread. What must not happen at once, destroying a pool or closing a checkpoint that a call uses, borrowing
+//! rules out. An error's message is read on the thread whose call failed, before that thread calls again.
 
 pub mod checkpoint;
 pub mod device;
