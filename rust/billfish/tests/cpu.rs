@@ -310,7 +310,8 @@ fn plans_are_loaded_whole_or_refused() {
     // Of a product that no other test here makes, by the slowest implementation.
     let good = r#"{"schema": 1, "device": {"kind": "cpu"}, "plans": [{"type": "u4b8", "act": "f32", "n": 72, "k": 48, "group": 48,
       "zeroed_workspace": false, "dependent_launch": false, "m_from": 1, "m_to": 1,
-      "plan": {"implementation": "reference", "policy": "double", "tile_m": 1, "tile_n": 1, "splits": 1, "cluster": 1, "threads": 1, "blocks": 1, "detail": [0, 0, 0, 0]}}]}"#;
+      "plan": {"implementation": "reference", "policy": "double", "tile_m": 1, "tile_n": 1, "splits": 1, "cluster": 1,
+      "threads": 1, "blocks": 1, "detail": [0, 0, 0, 0]}}]}"#;
     let (path, wrong) = (folder.join("good.json"), folder.join("wrong.json"));
     std::fs::write(&path, good).unwrap();
     std::fs::write(&wrong, good.replace("reference", "cpu_avx9")).unwrap();
