@@ -170,6 +170,7 @@ struct Epilogue {
                      : "r"(shared.slot(ring.slot) + (i * kThreads + thread) * 16));
         whole[i * 4] += part.x, whole[i * 4 + 1] += part.y, whole[i * 4 + 2] += part.z, whole[i * 4 + 3] += part.w;
       }
+      ptx::fence_loads_before_copies();
       __syncwarp();
       shared.release(ring.slot, thread % 32);
       ring.advance();

@@ -60,16 +60,6 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
   const int thread = static_cast<int>(threadIdx.x);
   const Consumer<V> consumer{args, shared, warp / 4, warp % 4, lane};
   Ring<V> ring;
-#ifdef BILLFISH_SKEW
-  if constexpr (V::kConfig.tokens >= 128 && !V::kCluster) {
-    if (warp >= 4) {
-      ptx::mbarrier_wait(shared.full(0), 0);
-      const long long begin = clock64();
-      while (clock64() - begin < BILLFISH_SKEW) {
-      }
-    }
-  }
-#endif
   if constexpr (V::kCluster) {
     const Work work = walk.work();
     const Epilogue<V> epilogue{args, shared, work};

@@ -9,10 +9,9 @@
 
 namespace billfish::sm90 {
 
-// Blocks abreast do not split K as well.
 template <int kPolicy, WeightType kWeight, bool kBf16, bool kFine, bool kCluster>
 const void* kernel_address() {
-  if constexpr (kCluster && kConfigs[kPolicy].abreast > 1) {
+  if constexpr (kCluster && !kConfigs[kPolicy].splits_k()) {
     return nullptr;
   } else {
     return reinterpret_cast<const void*>(&wgmma_gemm<Variant<kPolicy, kWeight, kBf16, kFine, kCluster>>);

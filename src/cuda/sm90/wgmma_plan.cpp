@@ -46,8 +46,7 @@ bool can_share(const gemm::Problem& p, const ShareWork& work, std::int64_t parts
 
 // Clusters of a persistent grid that are resident at once; 0: the device has too few multiprocessors for one.
 std::int64_t resident_clusters(const gemm::DeviceFacts& device, const WgmmaConfig& config) {
-  if (config.abreast == 1) return std::int64_t{device.multiprocessors} * config.blocks_per_sm;
-  return std::int64_t{device.multiprocessors} * config.blocks_per_sm / config.abreast * (config.abreast == 4 ? 10 : 11) / 11;
+  return std::int64_t{device.multiprocessors} * config.blocks_per_sm / config.abreast;
 }
 
 // Splitting a tile that is one of many rounds of them costs more than it evens out.
@@ -92,7 +91,7 @@ void each_way(const gemm::Problem& p, const gemm::DeviceFacts& device, Visit&& v
     const std::int64_t tiles = tiles_of(p, config), stages = ceil_div(p.k, config.stage_k);
     const sm90::SharedMap map = map_of(p, config);
     const int most = p.batch_invariant ? 1 : static_cast<int>(std::min<std::int64_t>(sm90::kMaxSplits, stages));
-    for (int splits = 1; splits <= (config.abreast > 1 ? 1 : most); ++splits) {
+    for (int splits = 1; splits <= (config.splits_k() ? most : 1); ++splits) {
       if (!launchable(p, config, splits) || !sm90::splits_fit(config, map, splits)) break;
       if (splits > 1 && config.blocks_per_sm == 1 &&
           static_cast<double>(tiles * splits) > kMaxSplitRounds * static_cast<double>(device.multiprocessors)) {

@@ -23,6 +23,10 @@ struct WgmmaConfig {
   bool scale_sums;    // a stage's scale multiplies its f32 sums, not the weights: 4 of 13 instructions a word fewer (one scale row a stage)
   int parts = 1;      // scale_sums: sets of a stage's sums; 2 fold a stage's while the next one's first batch is on the tensor cores
   int abreast = 1;    // blocks of a cluster side by side along the columns; each brings its part of the activations to all of them
+  bool listed = true;  // for clusters that split K, which run where there is no workspace of zeros
+
+  // Blocks abreast do not split K as well.
+  constexpr bool splits_k() const { return listed && abreast == 1; }
 
   constexpr int consumer_warps() const { return 4 * groups_n; }
   constexpr int columns() const { return 64 * tiles * groups_n; }
@@ -31,49 +35,23 @@ struct WgmmaConfig {
   constexpr int shared_limit() const { return blocks_per_sm == 2 ? 113 * 1024 : 227 * 1024; }
 };
 
-// policy = index into this list. Candidates to be timed: those that win nowhere go again.
+// policy = index into this list; a variant exists only if it won somewhere.
 constexpr WgmmaConfig kConfigs[] = {
-    {8, 2, 2, 128, 2, 2, 2, false, true},          // 256x8
-    {16, 1, 2, 128, 4, 2, 2, false, true},         // 128x16
-    {16, 2, 2, 128, 1, 2, 2, false, true},         // 256x16
-    {24, 1, 2, 128, 4, 2, 2, false, true},         // 128x24
-    {32, 1, 2, 128, 4, 2, 2, false, true},         // 128x32
-    {32, 1, 2, 128, 1, 2, 2, false, true, 2},      // 128x32-p2
-    {32, 2, 2, 128, 1, 2, 2, true, false},         // 256x32-w
-    {32, 2, 2, 128, 4, 2, 1, false, true, 2},      // 256x32-p2
-    {32, 1, 4, 128, 4, 2, 1, false, true},         // 256x32-g4
-    {48, 1, 2, 128, 2, 2, 2, true, false},         // 128x48
-    {48, 2, 2, 128, 4, 2, 1, true, false},         // 256x48
-    {64, 1, 2, 128, 4, 2, 2, true, false},         // 128x64
-    {64, 2, 2, 128, 4, 2, 1, true, false},         // 256x64
-    {64, 2, 2, 128, 2, 2, 1, false, false},        // 256x64-b2
-    {64, 1, 4, 128, 2, 2, 1, true, false},         // 256x64-g4
-    {96, 2, 2, 128, 2, 2, 1, true, false},         // 256x96
-    {128, 2, 2, 64, 2, 2, 1, true, false},         // 256x128
-    {192, 1, 2, 64, 2, 2, 1, true, false},         // 128x192
-    {256, 1, 2, 64, 2, 2, 1, true, false},         // 128x256
-    {32, 1, 2, 128, 4, 2, 2, true, true, 1, 2},    // 128x32-a2
-    {32, 2, 2, 128, 1, 2, 2, true, false, 1, 2},   // 256x32-w-a2
-    {32, 2, 2, 128, 4, 2, 1, true, true, 2, 2},    // 256x32-p2-a2
-    {48, 2, 2, 128, 4, 2, 1, true, false, 1, 2},   // 256x48-a2
-    {64, 1, 2, 128, 4, 2, 1, true, false, 1, 2},   // 128x64-a2
-    {64, 1, 2, 128, 4, 2, 2, true, false, 1, 2},   // 128x64-2-a2
-    {64, 2, 2, 128, 4, 2, 1, true, false, 1, 2},   // 256x64-a2
-    {96, 2, 2, 128, 2, 2, 1, true, false, 1, 2},   // 256x96-a2
-    {128, 1, 2, 64, 2, 2, 1, true, false, 1, 2},   // 128x128-a2
-    {128, 2, 2, 64, 2, 2, 1, true, false, 1, 2},   // 256x128-a2
-    {128, 2, 2, 128, 2, 2, 1, true, false, 1, 2},  // 256x128k-a2
-    {256, 1, 2, 64, 2, 2, 1, true, false, 1, 2},   // 128x256-a2
-    {128, 2, 2, 64, 2, 2, 1, true, false, 1, 4},   // 256x128-a4
-    {256, 1, 2, 64, 2, 2, 1, true, false, 1, 4},   // 128x256-a4
+    {8, 2, 2, 128, 2, 2, 2, false, true},                // 256x8
+    {16, 2, 2, 128, 1, 2, 2, false, true},               // 256x16
+    {32, 1, 2, 128, 4, 2, 2, false, true},               // 128x32
+    {32, 2, 2, 128, 4, 2, 1, false, true, 2, 1, false},  // 256x32
+    {48, 2, 2, 128, 4, 2, 1, true, false, 1, 1, false},  // 256x48
+    {64, 1, 2, 128, 4, 2, 2, true, false},               // 128x64
+    {64, 2, 2, 128, 2, 2, 1, false, false},              // 256x64
+    {96, 2, 2, 128, 2, 2, 1, true, false, 1, 1, false},  // 256x96
+    {128, 2, 2, 64, 2, 2, 1, true, false},               // 256x128
+    {256, 1, 2, 64, 2, 2, 1, true, false, 1, 2},         // 2x128x256
+    {256, 1, 2, 64, 2, 2, 1, true, false},               // 128x256
 };
 constexpr int kPolicies = sizeof(kConfigs) / sizeof(kConfigs[0]);
-constexpr const char* kPolicyNames[kPolicies] = {
-    "256x8",      "128x16",     "256x16",      "128x24",       "128x32",     "128x32-p2",  "256x32-w",    "256x32-p2", "256x32-g4",
-    "128x48",     "256x48",     "128x64",      "256x64",       "256x64-b2",  "256x64-g4",  "256x96",      "256x128",   "128x192",
-    "128x256",    "128x32-a2",  "256x32-w-a2", "256x32-p2-a2", "256x48-a2",  "128x64-a2",  "128x64-2-a2", "256x64-a2", "256x96-a2",
-    "128x128-a2", "256x128-a2", "256x128k-a2", "128x256-a2",   "256x128-a4", "128x256-a4",
-};
+constexpr const char* kPolicyNames[kPolicies] = {"256x8",  "256x16", "128x32",  "256x32",    "256x48", "128x64",
+                                                 "256x64", "256x96", "256x128", "2x128x256", "128x256"};
 // 8-bit stages are half as long along K, so that a stage has the same bytes and the ring the same slots.
 constexpr WgmmaConfig config_of(int policy, int bits) {
   WgmmaConfig config = kConfigs[policy];
