@@ -26,9 +26,8 @@ struct Avx512 {  // one instruction a function
   [[gnu::always_inline]] static F lookup32(U index, F table) {
     return (F)_mm512_maskz_permutexvar_ps(0xffff, (__m512i)index, (__m512)table);
   }
-  // Eight bits of every 64, from where `begins` says.
-  [[gnu::always_inline]] static U select_bytes(U words, U begins) {
-    return (U)_mm512_maskz_multishift_epi64_epi8(~0ull, (__m512i)begins, (__m512i)words);
+  [[gnu::always_inline]] static U permute_bytes(U bytes, U order) {
+    return (U)_mm512_maskz_permutexvar_epi8(~0ull, (__m512i)order, (__m512i)bytes);
   }
   [[gnu::always_inline]] static Lanes<8>::F from_f16(H h) { return (Lanes<8>::F)_mm256_cvtph_ps((__m128i)h); }
   [[gnu::always_inline]] static F from_f16(Lanes<16>::H h) { return (F)_mm512_maskz_cvtph_ps(0xffff, (__m256i)h); }

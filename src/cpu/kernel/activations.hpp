@@ -135,7 +135,13 @@ void pack_rows(const PackArgs& args) {
         const I low = round_to_int(a.low, q.inverse), high = round_to_int(a.high, q.inverse);
         Arith::pack((Lanes<8>::U)low, (Lanes<8>::U)high, dwords);
         lanes += low + high;
-        if constexpr (Arith::kBeginWords > 0) {
+        if constexpr (Arith::kBeginWords > 0 && Arith::kPartialSteps == 0) {
+          if (step + 1 == chunk_end) {
+            int total = 0;
+            for (int i = 0; i < 8; ++i) total += lanes[i];
+            args.begins[chunk * kChunkPartials * args.row_stride + row] = static_cast<std::uint32_t>(-args.implicit_zero * total);
+          }
+        } else if constexpr (Arith::kBeginWords > 0) {
           partial += low + high;
           if ((step + 1 - chunk_begin) % Arith::kPartialSteps == 0 || step + 1 == chunk_end) {
             const std::int64_t at = chunk * kChunkPartials + (step - chunk_begin) / Arith::kPartialSteps;

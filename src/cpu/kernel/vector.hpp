@@ -68,6 +68,12 @@ template <class Vector>
   else
     return __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
 }
+// The same from memory: half a vector each.
+template <class Vector>
+[[gnu::always_inline]] inline Vector two_halves(const void* low, const void* high) {
+  using Half = typename Lanes<static_cast<int>(sizeof(Vector) / 8)>::U;
+  return (Vector)__builtin_shufflevector(load<Half>(low), load<Half>(high), 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
 // Quarters 0 and 2 (1 and 3) of a, then of b; 16 lanes only.
 template <class Vector>
 [[gnu::always_inline]] inline Vector even_quarters(Vector a, Vector b) {
