@@ -25,15 +25,15 @@ constexpr int panel_columns() {
   return kColumnBytes * kBlockColumns <= kPanelInL1 ? kBlockColumns : Arith::kLanes * Arith::kTileVectors;
 }
 
-// Codes of the next panel, asked for into L2 a line or two a step: a burst of them would hold up the dots until memory has answered.
+// Codes of the next panel, asked for into L2 a few lines a chunk: a burst of them would hold up the dots until memory has answered.
 struct CodeFetch {
   const std::uint32_t* row;
   std::int64_t row_words;
   int block_words, word;
   std::int64_t lines;  // left
-  int lines_a_step;
-  [[gnu::always_inline]] void step() {
-    for (int i = 0; i < lines_a_step && lines > 0; ++i, --lines) {
+  int at_once;
+  [[gnu::always_inline]] void some() {
+    for (int i = 0; i < at_once && lines > 0; ++i, --lines) {
       __builtin_prefetch(row + word, 0, 2);
       word += 16;
       if (word == block_words) word = 0, row += row_words;
@@ -80,6 +80,7 @@ void multiply_tile(const PanelArgs& args) {
       for (int i = 0; i < kVectors * kLanes; i += 16) __builtin_prefetch(sums + row * kBlockColumns + i, 1, 3);
     }
     for (int chunk = 0; chunk < args.chunks; ++chunk) {
+      args.fetch->some();
       typename Arith::Sum sum[kRows][kVectors] = {};
       if constexpr (Arith::kBeginWords > 0 && Arith::kPartialSteps == 0) {
 #pragma GCC unroll 16
@@ -91,7 +92,6 @@ void multiply_tile(const PanelArgs& args) {
       }
       const auto add_steps = [&](int count, typename Arith::Partial(&partial)[kRows][kVectors]) __attribute__((always_inline)) {
         for (int step = 0; step < count; ++step) {
-          args.fetch->step();
 #pragma GCC unroll 16
           for (int line = 0; line < kDwords * Arith::kParts * kRows; line += 16) __builtin_prefetch(a + ahead + line, 0, 3);
 #pragma GCC unroll 4
@@ -216,9 +216,10 @@ bool tile_block(const BlockArgs& args) {
         down ? w.codes + end * w.row_words + args.block * C::kBlockWords : w.codes + args.next_block * C::kBlockWords;
     const std::int64_t next_steps =
         down ? (w.steps - end < kChunkSteps ? w.steps - end : kChunkSteps) : (w.steps < kChunkSteps ? w.steps : kChunkSteps);
-    const std::int64_t all_steps = (args.tile_end - args.tile_begin) * panel_steps * (kBlockColumns / (Arith::kTileVectors * kLanes));
     const std::int64_t lines = next_steps * C::kBlockWords / 16;
-    CodeFetch fetch{next_codes, w.row_words, C::kBlockWords, 0, lines, static_cast<int>((lines + all_steps - 1) / all_steps)};
+    const std::int64_t turns = static_cast<std::int64_t>(args.tile_end - args.tile_begin) * (Arith::kScalesPanel ? 1 : chunks) *
+                               (kBlockColumns / (Arith::kTileVectors * kLanes));
+    CodeFetch fetch{next_codes, w.row_words, C::kBlockWords, 0, lines, static_cast<int>((lines + turns - 1) / turns)};
     const auto multiply = [&](int tile, int column) {
       const int next = tile + 1 < args.tile_end ? tile + 1 : args.tile_begin;
       const int row = cut.begin(tile), rows = cut.rows(tile), next_row = cut.begin(next);
