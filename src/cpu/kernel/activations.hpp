@@ -71,8 +71,12 @@ template <class Isa>
       largest = magnitude > largest ? magnitude : largest;
     }
   }
+  alignas(64) std::int32_t lanes[Isa::kLanes];
+  store(lanes, largest);
+  const auto first = load<Lanes<8>::I>(lanes), last = load<Lanes<8>::I>(lanes + Isa::kLanes - 8);
+  const Lanes<8>::I larger = first > last ? first : last;
   std::int32_t bits = 0;
-  for (int i = 0; i < Isa::kLanes; ++i) bits = largest[i] > bits ? largest[i] : bits;
+  for (int i = 0; i < 8; ++i) bits = larger[i] > bits ? larger[i] : bits;
   if (bits >= 0x7f800000) {
     args.unusual[row] = 1;
     return {0.0f, 0.0f};
@@ -105,6 +109,7 @@ void pack_rows(const PackArgs& args) {
   constexpr int kDwords = Arith::kSlots * Arith::kParts * 4;
   constexpr int kVector = Arith::kLanes;
   constexpr int kPairs = kRepeat <= 1 ? 1 : kVector / (kRepeat <= 1 ? 1 : kRepeat);  // k pairs a vector
+  const std::int64_t rows = args.rows;
   for (int row = args.row_begin; row < args.row_end; ++row) {
     alignas(64) float values[kChunkRows];
     std::int64_t loaded = -1;  // the chunk that is in `values` begins there
@@ -130,14 +135,13 @@ void pack_rows(const PackArgs& args) {
           panel_begin = begin;
           panel_end = kRepeat == 1 ? args.steps : end_of_panel<Arith>(begin, args.steps, args.group_steps);
         }
-        out +=
-            (panel_begin * args.all_rows + args.first_row * (panel_end - panel_begin) + (begin - panel_begin) * args.rows) * kDwords + row;
+        out += (panel_begin * args.all_rows + args.first_row * (panel_end - panel_begin) + (begin - panel_begin) * rows) * kDwords + row;
       } else {
-        out += (args.first_row * args.steps + begin * args.rows) * kDwords * kRepeat + row * kVector;
+        out += (args.first_row * args.steps + begin * rows) * kDwords * kRepeat + row * kVector;
       }
       alignas(32) float sums[8] = {};
       I lanes{}, partial{};  // sums of the quantised activations of k mod 8: of the chunk, and since a partial sum began
-      for (std::int64_t step = begin; step < end; ++step, out += args.rows * kDwords * (kRepeat > 1 ? kRepeat : 1)) {
+      for (std::int64_t step = begin; step < end; ++step, out += rows * kDwords * (kRepeat > 1 ? kRepeat : 1)) {
         const auto low = load<F>(values + (step - begin) * kStepRows), high = load<F>(values + (step - begin) * kStepRows + 8);
         alignas(64) std::uint32_t dwords[kDwords];
         if constexpr (Arith::kQuantizes) {
@@ -162,13 +166,13 @@ void pack_rows(const PackArgs& args) {
 #pragma GCC unroll 32
           for (int i = 0; i < kDwords / Arith::kParts; ++i) {
             for (int part = 0; part < Arith::kParts; ++part) {
-              out[(i * Arith::kParts + part) * args.rows] = dwords[(i / 4 * Arith::kParts + part) * 4 + i % 4];
+              out[(i * Arith::kParts + part) * rows] = dwords[(i / 4 * Arith::kParts + part) * 4 + i % 4];
             }
           }
         } else {
           for (int pv = 0; pv < 4 / kPairs; ++pv) {
             for (int sp = 0; sp < Arith::kSlots * Arith::kParts; ++sp) {
-              std::uint32_t* to = out + (pv * Arith::kSlots * Arith::kParts + sp) * args.rows * kVector;
+              std::uint32_t* to = out + (pv * Arith::kSlots * Arith::kParts + sp) * rows * kVector;
 #pragma GCC unroll 4
               for (int pair = 0; pair < kPairs; ++pair) {
                 using Repeated = typename Lanes<kRepeat>::U;

@@ -77,9 +77,8 @@ struct Int8Quads {
   }
 
   [[gnu::always_inline]] static void pack(Lanes<8>::U low, Lanes<8>::U high, std::uint32_t* dwords) {
-    using Bytes = std::uint8_t __attribute__((vector_size(8)));
-    store(dwords, __builtin_convertvector(low, Bytes));
-    store(dwords + 2, __builtin_convertvector(high, Bytes));
+    using Bytes = std::uint8_t __attribute__((vector_size(32)));
+    store(dwords, __builtin_shufflevector((Bytes)low, (Bytes)high, 0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60));
   }
 
  private:
