@@ -13,7 +13,7 @@ struct EmulatedAvx512 {
   using F = Lanes<16>::F;
   using U = Lanes<16>::U;
   using I = Lanes<16>::I;
-  using H = Lanes<8>::H;
+  using H = Lanes<16>::H;
   [[gnu::noinline]] static F multiply_add(F a, F b, F c) {
     for (int i = 0; i < 16; ++i) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
     return c;
@@ -64,19 +64,14 @@ struct EmulatedAvx512 {
     for (int i = 0; i < 64; ++i) result[i] = from[at[i] & 63];
     return load<U>(result);
   }
-  [[gnu::noinline]] static Lanes<8>::F from_f16(H h) {
-    Lanes<8>::F f{};
-    for (int i = 0; i < 8; ++i) f[i] = f16_to_f32(h[i]);
-    return f;
-  }
-  [[gnu::noinline]] static F from_f16(Lanes<16>::H h) {
+  [[gnu::noinline]] static F from_f16(H h) {
     F f{};
     for (int i = 0; i < 16; ++i) f[i] = f16_to_f32(h[i]);
     return f;
   }
-  [[gnu::noinline]] static H to_f16(Lanes<8>::F f) {
+  [[gnu::noinline]] static H to_f16(F f) {
     H h{};
-    for (int i = 0; i < 8; ++i) h[i] = f32_to_f16(f[i]);
+    for (int i = 0; i < 16; ++i) h[i] = f32_to_f16(f[i]);
     return h;
   }
 };

@@ -154,6 +154,16 @@ template <class Vector, int kWords>
   }
 }
 
+// Positions of two times two j in panel order -> the columns of the w of one pair: [w][h][j].
+template <int kBits, class Vector>
+[[gnu::always_inline]] inline Vector columns_of_w(Vector a, Vector b, int pair) {
+  if (kBits == 4)
+    return pair == 0 ? __builtin_shufflevector(a, b, 0, 8, 16, 24, 4, 12, 20, 28, 1, 9, 17, 25, 5, 13, 21, 29)
+                     : __builtin_shufflevector(a, b, 2, 10, 18, 26, 6, 14, 22, 30, 3, 11, 19, 27, 7, 15, 23, 31);
+  return pair == 0 ? __builtin_shufflevector(a, b, 0, 8, 16, 24, 1, 9, 17, 25, 2, 10, 18, 26, 3, 11, 19, 27)
+                   : __builtin_shufflevector(a, b, 4, 12, 20, 28, 5, 13, 21, 29, 6, 14, 22, 30, 7, 15, 23, 31);
+}
+
 // Eight vectors of eight, transposed: out[i][j] = in[j][i].
 [[gnu::always_inline]] inline void transpose8(const Lanes<8>::F* in, Lanes<8>::F* out) {
   using F = Lanes<8>::F;
