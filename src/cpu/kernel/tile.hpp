@@ -25,18 +25,19 @@ constexpr int panel_columns() {
   return kColumnBytes * kBlockColumns <= kPanelInL1 ? kBlockColumns : Arith::kLanes * Arith::kTileVectors;
 }
 
-// Codes of the next panel, asked for into L2 a few lines a chunk: a burst of them would hold up the dots until memory has answered.
+// Codes of the next panel, asked for into L2 a step or two for every chunk: a burst of them holds up the dots until memory has answered.
 struct CodeFetch {
-  const std::uint32_t* row;
+  const std::uint32_t* codes;
   std::int64_t row_words;
-  int block_words, word;
-  std::int64_t lines;  // left
+  int block_words;
   int at_once;
+  std::int64_t steps;  // left
   [[gnu::always_inline]] void some() {
-    for (int i = 0; i < at_once && lines > 0; ++i, --lines) {
-      __builtin_prefetch(row + word, 0, 2);
-      word += 16;
-      if (word == block_words) word = 0, row += row_words;
+    for (int i = 0; i < at_once && steps > 0; ++i, --steps, codes += row_words) {
+      for (int word = 0; word < block_words; word += 128) {
+#pragma GCC unroll 8
+        for (int line = 0; line < 128; line += 16) __builtin_prefetch(codes + word + line, 0, 2);
+      }
     }
   }
 };
@@ -216,10 +217,9 @@ bool tile_block(const BlockArgs& args) {
         down ? w.codes + end * w.row_words + args.block * C::kBlockWords : w.codes + args.next_block * C::kBlockWords;
     const std::int64_t next_steps =
         down ? (w.steps - end < kChunkSteps ? w.steps - end : kChunkSteps) : (w.steps < kChunkSteps ? w.steps : kChunkSteps);
-    const std::int64_t lines = next_steps * C::kBlockWords / 16;
     const std::int64_t turns = static_cast<std::int64_t>(args.tile_end - args.tile_begin) * (Arith::kScalesPanel ? 1 : chunks) *
                                (kBlockColumns / (Arith::kTileVectors * kLanes));
-    CodeFetch fetch{next_codes, w.row_words, C::kBlockWords, 0, lines, static_cast<int>((lines + turns - 1) / turns)};
+    CodeFetch fetch{next_codes, w.row_words, C::kBlockWords, static_cast<int>((next_steps + turns - 1) / turns), next_steps};
     const auto multiply = [&](int tile, int column) {
       const int next = tile + 1 < args.tile_end ? tile + 1 : args.tile_begin;
       const int row = cut.begin(tile), rows = cut.rows(tile), next_row = cut.begin(next);
