@@ -42,6 +42,7 @@ struct PackArgs {
   int first_row = 0, rows = 0, all_rows = 0;  // of this tile; of all tiles
   int row_begin = 0, row_end = 0;             // of this tile: what to convert
   std::int64_t steps = 0, group_steps = 0;
+  int implicit_zero = 0;            // what sums that begin at minus zero times a sum of activations take for it
   std::uint32_t* out = nullptr;     // of all tiles
   float* row_scales = nullptr;      // int8: [chunks][row_stride]
   float* row_sums = nullptr;        // likewise: sums of the activations of a chunk as they are multiplied

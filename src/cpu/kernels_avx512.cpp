@@ -16,7 +16,7 @@ struct Avx512 {  // one instruction a function
   using F = Lanes<16>::F;
   using U = Lanes<16>::U;
   using I = Lanes<16>::I;
-  using H = Lanes<8>::H;
+  using H = Lanes<16>::H;
   [[gnu::always_inline]] static F multiply_add(F a, F b, F c) { return (F)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
   [[gnu::always_inline]] static F dot_bf16(F sum, U a, U b) { return (F)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b); }
   [[gnu::always_inline]] static I dot_u8_s8(I sum, U a, U b) { return (I)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)a, (__m512i)b); }
@@ -26,13 +26,11 @@ struct Avx512 {  // one instruction a function
   [[gnu::always_inline]] static F lookup32(U index, F table) {
     return (F)_mm512_maskz_permutexvar_ps(0xffff, (__m512i)index, (__m512)table);
   }
-  // Eight bits of every 64, from where `begins` says.
-  [[gnu::always_inline]] static U select_bytes(U words, U begins) {
-    return (U)_mm512_maskz_multishift_epi64_epi8(~0ull, (__m512i)begins, (__m512i)words);
+  [[gnu::always_inline]] static U permute_bytes(U bytes, U order) {
+    return (U)_mm512_maskz_permutexvar_epi8(~0ull, (__m512i)order, (__m512i)bytes);
   }
-  [[gnu::always_inline]] static Lanes<8>::F from_f16(H h) { return (Lanes<8>::F)_mm256_cvtph_ps((__m128i)h); }
-  [[gnu::always_inline]] static F from_f16(Lanes<16>::H h) { return (F)_mm512_maskz_cvtph_ps(0xffff, (__m256i)h); }
-  [[gnu::always_inline]] static H to_f16(Lanes<8>::F f) { return (H)_mm256_cvtps_ph((__m256)f, _MM_FROUND_TO_NEAREST_INT); }
+  [[gnu::always_inline]] static F from_f16(H h) { return (F)_mm512_maskz_cvtph_ps(0xffff, (__m256i)h); }
+  [[gnu::always_inline]] static H to_f16(F f) { return (H)_mm512_maskz_cvtps_ph(0xffff, (__m512)f, _MM_FROUND_TO_NEAREST_INT); }
 };
 
 }  // namespace

@@ -53,6 +53,7 @@ void pack_rows_of_tile(const Job& job, int tile, int begin, int end) {
   args.row_end = std::min(end - row, args.rows);
   args.steps = job.weights.steps;
   args.group_steps = job.weights.group_steps;
+  args.implicit_zero = implicit_zero(job.problem.weight);
   args.out = job.at<std::uint32_t>(space.a);
   args.row_scales = job.at<float>(space.row_scales) + row;
   args.row_sums = job.at<float>(space.row_sums) + row;

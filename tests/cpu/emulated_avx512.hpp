@@ -13,7 +13,7 @@ struct EmulatedAvx512 {
   using F = Lanes<16>::F;
   using U = Lanes<16>::U;
   using I = Lanes<16>::I;
-  using H = Lanes<8>::H;
+  using H = Lanes<16>::H;
   [[gnu::noinline]] static F multiply_add(F a, F b, F c) {
     for (int i = 0; i < 16; ++i) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
     return c;
@@ -57,34 +57,21 @@ struct EmulatedAvx512 {
     for (int i = 0; i < 16; ++i) result[i] = table[index[i] & 15u];
     return result;
   }
-  // Bit positions wrap within 64.
-  [[gnu::noinline]] static U select_bytes(U words, U begins) {
-    std::uint64_t wide[8], picked[8] = {};
-    std::uint8_t begin[64];
-    std::memcpy(wide, &words, sizeof wide);
-    std::memcpy(begin, &begins, sizeof begin);
-    for (int i = 0; i < 64; ++i) {
-      const int at = begin[i] & 63;
-      const std::uint64_t rotated = at == 0 ? wide[i / 8] : wide[i / 8] >> at | wide[i / 8] << (64 - at);
-      picked[i / 8] |= (rotated & 0xffu) << (8 * (i % 8));
-    }
-    U result;
-    std::memcpy(&result, picked, sizeof result);
-    return result;
+  [[gnu::noinline]] static U permute_bytes(U bytes, U order) {
+    std::uint8_t from[64], at[64], result[64];
+    std::memcpy(from, &bytes, sizeof from);
+    std::memcpy(at, &order, sizeof at);
+    for (int i = 0; i < 64; ++i) result[i] = from[at[i] & 63];
+    return load<U>(result);
   }
-  [[gnu::noinline]] static Lanes<8>::F from_f16(H h) {
-    Lanes<8>::F f{};
-    for (int i = 0; i < 8; ++i) f[i] = f16_to_f32(h[i]);
-    return f;
-  }
-  [[gnu::noinline]] static F from_f16(Lanes<16>::H h) {
+  [[gnu::noinline]] static F from_f16(H h) {
     F f{};
     for (int i = 0; i < 16; ++i) f[i] = f16_to_f32(h[i]);
     return f;
   }
-  [[gnu::noinline]] static H to_f16(Lanes<8>::F f) {
+  [[gnu::noinline]] static H to_f16(F f) {
     H h{};
-    for (int i = 0; i < 8; ++i) h[i] = f32_to_f16(f[i]);
+    for (int i = 0; i < 16; ++i) h[i] = f32_to_f16(f[i]);
     return h;
   }
 };

@@ -39,28 +39,33 @@ TEST(Avx512Decode, DifferencesOfEightBitCodesAreExactInBf16) {
 }
 
 // A step by columns: the quads of every column, in the layout's own words.
-TEST(Avx512Decode, QuadsByColumnsAreFourKOfOneColumn) {
+template <int kBits>
+void expect_quads() {
   using U = cpu::Lanes<16>::U;
-  using Codec = cpu::Codec<4, false>;
+  using Codec = cpu::Codec<kBits, false>;
   using Quads = cpu::Int8Quads<EmulatedAvx512>;
   std::mt19937 random(5);
   std::uint32_t words[Codec::kBlockWords];
   for (std::uint32_t& word : words) word = static_cast<std::uint32_t>(random());
   const auto code = [&](int k, int n) {
-    return words[layout::marlin_word_in_tile(4, k, n)] >> layout::marlin_shift_in_tile(4, k, n) & 15u;
+    return words[layout::marlin_word_in_tile(kBits, k, n)] >> layout::marlin_shift_in_tile(kBits, k, n) & ((1u << kBits) - 1u);
   };
   for (int j = 0; j < 8; j += 2) {
-    for (int pair = 0; pair < 4; ++pair) {
-      const U columns = cpu::column_words<4>(cpu::load<U>(words + 16 * j), cpu::load<U>(words + 16 * (j + 1)), pair);
-      const U quads = Quads::column_weight<Codec>(columns, {}, 0);
+    for (int quad = 0; quad < 4; ++quad) {
+      const U quads = Quads::template quad<Codec>(Quads::template column_codes<Codec>(words + 4 * kBits * j, quad % 2), quad / 2 != 0);
       for (int n = 0; n < 64; ++n) {
-        const int lane = cpu::panel_position(4, n) - 8 * j;
+        const int lane = cpu::panel_position(kBits, n) - 8 * j;
         if (lane < 0 || lane >= 16) continue;
-        const int k = 2 * pair;
-        EXPECT_EQ(quads[lane], code(k, n) | code(k + 8, n) << 8 | code(k + 1, n) << 16 | code(k + 9, n) << 24) << n << " " << pair;
+        const int k = 4 * quad;
+        EXPECT_EQ(quads[lane], code(k, n) | code(k + 1, n) << 8 | code(k + 2, n) << 16 | code(k + 3, n) << 24) << n << " " << quad;
       }
     }
   }
+}
+
+TEST(Avx512Decode, QuadsByColumnsAreFourKOfOneColumn) {
+  expect_quads<4>();
+  expect_quads<8>();
 }
 
 }  // namespace billfish::cpu_tests

@@ -14,63 +14,69 @@
 namespace billfish::cpu {
 namespace {
 
-// 16 activations of one row, in k order.
-struct Step {
-  Lanes<8>::F low, high;
-};
+constexpr int kChunkRows = kChunkSteps * kStepRows;
 
-// From packed row k0 on, as f32; zeros beyond k.
+// Packed rows of steps [begin, end) of one row of A, as f32; zeros beyond k.
 template <class Isa>
-[[gnu::always_inline]] inline Step load_step(const PackArgs& args, int row, std::int64_t k0) {
-  using F = Lanes<8>::F;
-  using H = Lanes<8>::H;
+[[gnu::always_inline]] inline void load_steps(const PackArgs& args, int row, std::int64_t begin, std::int64_t end, float* values) {
+  using F = typename Isa::F;
+  using U = typename Isa::U;
+  using H = typename Lanes<Isa::kLanes>::H;
+  const std::int64_t k0 = begin * kStepRows;
+  const int count = static_cast<int>((end - begin) * kStepRows);
   const std::int64_t base = row * args.lda;
-  const bool whole = k0 + kStepRows <= args.k && args.perm == nullptr;
+  const bool whole = k0 + count <= args.k && args.perm == nullptr;
+  const auto place = [&](int i) { return base + (args.perm != nullptr ? args.perm[k0 + i] : k0 + i); };
+  const int inside = static_cast<int>(args.k - k0 < count ? args.k - k0 : count);
   if (args.a_type == ElementType::f32) {
-    const float* a = static_cast<const float*>(args.a) + base;
-    if (whole) return {load<F>(a + k0), load<F>(a + k0 + 8)};
-    alignas(32) float gathered[kStepRows];
-    for (int i = 0; i < kStepRows; ++i) {
-      const std::int64_t k = k0 + i;
-      gathered[i] = k < args.k ? a[args.perm != nullptr ? args.perm[k] : k] : 0.0f;
+    const float* a = static_cast<const float*>(args.a);
+    if (whole) {
+      std::memcpy(values, a + base + k0, static_cast<std::size_t>(count) * sizeof(float));
+    } else {
+      for (int i = 0; i < count; ++i) values[i] = i < inside ? a[place(i)] : 0.0f;
     }
-    return {load<F>(gathered), load<F>(gathered + 8)};
+    return;
   }
-  const std::uint16_t* a = static_cast<const std::uint16_t*>(args.a) + base;
-  alignas(32) std::uint16_t gathered[kStepRows];
-  const std::uint16_t* from = a + k0;
+  const std::uint16_t* a = static_cast<const std::uint16_t*>(args.a);
+  alignas(64) std::uint16_t gathered[kChunkRows];
+  const std::uint16_t* from = a + base + k0;
   if (!whole) {
-    for (int i = 0; i < kStepRows; ++i) {
-      const std::int64_t k = k0 + i;
-      gathered[i] = k < args.k ? a[args.perm != nullptr ? args.perm[k] : k] : std::uint16_t{0};
-    }
+    for (int i = 0; i < count; ++i) gathered[i] = i < inside ? a[place(i)] : std::uint16_t{0};
     from = gathered;
   }
-  const H low = load<H>(from), high = load<H>(from + 8);
-  if (args.a_type == ElementType::f16) return {Isa::from_f16(low), Isa::from_f16(high)};
-  using U = Lanes<8>::U;
-  return {(F)(__builtin_convertvector(low, U) << 16), (F)(__builtin_convertvector(high, U) << 16)};
+  if (args.a_type == ElementType::f16) {
+    for (int i = 0; i < count; i += Isa::kLanes) store(values + i, Isa::from_f16(load<H>(from + i)));
+  } else {
+    for (int i = 0; i < count; i += Isa::kLanes) store(values + i, (F)(__builtin_convertvector(load<H>(from + i), U) << 16));
+  }
 }
 
 struct Quantized {
   float scale = 1, inverse = 1;
 };
 
-// One scale for a row and group: the largest magnitude becomes 127. Infinities and NaN are flagged and enter as zeros.
+// One scale for a row and group: the largest magnitude becomes 127. Infinities and NaN are flagged and enter as zeros. Leaves the last
+// chunk in `values`.
 template <class Isa>
-[[gnu::always_inline]] inline Quantized quantize_group(const PackArgs& args, int row, std::int64_t begin, std::int64_t end) {
-  using I = Lanes<8>::I;
+[[gnu::always_inline]] inline Quantized quantize_group(const PackArgs& args, int row, std::int64_t begin, std::int64_t end, int chunk_steps,
+                                                       float* values) {
+  using I = typename Isa::I;
   I largest{};
-  for (std::int64_t step = begin; step < end; ++step) {
-    const Step a = load_step<Isa>(args, row, step * kStepRows);
-    for (const Lanes<8>::F part : {a.low, a.high}) {
+  for (std::int64_t at = begin; at < end; at += chunk_steps) {
+    const std::int64_t stop = at + chunk_steps < end ? at + chunk_steps : end;
+    load_steps<Isa>(args, row, at, stop, values);
+    for (int i = 0; i < (stop - at) * kStepRows; i += Isa::kLanes) {
       // As signed integers: the order of magnitudes, infinity and NaN on top.
-      const I magnitude = (I)part & 0x7fffffff;
+      const I magnitude = load<I>(values + i) & 0x7fffffff;
       largest = magnitude > largest ? magnitude : largest;
     }
   }
+  alignas(64) std::int32_t lanes[Isa::kLanes];
+  store(lanes, largest);
+  const auto first = load<Lanes<8>::I>(lanes), last = load<Lanes<8>::I>(lanes + Isa::kLanes - 8);
+  const Lanes<8>::I larger = first > last ? first : last;
   std::int32_t bits = 0;
-  for (int i = 0; i < 8; ++i) bits = largest[i] > bits ? largest[i] : bits;
+  for (int i = 0; i < 8; ++i) bits = larger[i] > bits ? larger[i] : bits;
   if (bits >= 0x7f800000) {
     args.unusual[row] = 1;
     return {0.0f, 0.0f};
@@ -98,93 +104,94 @@ template <int kLow, int kHigh>
 // kRepeat: 0 for tiles, 1 for streams by columns (as tiles, one panel), else the words of a k pair: 4 or 8.
 template <class Arith, class Isa, int kRepeat>
 void pack_rows(const PackArgs& args) {
+  using F = Lanes<8>::F;
   using I = Lanes<8>::I;
   constexpr int kDwords = Arith::kSlots * Arith::kParts * 4;
   constexpr int kVector = Arith::kLanes;
-  constexpr bool kSums = Arith::kQuantizes || Arith::kZeroAfterSum;                  // something is kept for every chunk
   constexpr int kPairs = kRepeat <= 1 ? 1 : kVector / (kRepeat <= 1 ? 1 : kRepeat);  // k pairs a vector
+  const std::int64_t rows = args.rows;
   for (int row = args.row_begin; row < args.row_end; ++row) {
-    std::int64_t panel_begin = 0, panel_end = 0;
-    std::int64_t chunk = -1, chunk_begin = 0, chunk_end = 0, group_end = 0;
+    alignas(64) float values[kChunkRows];
+    std::int64_t loaded = -1;  // the chunk that is in `values` begins there
+    std::int64_t panel_begin = 0, panel_end = 0, group_end = 0;
     Quantized q;
-    alignas(32) float sums[8] = {};
-    I lanes{}, partial{};  // sums of the quantised activations of k mod 8: of a chunk, and since a partial sum began
     Lanes<8>::U found{};
-    for (std::int64_t step = 0; step < args.steps; ++step) {
-      if constexpr (Arith::kQuantizes) {
-        if (step == group_end) {
-          group_end = step + args.group_steps < args.steps ? step + args.group_steps : args.steps;
-          q = quantize_group<Isa>(args, row, step, group_end);
+    std::int64_t begin = 0, end = 0;
+    for (std::int64_t chunk = 0; begin < args.steps; begin = end, ++chunk) {
+      if (begin == group_end) {
+        group_end = begin + args.group_steps < args.steps ? begin + args.group_steps : args.steps;
+        if constexpr (Arith::kQuantizes) {
+          q = quantize_group<Isa>(args, row, begin, group_end, Arith::kChunkSteps, values);
+          loaded = begin + (group_end - begin - 1) / Arith::kChunkSteps * Arith::kChunkSteps;
         }
       }
-      if constexpr (kSums) {
-        if (step == chunk_end) {
-          if (step == group_end) group_end = step + args.group_steps < args.steps ? step + args.group_steps : args.steps;
-          chunk_begin = step;
-          chunk_end = step + Arith::kChunkSteps < group_end ? step + Arith::kChunkSteps : group_end;
-          ++chunk;
-          if constexpr (Arith::kQuantizes) args.row_scales[chunk * args.row_stride + row] = q.scale;
-          for (float& s : sums) s = 0;
-          lanes = I{};
-        }
-      }
-      Step a = load_step<Isa>(args, row, step * kStepRows);
-      alignas(64) std::uint32_t dwords[kDwords];
-      if constexpr (Arith::kQuantizes) {
-        if (q.inverse == 0.0f) a = Step{};  // infinities, too
-        const I low = round_to_int(a.low, q.inverse), high = round_to_int(a.high, q.inverse);
-        Arith::pack((Lanes<8>::U)low, (Lanes<8>::U)high, dwords);
-        lanes += low + high;
-        if constexpr (Arith::kBeginWords > 0) {
-          partial += low + high;
-          if ((step + 1 - chunk_begin) % Arith::kPartialSteps == 0 || step + 1 == chunk_end) {
-            const std::int64_t at = chunk * kChunkPartials + (step - chunk_begin) / Arith::kPartialSteps;
-            Arith::store_begin(partial, args.begins + (at * args.row_stride + row) * Arith::kBeginWords);
-            partial = I{};
-          }
-        }
-      } else {
-        Arith::template pack<kRepeat>(a.low, a.high, dwords);
-      }
-      if constexpr (Arith::kScreens) {
-        found |= unusual<Arith::kScreenLow, Arith::kScreenHigh>(a.low) | unusual<Arith::kScreenLow, Arith::kScreenHigh>(a.high);
-      }
-      if constexpr (Arith::kZeroAfterSum && !Arith::kQuantizes) {
-        Arith::template add_to_sums<kRepeat>(dwords, sums);
-      }
-      if constexpr (Arith::kZeroAfterSum) {
-        if (step + 1 == chunk_end) {
-          if constexpr (Arith::kQuantizes) store(sums, __builtin_convertvector(lanes, Lanes<8>::F));
-          const float total = ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
-          args.row_sums[chunk * args.row_stride + row] = total;
-        }
-      }
+      end = begin + Arith::kChunkSteps < group_end ? begin + Arith::kChunkSteps : group_end;
+      if (loaded != begin) load_steps<Isa>(args, row, begin, end, values);
+      loaded = begin;
+      if (Arith::kQuantizes && q.inverse == 0.0f) std::memset(values, 0, sizeof values);  // infinities, too
+      std::uint32_t* out = args.out;
       if constexpr (kRepeat <= 1) {
-        if (step == panel_end) {
-          panel_begin = step;
-          panel_end = kRepeat == 1 ? args.steps : end_of_panel<Arith>(step, args.steps, args.group_steps);
+        if (begin == panel_end) {
+          panel_begin = begin;
+          panel_end = kRepeat == 1 ? args.steps : end_of_panel<Arith>(begin, args.steps, args.group_steps);
         }
-        const std::int64_t row_steps =
-            panel_begin * args.all_rows + args.first_row * (panel_end - panel_begin) + (step - panel_begin) * args.rows;
-        std::uint32_t* out = args.out + row_steps * kDwords + row;
-#pragma GCC unroll 32
-        for (int i = 0; i < kDwords / Arith::kParts; ++i) {
-          for (int part = 0; part < Arith::kParts; ++part) {
-            out[(i * Arith::kParts + part) * args.rows] = dwords[(i / 4 * Arith::kParts + part) * 4 + i % 4];
-          }
-        }
+        out += (panel_begin * args.all_rows + args.first_row * (panel_end - panel_begin) + (begin - panel_begin) * rows) * kDwords + row;
       } else {
-        std::uint32_t* out = args.out + (args.first_row * args.steps + step * args.rows) * kDwords * kRepeat + row * kVector;
-        for (int pv = 0; pv < 4 / kPairs; ++pv) {
-          for (int sp = 0; sp < Arith::kSlots * Arith::kParts; ++sp) {
-            std::uint32_t* to = out + (pv * Arith::kSlots * Arith::kParts + sp) * args.rows * kVector;
+        out += (args.first_row * args.steps + begin * rows) * kDwords * kRepeat + row * kVector;
+      }
+      alignas(32) float sums[8] = {};
+      I lanes{}, partial{};  // sums of the quantised activations of k mod 8: of the chunk, and since a partial sum began
+      for (std::int64_t step = begin; step < end; ++step, out += rows * kDwords * (kRepeat > 1 ? kRepeat : 1)) {
+        const auto low = load<F>(values + (step - begin) * kStepRows), high = load<F>(values + (step - begin) * kStepRows + 8);
+        alignas(64) std::uint32_t dwords[kDwords];
+        if constexpr (Arith::kQuantizes) {
+          const I low_int = round_to_int(low, q.inverse), high_int = round_to_int(high, q.inverse);
+          Arith::pack((Lanes<8>::U)low_int, (Lanes<8>::U)high_int, dwords);
+          lanes += low_int + high_int;
+          if constexpr (Arith::kPartialSteps > 0) {
+            partial += low_int + high_int;
+            if ((step + 1 - begin) % Arith::kPartialSteps == 0 || step + 1 == end) {
+              const std::int64_t at = chunk * kChunkPartials + (step - begin) / Arith::kPartialSteps;
+              Arith::store_begin(partial, args.begins + (at * args.row_stride + row) * Arith::kBeginWords);
+              partial = I{};
+            }
+          }
+        } else {
+          Arith::template pack<kRepeat>(low, high, dwords);
+        }
+        if constexpr (Arith::kScreens)
+          found |= unusual<Arith::kScreenLow, Arith::kScreenHigh>(low) | unusual<Arith::kScreenLow, Arith::kScreenHigh>(high);
+        if constexpr (Arith::kZeroAfterSum && !Arith::kQuantizes) Arith::template add_to_sums<kRepeat>(dwords, sums);
+        if constexpr (kRepeat <= 1) {
+#pragma GCC unroll 32
+          for (int i = 0; i < kDwords / Arith::kParts; ++i) {
+            for (int part = 0; part < Arith::kParts; ++part) {
+              out[(i * Arith::kParts + part) * rows] = dwords[(i / 4 * Arith::kParts + part) * 4 + i % 4];
+            }
+          }
+        } else {
+          for (int pv = 0; pv < 4 / kPairs; ++pv) {
+            for (int sp = 0; sp < Arith::kSlots * Arith::kParts; ++sp) {
+              std::uint32_t* to = out + (pv * Arith::kSlots * Arith::kParts + sp) * rows * kVector;
 #pragma GCC unroll 4
-            for (int pair = 0; pair < kPairs; ++pair) {
-              using Repeated = typename Lanes<kRepeat>::U;
-              store(to + pair * kRepeat, splat<Repeated>(dwords[sp * 4 + pv * kPairs + pair]));
+              for (int pair = 0; pair < kPairs; ++pair) {
+                using Repeated = typename Lanes<kRepeat>::U;
+                store(to + pair * kRepeat, splat<Repeated>(dwords[sp * 4 + pv * kPairs + pair]));
+              }
             }
           }
         }
+      }
+      if constexpr (Arith::kQuantizes) {
+        args.row_scales[chunk * args.row_stride + row] = q.scale;
+        store(sums, __builtin_convertvector(lanes, F));  // integers below 2^24
+      }
+      if constexpr (Arith::kZeroAfterSum) {
+        const float total = ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+        args.row_sums[chunk * args.row_stride + row] = total;
+        if constexpr (Arith::kBeginWords > 0 && Arith::kPartialSteps == 0)
+          args.begins[chunk * kChunkPartials * args.row_stride + row] =
+              static_cast<std::uint32_t>(-args.implicit_zero * static_cast<int>(total));
       }
     }
     if constexpr (Arith::kScreens) {

@@ -34,6 +34,21 @@ template <class Arith, class C>
   }
 }
 
+// The same as quads of k.
+template <class Arith, class C>
+[[gnu::always_inline]] inline void decode_quads(const std::uint32_t* words, std::int64_t row_words, std::int64_t steps,
+                                                std::uint32_t* out) {
+  constexpr int kLanes = Arith::kLanes;
+  for (std::int64_t step = 0; step < steps; ++step, words += row_words, out += 4 * kLanes) {
+#pragma GCC unroll 2
+    for (int q = 0; q < 2; ++q) {
+      const auto codes = Arith::template column_codes<C>(words, q);
+      store(out + q * kLanes, Arith::template quad<C>(codes, false));
+      store(out + (q + 2) * kLanes, Arith::template quad<C>(codes, true));
+    }
+  }
+}
+
 // One column vector of one block, `steps` steps with one set of scales and zeros, into the panel. Of 8 lanes: what
 // words decode to becomes columns.
 template <class Arith, class C>
@@ -73,7 +88,9 @@ template <class Arith, class C>
   constexpr int kColumns = Arith::kLanes / 8;  // j that share a column vector
   for (int j = j_begin; j < j_end; j += kColumns, panel += kChunkSteps * Arith::kSlots * 4 * Arith::kLanes) {
     const std::uint32_t* words = codes + j * 4 * C::kWords;
-    if constexpr (Arith::kLanes == 16)
+    if constexpr (Arith::kByColumns)
+      decode_quads<Arith, C>(words, row_words, steps, panel);
+    else if constexpr (Arith::kLanes == 16)
       decode_columns<Arith, C>(words, row_words, steps, tables, j, panel);
     else
       decode_lines<Arith, C>(words, row_words, steps, tables, j, panel);

@@ -42,27 +42,17 @@ struct Float32Table : Float32<Isa, kRounded> {
       return result;
     }
   }
-  // Words without their lowest 0 to 3 bytes. A lookup ignores what is above its four bits, so a line that is not the last to be read may
-  // as well be loaded from its second, third and fourth byte: those loads cost no port that shifts and multiply-adds share.
-  struct Fields {
-    U from[4];
-  };
   template <class C, int kRows = 0>
-  [[gnu::always_inline]] static Fields fields(U words, const Zero<C>&) {
-    return {{words, words >> 8, words >> 16, words >> 24}};
+  [[gnu::always_inline]] static typename Wide::Fields fields(U words, const Zero<C>&) {
+    return {{words, C::kBits == 4 ? words : words >> 16}};
   }
   template <class C>
-  [[gnu::always_inline]] static Fields fields_before_others(const std::uint32_t* words) requires(C::kBits == 4) {
-    const char* bytes = reinterpret_cast<const char*>(words);
-    return {{load<U>(bytes), load<U>(bytes + 1), load<U>(bytes + 2), load<U>(bytes + 3)}};
-  }
-  template <class C>
-  [[gnu::always_inline]] static F weight(const Fields& f, const Zero<C>& zero, int h, int slot) {
+  [[gnu::always_inline]] static F weight(const typename Wide::Fields& f, const Zero<C>& zero, int h, int slot) {
     if constexpr (C::kBits == 8) {
-      return Wide::template weight<C>({{f.from[0], f.from[2]}}, zero, h, slot);
+      return Wide::template weight<C>(f, zero, h, slot);
     } else {
-      const U& byte = f.from[2 * (slot % 2) + h];
-      const F code = Isa::lookup32(slot < 2 ? byte : byte >> 4, zero.table);
+      const int place = 16 * (slot % 2) + 8 * h + 4 * (slot / 2);
+      const F code = Isa::lookup32(place == 0 ? f.half[0] : f.half[0] >> place, zero.table);
       return C::kZeros ? code - zero.column[h] : code;
     }
   }

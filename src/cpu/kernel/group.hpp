@@ -86,23 +86,24 @@ template <class Isa, class C>
 
 // Columns [0, columns) of one row, as C's type.
 template <class Isa>
-[[gnu::always_inline]] inline void store_row(const Lanes<8>::F* values, const BlockArgs& args, void* c, std::int64_t columns) {
-  using U = Lanes<8>::U;
-  using H = Lanes<8>::H;
+[[gnu::always_inline]] inline void store_row(const typename Isa::F* values, const BlockArgs& args, void* c, std::int64_t columns) {
+  constexpr int kLanes = Isa::kLanes;
+  using U = typename Isa::U;
+  using H = typename Lanes<kLanes>::H;
   alignas(64) unsigned char rest[kBlockColumns * 4];
   const bool whole = columns >= kBlockColumns;
   unsigned char* out = whole ? static_cast<unsigned char*>(c) : rest;
 #pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) {
+  for (int i = 0; i < kBlockColumns / kLanes; ++i) {
     if (args.c_type == ElementType::f32) {
-      store(out + 32 * i, values[i]);
+      store(out + 4 * kLanes * i, values[i]);
     } else if (args.c_type == ElementType::f16) {
-      store(out + 16 * i, Isa::to_f16(values[i]));
+      store(out + 2 * kLanes * i, Isa::to_f16(values[i]));
     } else {
       const U bits = (U)values[i];
       const U rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
       const U is_nan = (U)((bits & 0x7fffffffu) > 0x7f800000u);
-      store(out + 16 * i, __builtin_convertvector((is_nan & ((bits >> 16) | 0x40u)) | (~is_nan & rounded), H));
+      store(out + 2 * kLanes * i, __builtin_convertvector((is_nan & ((bits >> 16) | 0x40u)) | (~is_nan & rounded), H));
     }
   }
   if (!whole) std::memcpy(c, rest, static_cast<std::size_t>(columns) * (args.c_type == ElementType::f32 ? 4 : 2));
@@ -117,24 +118,44 @@ template <class Isa>
   }
 }
 
+// Panel order -> plain order.
+template <class Isa, class C>
+[[gnu::always_inline]] inline void columns_in_order(const float* sums, typename Isa::F* out) {
+  using F = typename Isa::F;
+  if constexpr (Isa::kLanes == 16) {
+#pragma GCC unroll 2
+    for (int pair = 0; pair < 2; ++pair) {  // of w
+      F four[2];                            // of j: [w][h][j]
+#pragma GCC unroll 2
+      for (int i = 0; i < 2; ++i) four[i] = columns_of_w<C::kBits>(load<F>(sums + 32 * i), load<F>(sums + 32 * i + 16), pair);
+      out[2 * pair] = __builtin_shufflevector(four[0], four[1], 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+      out[2 * pair + 1] = __builtin_shufflevector(four[0], four[1], 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+    }
+  } else {
+    F in[8], transposed[8];
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) in[j] = load<F>(sums + 8 * j);
+    transpose8(in, transposed);  // transposed[q]: columns of one 8, j = 0..7
+#pragma GCC unroll 8
+    for (int q = 0; q < 8; ++q) out[C::kBits == 4 ? q % 4 * 2 + q / 4 : q] = transposed[q];
+  }
+}
+
 // Sums of args.blocks blocks -> C, with bias.
 template <class Isa, class C>
 [[gnu::always_inline]] inline void store_blocks(const BlockArgs& args, int rows) {
-  using F = Lanes<8>::F;
+  using F = typename Isa::F;
+  constexpr int kVectors = kBlockColumns / Isa::kLanes;
   const std::int64_t element = args.c_type == ElementType::f32 ? 4 : 2;
   for (int block = 0; block < args.blocks; ++block) {
     const std::int64_t column = block * kBlockColumns;
     for (int row = 0; row < rows; ++row) {
       const float* sums = args.sums + (static_cast<std::int64_t>(block) * rows + row) * kBlockColumns;
-      F in[8], transposed[8], out[8];
-#pragma GCC unroll 8
-      for (int j = 0; j < 8; ++j) in[j] = load<F>(sums + 8 * j);
-      transpose8(in, transposed);  // transposed[q]: columns of one 8, j = 0..7
-#pragma GCC unroll 8
-      for (int q = 0; q < 8; ++q) out[C::kBits == 4 ? q % 4 * 2 + q / 4 : q] = transposed[q];
+      F out[kVectors];
+      columns_in_order<Isa, C>(sums, out);
       if (args.bias != nullptr) {
 #pragma GCC unroll 8
-        for (int i = 0; i < 8; ++i) out[i] += load<F>(args.bias + column + 8 * i);
+        for (int i = 0; i < kVectors; ++i) out[i] += load<F>(args.bias + column + Isa::kLanes * i);
       }
       store_row<Isa>(out, args, static_cast<char*>(args.c) + (row * args.ldc + column) * element, args.columns - column);
     }

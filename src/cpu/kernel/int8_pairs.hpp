@@ -39,7 +39,7 @@ struct Int8Partials : Int8Quads<Isa> {
   static_assert(kPartialSteps * 8 * kCentre * 127 < 1 << 15 && 2 * 15 * 127 < 1 << 15);
 };
 
-// For tiles: a quad of one column a lane, as Int8Quads decodes it; widening adds the two pairs.
+// For tiles: a quad of one column a lane, k = 2p, 2p + 8, 2p + 1, 2p + 9; widening adds the two pairs.
 template <class Isa>
 struct Int8QuadPartials : Int8Partials<Isa> {
   using Int8Partials<Isa>::kCentre;
@@ -63,6 +63,12 @@ struct Int8QuadPartials : Int8Partials<Isa> {
     return h == 0 ? Isa::low_bytes(f.low, f.high) : Isa::high_bytes(f.low, f.high);
   }
   [[gnu::always_inline]] static I widen(I sum, U partial, int) { return sum + Isa::multiply_pairs(partial, splat<U>(0x00010001u)); }
+  [[gnu::always_inline]] static void pack(U low, U high, std::uint32_t* dwords) {
+    const U both = (low & 0xffu) | (high & 0xffu) << 8;  // k and k + 8
+    const auto even = __builtin_shufflevector(both, both, 0, 2, 4, 6);
+    const auto odd = __builtin_shufflevector(both, both, 1, 3, 5, 7);
+    store(dwords, even | odd << 16);
+  }
   // The first pair of every quad has the even k, the second the odd.
   [[gnu::always_inline]] static void store_begin(I lanes, std::uint32_t* to) {
     const int even = lanes[0] + lanes[2] + lanes[4] + lanes[6], odd = lanes[1] + lanes[3] + lanes[5] + lanes[7];

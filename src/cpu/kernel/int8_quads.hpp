@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Arithmetic with the int8 dot instruction: unsigned codes times signed activations, four k at a time, exact in 32 bits; zero times the
-// sum of the activations is subtracted at the end of a chunk, exactly too. Included by the kernels' translation units only.
+// Arithmetic with the int8 dot instruction: unsigned codes times signed activations, four k at a time, exact in 32 bits. Sums begin at
+// minus the implied zero times the sum of the activations; stored zeros are subtracted at the end of a chunk. Both exactly.
+// Included by the kernels' translation units only.
 //
-// An 8-bit word is a quad as it is: k = 2p, 2p + 8, 2p + 1, 2p + 9. A 4-bit word holds two quads in that order, of nibbles at bits 0, 4,
-// 16, 20 and 8, 12, 24, 28: bytes that begin there, then a mask.
+// A quad is four k in order, 4q to 4q + 3. A byte of 4-bit codes is k and k + 8 of one column, and of a k pair's bytes 0 and 2 (1 and 3)
+// are one column: half a line of each of two j, their bytes put into order, has q in its low nibbles and q + 2 in its high ones.
 #pragma once
+
+#include <array>
+#include <type_traits>
 
 #include "cpu/kernel/codec.hpp"
 #include "cpu/kernel/int16_pairs.hpp"
@@ -26,7 +30,7 @@ struct Int8Quads {
   static constexpr int kPartialSteps = 0;
   static constexpr bool kJoinsHalves = false;
   static constexpr int kCentre = 0;
-  static constexpr int kBeginWords = 0;
+  static constexpr int kBeginWords = 1;
   static constexpr int kSlots = 1;
   static constexpr bool kSlotsOutside = false;
   static constexpr bool kByColumns = true;
@@ -37,20 +41,33 @@ struct Int8Quads {
   static constexpr bool kScreens = false;
   static constexpr bool kSubnormals = false;
 
+  // Codes of two quads of 16 columns: q and q + 2.
   template <class C>
-  struct ColumnTable {};
+  using Codes = std::conditional_t<C::kBits == 4, U, std::array<U, 2>>;
+  // q: 0 or 1. words: of one step and two neighbouring j, whose lines follow each other.
   template <class C>
-  [[gnu::always_inline]] static ColumnTable<C> column_table(const std::uint32_t*) {
-    return {};
+  [[gnu::always_inline]] static Codes<C> column_codes(const std::uint32_t* words, int q) {
+    if constexpr (C::kBits == 4) {
+      // Halves of two lines: [j][pair][w]. Byte 0 or 1 (column 16w or 16w + 8), then byte 2 or 3, of the first pair and of the second.
+      const U halves = two_halves<U>(words + 8 * q, words + kLanes + 8 * q);
+      return Isa::permute_bytes(halves, byte_order([](int lane, int byte) {
+                                  return lane / 8 * 32 + byte / 2 * 16 + lane % 4 * 4 + byte % 2 * 2 + lane / 4 % 2;
+                                }));
+    } else {
+      // A line is [pair][2w + h]: bytes 0 and 2 of both pairs are the quad q, bytes 1 and 3 the quad q + 2.
+      const auto line = [&](int j) __attribute__((always_inline)) {
+        return Isa::permute_bytes(load<U>(words + (2 * j + q) * kLanes),
+                                  byte_order([](int lane, int byte) { return byte / 2 * 32 + lane % 8 * 4 + byte % 2 * 2 + lane / 8; }));
+      };
+      return {line(0), line(1)};
+    }
   }
-  // Where each byte of a quad begins, in the 64 bits that its word lies in: columns 16w, then 16w + 8; even and odd words.
-  static constexpr std::uint32_t quad_begins(int second, int odd) { return 0x14100400u + 0x01010101u * (8u * second + 32u * odd); }
   template <class C>
-  [[gnu::always_inline]] static Weight column_weight(U words, const ColumnTable<C>&, int) {
-    if constexpr (C::kBits == 8) return words;
-    constexpr std::uint32_t a = quad_begins(0, 0), b = quad_begins(0, 1), c = quad_begins(1, 0), d = quad_begins(1, 1);
-    constexpr U kBegins = {a, b, a, b, c, d, c, d, a, b, a, b, c, d, c, d};
-    return Isa::select_bytes(words, kBegins) & 0x0f0f0f0fu;
+  [[gnu::always_inline]] static Weight quad(const Codes<C>& codes, bool upper) {
+    if constexpr (C::kBits == 4)
+      return (upper ? codes >> 4 : codes) & 0x0f0f0f0fu;
+    else
+      return upper ? high_halves(codes[0], codes[1]) : low_halves(codes[0], codes[1]);
   }
 
   [[gnu::always_inline]] static Sum dot(Sum sum, Weight w, U a) { return Isa::dot_u8_s8(sum, w, a); }
@@ -60,10 +77,21 @@ struct Int8Quads {
   }
 
   [[gnu::always_inline]] static void pack(Lanes<8>::U low, Lanes<8>::U high, std::uint32_t* dwords) {
-    const Lanes<8>::U both = (low & 0xffu) | (high & 0xffu) << 8;  // k and k + 8
-    const auto even = __builtin_shufflevector(both, both, 0, 2, 4, 6);
-    const auto odd = __builtin_shufflevector(both, both, 1, 3, 5, 7);
-    store(dwords, even | odd << 16);
+    using Bytes = std::uint8_t __attribute__((vector_size(32)));
+    store(dwords, __builtin_shufflevector((Bytes)low, (Bytes)high, 0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60));
+  }
+
+ private:
+  // Where each byte of a vector comes from.
+  template <class From>
+  static constexpr U byte_order(From from) {
+    U order{};
+    for (int lane = 0; lane < kLanes; ++lane) {
+      std::uint32_t four = 0;
+      for (int byte = 0; byte < 4; ++byte) four |= static_cast<std::uint32_t>(from(lane, byte)) << (8 * byte);
+      order[lane] = four;
+    }
+    return order;
   }
 };
 

@@ -71,11 +71,7 @@ template <class Arith, class C, int kRows, int kColumns>
 #pragma GCC unroll 8
         for (int j = 0; j < kColumns; ++j) {
           const auto& z = zero[C::kZeros ? j : 0];
-          const std::uint32_t* line = words + (j * kVectors + v) * kLanes;
-          auto fields = Arith::template fields<C, kRows>(load<U>(line), z);
-          if constexpr (requires { Arith::template fields_before_others<C>(line); }) {
-            if (j + 1 < kColumns) fields = Arith::template fields_before_others<C>(line);
-          }
+          const auto fields = Arith::template fields<C, kRows>(load<U>(words + (j * kVectors + v) * kLanes), z);
 #pragma GCC unroll 4
           for (int slot = 0; slot < Arith::kSlots; ++slot) {
             typename Arith::Weight w[kHalves];

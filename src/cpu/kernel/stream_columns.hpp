@@ -24,61 +24,51 @@ template <class Arith, class C>
   F value = Arith::template to_float<C>(sum);
   constexpr float kZero = C::kImpliedZero - Arith::kCentre;
   if constexpr (Arith::kZeroAfterSum && C::kZeros) value -= (load<F>(tables.zeros_f32 + at) - float{Arith::kCentre}) * rows.sums[row];
-  if constexpr (Arith::kZeroAfterSum && !C::kZeros && kZero != 0) {
-    if constexpr (Arith::kQuantizes)  // integers below 2^24: nothing is rounded
-      value = Arith::fma(splat<F>(-kZero), splat<F>(rows.sums[row]), value);
-    else
-      value -= splat<F>(kZero * rows.sums[row]);
-  }
+  if constexpr (Arith::kZeroAfterSum && !C::kZeros && kZero != 0 && Arith::kBeginWords == 0) value -= splat<F>(kZero * rows.sums[row]);
   if constexpr (Arith::kQuantizes) value *= rows.scales[row];
   float* to = sums + row * kBlockColumns + at;
   store(to, Arith::fma(load<F>(tables.scales + at), value, load<F>(to)));
 }
 
-// One tile of kRows rows, kVectors vectors of 16 columns of one block, one chunk: words become columns before they are decoded
-// (column_words). Two more shuffles for 64 bytes of codes, but lanes need not be added up at the end of a chunk, and activations are
-// broadcast from a quarter of the memory.
+// One tile of kRows rows, kVectors vectors of 16 columns of one block, one chunk: quads of whole columns, so that lanes need not be added
+// up at the end of a chunk, and activations are broadcast from a quarter of the memory.
 template <class Arith, class C, int kRows, int kVectors>
 [[gnu::always_inline]] inline void column_part(const std::uint32_t* codes, std::int64_t row_words, std::int64_t ahead, std::int64_t steps,
                                                const std::uint32_t* a, const GroupTables& tables, int column, ChunkRows rows, float* sums) {
   using U = typename Arith::U;
+  using Sum = typename Arith::Sum;
   constexpr int kLanes = Arith::kLanes;
-  constexpr int kLinePairs = kLanes / C::kWords;  // k pairs a line of one j
-  constexpr int kLines = 4 / kLinePairs;          // of one j and step
-  typename Arith::template ColumnTable<C> table[kVectors];
+  constexpr int kVectorWords = 2 * 4 * C::kWords;  // of two j and one step
+  const std::uint32_t* words = codes + column / kLanes * kVectorWords;
+  Sum sum[kRows][kVectors];
+#pragma GCC unroll 8
+  for (int row = 0; row < kRows; ++row) {
 #pragma GCC unroll 4
-  for (int v = 0; v < kVectors; ++v) table[v] = Arith::template column_table<C>(tables.zeros + column + v * kLanes);
-  const std::uint32_t* words = codes + column / 8 * kLines * kLanes;
-  typename Arith::Sum sum[kRows][kVectors] = {};
+    for (int v = 0; v < kVectors; ++v) sum[row][v] = splat<Sum>(rows.begins[row]);
+  }
   for (std::int64_t step = 0; step < steps; ++step) {
 #pragma GCC unroll 16
-    for (int line = 0; line < 2 * kVectors * kLines; ++line) __builtin_prefetch(words + ahead + line * kLanes, 0, 3);
+    for (int line = 0; line < kVectors * kVectorWords; line += 16) __builtin_prefetch(words + ahead + line, 0, 3);
+#pragma GCC unroll 2
+    for (int q = 0; q < 2; ++q) {
+      typename Arith::template Codes<C> codes_of[kVectors];
 #pragma GCC unroll 4
-    for (int pair = 0; pair < 4; ++pair) {
-      U columns[kVectors];
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) {
-        const std::uint32_t* line = words + (2 * v * kLines + pair / kLinePairs) * kLanes;
-        columns[v] = column_words<kLinePairs>(load<U>(line), load<U>(line + kLines * kLanes), pair);
-      }
-#pragma GCC unroll 4
-      for (int slot = 0; slot < Arith::kSlots; ++slot) {
+      for (int v = 0; v < kVectors; ++v) codes_of[v] = Arith::template column_codes<C>(words + v * kVectorWords, q);
+#pragma GCC unroll 2
+      for (int upper = 0; upper < 2; ++upper) {
         typename Arith::Weight w[kVectors];
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) w[v] = Arith::template column_weight<C>(columns[v], table[v], slot);
-#pragma GCC unroll 2
-        for (int part = 0; part < Arith::kParts; ++part) {
+        for (int v = 0; v < kVectors; ++v) w[v] = Arith::template quad<C>(codes_of[v], upper != 0);
 #pragma GCC unroll 8
-          for (int row = 0; row < kRows; ++row) {
-            const U av = splat<U>(a[((slot * 4 + pair) * Arith::kParts + part) * kRows + row]);
+        for (int row = 0; row < kRows; ++row) {
+          const U av = splat<U>(a[(2 * upper + q) * kRows + row]);
 #pragma GCC unroll 4
-            for (int v = 0; v < kVectors; ++v) sum[row][v] = Arith::dot(sum[row][v], w[v], av);
-          }
+          for (int v = 0; v < kVectors; ++v) sum[row][v] = Arith::dot(sum[row][v], w[v], av);
         }
       }
     }
     words += row_words;
-    a += Arith::kSlots * 4 * Arith::kParts * kRows;
+    a += 4 * kRows;
   }
 #pragma GCC unroll 8
   for (int row = 0; row < kRows; ++row) {

@@ -40,12 +40,14 @@ struct Arithmetics512 {
   using Table = Tuned512<Isa, Float32Table<Isa, false>>;
   using TableOfBf16 = Tuned512<Isa, Float32Table<Isa, true>>;
   using Int8 = Tuned512<Isa, Int8Quads<Isa>>;
+  static constexpr int kDotRows = 16, kFloatRows = 8;  // up to which streams are the faster ones (Xeon: docs/kernels/cpu.md)
   static constexpr Arithmetic kTable[5] = {
       {stream_kernels<Isa, Split, Split>("bf16 dot, activations hi + lo"), tile_kernels<Isa, Float, Float>("f32"), 7},
-      {stream_kernels<Isa, Rounded, Rounded>("bf16 dot"), tile_kernels<Isa, Rounded, Rounded>("bf16 dot"), 16},
-      {stream_kernels<Isa, Int8, Int8>("int8 dot"), tile_kernels<Isa, Int8, Int8>("int8 dot"), 16},
-      {stream_kernels<Isa, Table, TableOfBf16>("f32 of bf16, codes looked up"), tile_kernels<Isa, Float, FloatOfBf16>("f32 of bf16"), 16},
-      {stream_kernels<Isa, Table, Table>("f32, codes looked up"), tile_kernels<Isa, Float, Float>("f32"), 16},
+      {stream_kernels<Isa, Rounded, Rounded>("bf16 dot"), tile_kernels<Isa, Rounded, Rounded>("bf16 dot"), kDotRows},
+      {stream_kernels<Isa, Int8, Int8>("int8 dot"), tile_kernels<Isa, Int8, Int8>("int8 dot"), kDotRows},
+      {stream_kernels<Isa, Table, TableOfBf16>("f32 of bf16, codes looked up"), tile_kernels<Isa, Float, FloatOfBf16>("f32 of bf16"),
+       kFloatRows},
+      {stream_kernels<Isa, Table, Table>("f32, codes looked up"), tile_kernels<Isa, Float, Float>("f32"), kFloatRows},
   };
 };
 

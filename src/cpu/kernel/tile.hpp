@@ -25,6 +25,23 @@ constexpr int panel_columns() {
   return kColumnBytes * kBlockColumns <= kPanelInL1 ? kBlockColumns : Arith::kLanes * Arith::kTileVectors;
 }
 
+// Codes of the next panel, asked for into L2 a step or two for every chunk: a burst of them holds up the dots until memory has answered.
+struct CodeFetch {
+  const std::uint32_t* codes;
+  std::int64_t row_words;
+  int block_words;
+  int at_once;
+  std::int64_t steps;  // left
+  [[gnu::always_inline]] void some() {
+    for (int i = 0; i < at_once && steps > 0; ++i, --steps, codes += row_words) {
+      for (int word = 0; word < block_words; word += 128) {
+#pragma GCC unroll 8
+        for (int line = 0; line < 128; line += 16) __builtin_prefetch(codes + word + line, 0, 2);
+      }
+    }
+  }
+};
+
 // What a tile kernel does for one panel; one chunk an entry of the tables.
 struct PanelArgs {
   const std::uint32_t* panel;
@@ -34,12 +51,12 @@ struct PanelArgs {
   const int* chunk_steps;
   int chunks;
   int column_begin, column_end;  // panel positions
-  int implied_zero;
-  const float* row_scales;  // at the panel's first chunk and the tile's first row
+  const float* row_scales;       // at the panel's first chunk and the tile's first row
   const float* row_sums;
   const std::uint32_t* begins;
   std::int64_t row_stride;
   float* sums;  // at the tile's first row
+  CodeFetch* fetch;
 };
 
 // kZeros: subtract stored zeros times the sums of the rows.
@@ -56,8 +73,24 @@ void multiply_tile(const PanelArgs& args) {
     const std::uint32_t* panel = args.panel + (column - args.column_begin) / kLanes * kVectorWords;
     const std::uint32_t* a = args.a;
     const std::int64_t ahead = args.ahead;
+    float* const sums = args.sums + column;
+    // Sums of many rows are in L2: they come while the first chunk is multiplied.
+#pragma GCC unroll 16
+    for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 2
+      for (int i = 0; i < kVectors * kLanes; i += 16) __builtin_prefetch(sums + row * kBlockColumns + i, 1, 3);
+    }
     for (int chunk = 0; chunk < args.chunks; ++chunk) {
+      args.fetch->some();
       typename Arith::Sum sum[kRows][kVectors] = {};
+      if constexpr (Arith::kBeginWords > 0 && Arith::kPartialSteps == 0) {
+#pragma GCC unroll 16
+        for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 2
+          for (int v = 0; v < kVectors; ++v)
+            sum[row][v] = splat<typename Arith::Sum>(args.begins[chunk * kChunkPartials * args.row_stride + row]);
+        }
+      }
       const auto add_steps = [&](int count, typename Arith::Partial(&partial)[kRows][kVectors]) __attribute__((always_inline)) {
         for (int step = 0; step < count; ++step) {
 #pragma GCC unroll 16
@@ -122,10 +155,8 @@ void multiply_tile(const PanelArgs& args) {
           const int at = column + v * kLanes;
           F value = Arith::template to_float<Codec<8, false>>(sum[row][v]);
           if constexpr (kZeros) value -= (load<F>(tables.zeros_f32 + at) - float{Arith::kCentre}) * row_sums[row];
-          if constexpr (Arith::kZeroAfterSum && !kZeros && Arith::kCentre == 0)  // exact: integers below 2^24
-            value = Arith::fma(splat<F>(static_cast<float>(-args.implied_zero)), splat<F>(row_sums[row]), value);
           if constexpr (Arith::kQuantizes) value *= row_scales[row];
-          float* to = args.sums + row * kBlockColumns + at;
+          float* to = sums + row * kBlockColumns + v * kLanes;
           if constexpr (Arith::kScalesPanel)
             store(to, load<F>(to) + value);
           else
@@ -186,14 +217,10 @@ bool tile_block(const BlockArgs& args) {
         down ? w.codes + end * w.row_words + args.block * C::kBlockWords : w.codes + args.next_block * C::kBlockWords;
     const std::int64_t next_steps =
         down ? (w.steps - end < kChunkSteps ? w.steps - end : kChunkSteps) : (w.steps < kChunkSteps ? w.steps : kChunkSteps);
-    const int fetches = (args.tile_end - args.tile_begin) * (kBlockColumns / kDecoded);
-    const std::int64_t steps_a_fetch = (next_steps + fetches - 1) / fetches;
-    std::int64_t fetched = 0;
+    const std::int64_t turns = static_cast<std::int64_t>(args.tile_end - args.tile_begin) * (Arith::kScalesPanel ? 1 : chunks) *
+                               (kBlockColumns / (Arith::kTileVectors * kLanes));
+    CodeFetch fetch{next_codes, w.row_words, C::kBlockWords, static_cast<int>((next_steps + turns - 1) / turns), next_steps};
     const auto multiply = [&](int tile, int column) {
-      for (const std::int64_t stop = fetched + steps_a_fetch < next_steps ? fetched + steps_a_fetch : next_steps; fetched < stop;
-           ++fetched) {
-        for (int word = 0; word < C::kBlockWords; word += 16) __builtin_prefetch(next_codes + fetched * w.row_words + word, 0, 2);
-      }
       const int next = tile + 1 < args.tile_end ? tile + 1 : args.tile_begin;
       const int row = cut.begin(tile), rows = cut.rows(tile), next_row = cut.begin(next);
       if (!down && column == 0) prefetch_c(args, 0, row - first_row, row - first_row + rows);
@@ -210,12 +237,12 @@ bool tile_block(const BlockArgs& args) {
       panel.chunks = Arith::kScalesPanel ? 1 : chunks;
       panel.column_begin = column;
       panel.column_end = column + kDecoded;
-      panel.implied_zero = C::kImpliedZero;
       panel.row_scales = args.row_scales + first_chunk * args.row_stride + row;
       panel.row_sums = args.row_sums + first_chunk * args.row_stride + row;
       panel.begins = args.begins + first_chunk * kChunkPartials * args.row_stride + row;
       panel.row_stride = args.row_stride;
       panel.sums = args.sums + (row - first_row) * kBlockColumns;
+      panel.fetch = &fetch;
       Tiles::kFor[rows](panel);
     };
     for (int column = 0; column < kBlockColumns; column += kDecoded) {

@@ -68,6 +68,12 @@ template <class Vector>
   else
     return __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
 }
+// The same from memory: half a vector each.
+template <class Vector>
+[[gnu::always_inline]] inline Vector two_halves(const void* low, const void* high) {
+  using Half = typename Lanes<static_cast<int>(sizeof(Vector) / 8)>::U;
+  return (Vector)__builtin_shufflevector(load<Half>(low), load<Half>(high), 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
 // Quarters 0 and 2 (1 and 3) of a, then of b; 16 lanes only.
 template <class Vector>
 [[gnu::always_inline]] inline Vector even_quarters(Vector a, Vector b) {
@@ -146,6 +152,16 @@ template <class Vector, int kWords>
     else
       return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7);
   }
+}
+
+// Positions of two times two j in panel order -> the columns of the w of one pair: [w][h][j].
+template <int kBits, class Vector>
+[[gnu::always_inline]] inline Vector columns_of_w(Vector a, Vector b, int pair) {
+  if (kBits == 4)
+    return pair == 0 ? __builtin_shufflevector(a, b, 0, 8, 16, 24, 4, 12, 20, 28, 1, 9, 17, 25, 5, 13, 21, 29)
+                     : __builtin_shufflevector(a, b, 2, 10, 18, 26, 6, 14, 22, 30, 3, 11, 19, 27, 7, 15, 23, 31);
+  return pair == 0 ? __builtin_shufflevector(a, b, 0, 8, 16, 24, 1, 9, 17, 25, 2, 10, 18, 26, 3, 11, 19, 27)
+                   : __builtin_shufflevector(a, b, 4, 12, 20, 28, 5, 13, 21, 29, 6, 14, 22, 30, 7, 15, 23, 31);
 }
 
 // Eight vectors of eight, transposed: out[i][j] = in[j][i].
