@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -43,11 +44,16 @@ def run_tool(sanitizer, tool, program, gtest_filter, seconds, folder):
         "--gtest_brief=1",
     ]
     began = time.monotonic()
+    # A session of its own: the sanitizer starts the program, and both must go when time is up, or the program keeps the GPU.
+    tool_process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True
+    )
     try:
-        done = subprocess.run(command, timeout=seconds, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
-        output, code = done.stdout, done.returncode
-    except subprocess.TimeoutExpired as stopped:
-        output, code = (stopped.stdout or b"").decode("utf-8", "replace"), -1
+        output, _ = tool_process.communicate(timeout=seconds)
+        code = tool_process.returncode
+    except subprocess.TimeoutExpired:
+        os.killpg(tool_process.pid, signal.SIGKILL)
+        output, code = tool_process.communicate()[0], -1
     summary = re.findall(r"(?:ERROR|RACECHECK) SUMMARY: (\d+)", output)
     cases = machine.gtest_cases(report) if report.exists() else []
     failed = sum(result != "passed" for _, result, _ in cases)
