@@ -39,7 +39,7 @@ void describe_sm90(Planned& planned) {
   const sm90::SharedMap map = sm90::shared_map(config, bits_of(p.weight), has_zeros(p.weight), planned.plan.detail[0] != 0);
   d.blocks_per_sm = config.blocks_per_sm;
   d.registers = registers_for(std::int64_t{config.threads()} * config.blocks_per_sm);
-  d.persistent = planned.plan.cluster == 1;
+  d.persistent = planned.plan.cluster == config.abreast;  // no cluster splits K
   if (planned.plan.detail[2] > 0) d.reduction = 3;
   d.stage_weights = map.weights;
   d.stage_activations = map.activations;
@@ -86,13 +86,14 @@ struct Piece {
   std::int64_t split;             // blocks that have an earlier part of the tile
 };
 
-// Of a block that shares the first `tiles` tiles with others (sm90::Walk): the pieces of its range, from the last tile to the first, then
-// whole tiles, a grid apart.
-Piece shared_piece(const gemm::Plan& plan, std::int64_t tiles, std::int64_t items, std::int64_t block, std::int64_t index) {
-  const sm90::Shares shares = cuda::shares_of({tiles, items}, plan.blocks, plan.detail[1] != 0);
+// Of one of `blocks` that shares the first `tiles` tiles with others (sm90::Walk): the pieces of its range, from the last tile to the first,
+// then whole tiles, a grid apart.
+Piece shared_piece(const gemm::Plan& plan, std::int64_t blocks, std::int64_t tiles, std::int64_t items, std::int64_t block,
+                   std::int64_t index) {
+  const sm90::Shares shares = cuda::shares_of({tiles, items}, blocks, plan.detail[1] != 0);
   const sm90::Range range = sm90::range_of(shares, static_cast<unsigned>(block));
   const std::int64_t tile = range.last_tile - index;
-  if (tile < range.first_tile) return {tiles + block + (range.first_tile - tile - 1) * plan.blocks, 0, items, 0};
+  if (tile < range.first_tile) return {tiles + block + (range.first_tile - tile - 1) * blocks, 0, items, 0};
   return {tile, std::max<std::int64_t>(range.begin - tile * items, 0), std::min(range.end - tile * items, items),
           tile == range.first_tile ? range.helpers : 0};
 }
@@ -158,26 +159,31 @@ Status plan_of(const billfish_problem* given, const char* device, const char* im
 bool locate_sm90(const Planned& planned, std::int64_t block, std::int64_t index, billfish_plan_work& work) {
   const gemm::Plan& plan = planned.plan;
   const billfish_plan_details& d = planned.details;
-  const std::int64_t tiles = d.tiles_m * d.tiles_n, items = ceil_div(planned.problem.k, d.tile_k);
+  // Blocks abreast walk together, like one block over tiles as wide as all of theirs.
+  const std::int64_t abreast = is_stream(plan) ? 1 : sm90::kConfigs[plan.policy].abreast;
+  const std::int64_t unit = block / abreast, units = d.blocks / abreast;
+  const std::int64_t columns = ceil_div(planned.problem.n, d.tile_n * abreast);
+  const std::int64_t tiles = d.tiles_m * columns, items = ceil_div(planned.problem.k, d.tile_k);
   const std::int64_t shared = is_stream(plan) ? tiles : plan.detail[2];
   Piece piece{};
   if (shared > 0) {
-    piece = shared_piece(plan, shared, items, block, index);
+    piece = shared_piece(plan, units, shared, items, unit, index);
   } else if (d.persistent) {
-    piece = {block + index * d.blocks, 0, items, 0};
+    piece = {unit + index * units, 0, items, 0};
   } else {
     if (index > 0) return false;
     piece.split = block % d.splits;
     piece = {block / d.splits, items * piece.split / d.splits, items * (piece.split + 1) / d.splits, piece.split};
   }
   if (piece.tile >= tiles) return false;
-  const std::int64_t deep = kTokenTilesDeep * d.tiles_n, band = piece.tile / deep;
+  const std::int64_t deep = kTokenTilesDeep * columns, band = piece.tile / deep;
   const std::int64_t height = std::min(kTokenTilesDeep, d.tiles_m - band * kTokenTilesDeep), inside = piece.tile - band * deep;
   const std::int64_t column = inside / height;
   work.m0 = (band * kTokenTilesDeep + inside - column * height) * d.tile_m;
-  work.n0 = column * d.tile_n;
-  work.k0 = std::min(planned.problem.k, piece.begin * d.tile_k);
-  work.k1 = std::min(planned.problem.k, piece.end * d.tile_k);
+  work.n0 = (column * abreast + block % abreast) * d.tile_n;
+  const bool beyond = work.n0 >= planned.problem.n;  // the last of a unit that is wider than what is left
+  work.k0 = beyond ? 0 : std::min(planned.problem.k, piece.begin * d.tile_k);
+  work.k1 = beyond ? 0 : std::min(planned.problem.k, piece.end * d.tile_k);
   work.split = static_cast<int>(piece.split);
   return true;
 }
@@ -200,7 +206,7 @@ void locate(const Planned& planned, std::int64_t block, std::int64_t index, bill
   const bool is_sm90 = planned.plan.implementation == &cuda::sm90;
   if (!(is_sm90 ? locate_sm90 : locate_sm80)(planned, block, index, work)) return;
   work.m1 = std::min(planned.problem.m, work.m0 + planned.details.tile_m);
-  work.n1 = std::min(planned.problem.n, work.n0 + planned.details.tile_n);
+  work.n1 = std::max(work.n0, std::min(planned.problem.n, work.n0 + planned.details.tile_n));
   work.found = 1;
 }
 
