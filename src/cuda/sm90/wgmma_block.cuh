@@ -39,7 +39,7 @@ struct Variant {
   static constexpr int kAccumulators = kConfig.tokens / 2;  // a thread and m64 tile
   static constexpr int kStages = kMap.stages;
   static_assert(kStages >= 2, "a slot is released one stage late");
-  // After setmaxnreg: a block trades within what it got at launch, 168 a thread of 384 or 96 of 640.
+  // After setmaxnreg: a block trades within what it got at launch, 168 a thread of 384.
   static constexpr int kProducerRegisters = kConfig.consumer_warps() == 8 ? 40 : 24;
   static constexpr int kConsumerRegisters = kConfig.consumer_warps() == 8 ? 232 : 112;
 };

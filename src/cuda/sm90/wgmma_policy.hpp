@@ -16,14 +16,14 @@ struct WgmmaConfig {
   int tiles;          // m64 tiles a warpgroup
   int groups_n;       // warpgroups side by side along the columns
   int stage_k;        // codes along K in a stage
-  int batch;          // k16 steps decoded and then multiplied together: a step alone is bound by latency, whatever its size
-  int buffers;        // of decoded fragments: 2 overlap decoding with the tensor cores, 1 leaves that to the other warpgroups
+  int batch;          // k16 steps decoded and multiplied together: more than one where registers allow, a step alone is bound by latency
+  int buffers;        // of decoded fragments: 2, so that one is decoded while the tensor cores work on the other
   int blocks_per_sm;  // resident at once: 2 lets the next launch prefetch under this one
   bool alias_sums;    // partial sums are exchanged in the stages' memory, after the main loop
   bool scale_sums;    // a stage's scale multiplies its f32 sums, not the weights: 4 of 13 instructions a word fewer (one scale row a stage)
   int parts = 1;      // scale_sums: sets of a stage's sums; 2 fold a stage's while the next one's first batch is on the tensor cores
   int abreast = 1;    // blocks of a cluster side by side along the columns; each brings its part of the activations to all of them
-  bool listed = true;  // for clusters that split K, which run where there is no workspace of zeros
+  bool listed = true;  // false: no kernel for clusters that split K, which run where there is no workspace of zeros
 
   // Blocks abreast do not split K as well.
   constexpr bool splits_k() const { return listed && abreast == 1; }
@@ -63,7 +63,7 @@ constexpr WgmmaConfig config_of(int policy, int bits) {
 
 // The shared memory of a block, in bytes from a 1024-byte boundary. `fine`: more than one scale row a stage.
 struct SharedMap {
-  int weights, activations, scales, zeros, stage;  // bytes of one stage's parts, and offsets in the order given
+  int weights, activations, scales, zeros, stage;  // bytes of one stage's parts (activations lie first) and of all of it
   int stages;
   int after;  // the exchange of partial sums (unless it reuses the stages) or output on its way to memory: never both
   int barriers;
