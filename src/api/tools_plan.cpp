@@ -86,8 +86,8 @@ struct Piece {
   std::int64_t split;             // blocks that have an earlier part of the tile
 };
 
-// Of one of `blocks` that shares the first `tiles` tiles with others (sm90::Walk): the pieces of its range, from the last tile to the first,
-// then whole tiles, a grid apart.
+// Of one of `blocks` that shares the first `tiles` tiles with others (sm90::Walk): the pieces of its range, from the last tile to the
+// first, then whole tiles, a grid apart.
 Piece shared_piece(const gemm::Plan& plan, std::int64_t blocks, std::int64_t tiles, std::int64_t items, std::int64_t block,
                    std::int64_t index) {
   const sm90::Shares shares = cuda::shares_of({tiles, items}, blocks, plan.detail[1] != 0);
