@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <ctime>
 #include <filesystem>
 #include <memory>
 
@@ -12,6 +11,7 @@
 #include "errors.hpp"
 #include "gpu.hpp"
 #include "gpu_facts.hpp"
+#include "machine.hpp"
 #include "options.hpp"
 #include "svg.hpp"
 #include "terminal.hpp"
@@ -32,15 +32,6 @@ struct Snapshot {
   std::string when;
   std::vector<std::string> missing;  // one line each
 };
-
-std::string utc_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc = {};
-  gmtime_r(&now, &utc);
-  char text[32] = "";
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
-  return text;
-}
 
 // A figure above what the device can do at all is a defect of its measurement: it is said, and left out.
 void drop_impossible(Snapshot& snapshot) {
@@ -69,7 +60,7 @@ Snapshot take(const Words& words) {
     drop_impossible(snapshot);
     return snapshot;
   }
-  snapshot.when = utc_now();
+  snapshot.when = now_text();
   snapshot.gpu.source = fmt::format("device {}", words.device);
   if (billfish_tools_cuda_facts(words.device, &snapshot.gpu.facts) != BILLFISH_OK) {
     throw Failure(kDevice, std::string(billfish_last_error()) + "; --device-facts FILE shows a recorded device");
