@@ -227,10 +227,10 @@ Product make_product(const Matrix& matrix, const ProductOptions& options) {
 }
 
 std::size_t zero_bytes(const Product& product) {
-  const bool keeps_slots = product.plan.implementation == &cuda::sm90 && product.plan.policy < sm90::kPolicies;
-  // A copy of A lies behind the zeros.
+  // A copy of A lies behind the zeros, and so do slots whose sums have flags.
   const auto all = static_cast<std::size_t>(product.plan.gather_offset < 0 ? product.plan.workspace_bytes : product.plan.gather_offset);
-  return keeps_slots ? std::min(all, static_cast<std::size_t>(cuda::slots_offset(product.plan.detail[3]))) : all;
+  const bool has_slots = product.plan.implementation == &cuda::sm90 && product.plan.policy < sm90::kPolicies;
+  return has_slots ? std::min(all, static_cast<std::size_t>(cuda::zeros_bytes(product.plan.detail[3]))) : all;
 }
 
 void clear_workspace(Product& product) {

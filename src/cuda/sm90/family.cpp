@@ -24,7 +24,7 @@ std::int64_t gather_bytes(const gemm::Problem& p) { return round_up(gather::byte
 
 // Where a copy of A may begin in a workspace at the earliest: a workspace of zeros begins with what must stay as it is.
 std::int64_t first_free(const gemm::Problem& p, const gemm::DeviceFacts& device) {
-  return p.zeroed_workspace ? slots_offset(device.multiprocessors) : 0;
+  return p.zeroed_workspace ? zeros_bytes(device.multiprocessors) : 0;
 }
 
 // As if A lay as the kernels read it. Whoever wants its workspace too must know that the problem's sizes are within bounds.

@@ -7,6 +7,7 @@
 
 #include "core/integers.hpp"
 #include "cuda/sm90/shares.hpp"
+#include "cuda/sm90/wgmma_policy.hpp"
 
 namespace billfish::cuda {
 
@@ -27,11 +28,18 @@ inline bool dealing_is_even(const ShareWork& work, std::int64_t blocks) {
   return static_cast<double>(dealt) <= static_cast<double>(work.tiles * work.items) / static_cast<double>(blocks) + kSecondTile;
 }
 
-// A workspace of zeros: the streaming kernel's slots and behind them the wgmma kernel's flags, all zeros between launches; then the wgmma
-// kernel's slots, which need not be.
-inline std::int64_t flags_offset(std::int64_t multiprocessors) { return multiprocessors * (128 * 16 * 4); }
-inline std::int64_t slots_offset(std::int64_t multiprocessors) {
-  return flags_offset(multiprocessors) + round_up(2 * multiprocessors * sm90::kFlagBytes, 1024);
+// A workspace of zeros begins with what has to stay so: slots for sums that say themselves that they are there, the most that any plan for
+// a device of so many multiprocessors has, and flags of the others. Those others' slots come behind.
+constexpr std::int64_t value_slots_of_sm() {
+  std::int64_t most = 0;
+  for (const sm90::WgmmaConfig& c : sm90::kConfigs) {
+    if (c.by_value()) most = std::max<std::int64_t>(most, c.blocks_per_sm * sm90::kSlotsOfBlock * c.slot_bytes());
+  }
+  return most;
+}
+inline std::int64_t flags_offset(std::int64_t multiprocessors) { return multiprocessors * value_slots_of_sm(); }
+inline std::int64_t zeros_bytes(std::int64_t multiprocessors) {
+  return flags_offset(multiprocessors) + round_up(2 * multiprocessors * sm90::kSlotsOfBlock * sm90::kFlagBytes, 1024);
 }
 
 // The kernels count items in 32 bits.

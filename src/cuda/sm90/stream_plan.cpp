@@ -81,15 +81,18 @@ bool can_take(const gemm::Problem& p, const gemm::DeviceFacts& device) {
   return p.workspace_bytes < 0 || plan(p, device).workspace_bytes <= p.workspace_bytes;
 }
 
-// Above 8 tokens mma.sync needs more power than wgmma for the same layer, and a launch of more items than this lives long enough to be
-// held to it: 28672 x 8192 at M = 16, 109 items, takes 44.7 us here and 37.2 there; 8192 x 10240, 39 items, 16.2 and 16.4.
-constexpr std::int64_t kMostItems = 48;
+// Above 8 tokens the wgmma kernel is faster from some items a multiprocessor on: mma.sync takes more clocks and power. 4096 x 4096 at
+// M = 16, 8 items, takes 6.6 us here and 5.7 there, 14336 x 4096, 27 items, 12.5 and 11.8, 28672 x 8192, 109 items, 44.7 and 36.1.
+// It has no loops for groups inside an item, and 8-bit codes were only compared where they are many.
+constexpr std::int64_t kMostItems = 5, kMostItemsOfOthers = 48;
 
 }  // namespace
 
 bool takes(const gemm::Problem& p, const gemm::DeviceFacts& device) {
   const ShareWork work = work_of(p);
-  if (p.m > 8 && work.tiles * work.items > kMostItems * device.multiprocessors) return false;
+  const bool is_common = bits_of(p.weight) == 4 && (p.group >= p.k || p.group % item_k(p) == 0);
+  const std::int64_t most = (is_common ? kMostItems : kMostItemsOfOthers) * device.multiprocessors;
+  if (p.m > 8 && work.tiles * work.items > most) return false;
   return can_take(p, device);
 }
 

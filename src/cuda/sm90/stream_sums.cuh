@@ -3,10 +3,10 @@
 // the others leave theirs in the workspace, a slot a block, and the owner waits for blocks before it only, so that it never waits for one
 // that has not started. In what order it adds depends on numbers only: the same bits on every replay.
 //
-// A value travels as the complement of its bits. Zero therefore means "not here yet" (it would be a NaN that no arithmetic produces), and
-// needs no flag and no fence beside it. Whoever takes a value puts zero in its place: the workspace is all zeros between launches.
+// Values are left as ptx/left_values.cuh has it: the workspace is all zeros between launches.
 #pragma once
 
+#include "cuda/ptx/left_values.cuh"
 #include "cuda/ptx/store_matrix.cuh"
 #include "cuda/sm90/stream_loop.cuh"
 #include "cuda/sm90/output.cuh"
@@ -44,10 +44,7 @@ struct StreamSums {
   __device__ void leave(unsigned block, int thread) const {
 #pragma unroll 1
     for (int v = thread; v < args.m * kQuads; v += kThreads) {
-      const float4 sum = sum_of(v / kQuads, v % kQuads);
-      asm volatile("st.relaxed.gpu.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(slot_of(block) + v * 4), "r"(coded(sum.x)),
-                   "r"(coded(sum.y)), "r"(coded(sum.z)), "r"(coded(sum.w))
-                   : "memory");
+      ptx::leave_values(slot_of(block) + v * 4, sum_of(v / kQuads, v % kQuads));
     }
   }
 
@@ -112,37 +109,27 @@ struct StreamSums {
   static __device__ void add(float4& sum, const float4& v) { sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w; }
 
   __device__ float* slot_of(int block) const { return args.workspace + static_cast<std::int64_t>(block) * args.m * kStreamColumns; }
-  static __device__ unsigned coded(float value) {
-    const unsigned bits = ~__float_as_uint(value);
-    return bits == 0 ? 0x8000'0000u : bits;  // of the canonical NaN
-  }
 
   // From blocks from, from + stride, ...
   __device__ void take(float4& sum, int from, int count, int stride, int v) const {
-    uint4 coded[kStreamAtOnce];
+    uint4 left[kStreamAtOnce];
     bool missing = true;
     while (missing) {
       missing = false;
 #pragma unroll
       for (int i = 0; i < kStreamAtOnce; ++i) {
-        if (i < count) {
-          asm volatile("ld.relaxed.gpu.global.v4.b32 {%0, %1, %2, %3}, [%4];"
-                       : "=r"(coded[i].x), "=r"(coded[i].y), "=r"(coded[i].z), "=r"(coded[i].w)
-                       : "l"(slot_of(from + i * stride) + v * 4)
-                       : "memory");
-        }
+        if (i < count) left[i] = ptx::look_at_values(slot_of(from + i * stride) + v * 4);
       }
 #pragma unroll
       for (int i = 0; i < kStreamAtOnce; ++i) {
-        if (i < count) missing |= coded[i].x == 0 || coded[i].y == 0 || coded[i].z == 0 || coded[i].w == 0;
+        if (i < count) missing |= !ptx::have_come(left[i]);
       }
     }
 #pragma unroll
     for (int i = 0; i < kStreamAtOnce; ++i) {
       if (i < count) {
-        add(sum, make_float4(__uint_as_float(~coded[i].x), __uint_as_float(~coded[i].y), __uint_as_float(~coded[i].z),
-                             __uint_as_float(~coded[i].w)));
-        asm volatile("st.relaxed.gpu.global.v4.b32 [%0], {%1, %1, %1, %1};" ::"l"(slot_of(from + i * stride) + v * 4), "r"(0) : "memory");
+        add(sum, ptx::values_of(left[i]));
+        ptx::put_zeros_back(slot_of(from + i * stride) + v * 4);
       }
     }
   }

@@ -14,8 +14,8 @@ struct WgmmaArguments {
   const void* bias;  // null: none
   void* c;
   std::uint64_t activations_descriptor;  // what a wgmma descriptor of activations says besides the address
-  unsigned char* flags;                  // of every block, kFlagBytes apart: whether its sums are in its slot; zeros between launches
-  float* slots;                          // of every block's sums
+  float* slots;                          // for sums, kSlotsOfBlock of every block; if they are values, zeros between launches
+  unsigned* flags;                       // of slots: how many have yet to take a warp's sums; zeros between launches
   std::int64_t ldc;
   int zero_row_bytes;
   int m, n;

@@ -69,6 +69,7 @@ struct Shared {
   }
   __device__ std::uint32_t exchange() const { return barriers() + V::kStages * 16; }
   __device__ std::uint32_t range() const { return exchange() + 8; }
+  __device__ std::uint32_t visit(int warp) const { return barriers() + 256 + warp * 32; }
 };
 
 // Blocks abreast are a unit, which walks like one block over tiles as wide as all of theirs.
@@ -90,13 +91,14 @@ constexpr int kTokenTilesDeep = 8;  // tiles along M that run side by side: thei
 // The place of a tile; `begin` and `end` are the whole of K.
 template <class V>
 __device__ Work work_of(const WgmmaArguments& args, int tile) {
+  const int stages = (args.steps + V::kSteps - 1) / V::kSteps, rank = static_cast<int>(Unit<V>::rank());
+  if (args.tiles_m == 1) return {0, (tile * V::kAbreast + rank) * V::kColumns, 0, stages};  // without divisions
   const int deep = kTokenTilesDeep * args.tiles_n;
   const int band = tile / deep;
   const int height = min(kTokenTilesDeep, args.tiles_m - band * kTokenTilesDeep);
   const int inside = tile - band * deep;
   const int column = inside / height;
-  return {(band * kTokenTilesDeep + inside - column * height) * V::kConfig.tokens,
-          (column * V::kAbreast + static_cast<int>(Unit<V>::rank())) * V::kColumns, 0, (args.steps + V::kSteps - 1) / V::kSteps};
+  return {(band * kTokenTilesDeep + inside - column * height) * V::kConfig.tokens, (column * V::kAbreast + rank) * V::kColumns, 0, stages};
 }
 
 // A block's work one after the other: its part of its cluster's tile, and no more.
@@ -127,9 +129,9 @@ struct Walk<V, false> {
   static __device__ void prepare(const WgmmaArguments& args, const Shared<V>& shared) {
     if (args.shared_tiles == 0) return;
     const Range range = range_of(args.shares, Unit<V>::index());
-    const int values[] = {range.begin, range.end, range.first_tile, range.last_tile, range.helpers};
+    const int values[] = {range.begin, range.end, range.first_tile, range.last_tile, range.helpers, range.followers, range.early};
 #pragma unroll
-    for (int i = 0; i < 5; ++i) asm volatile("st.shared.b32 [%0], %1;" ::"r"(shared.range() + i * 4), "r"(values[i]) : "memory");
+    for (int i = 0; i < 7; ++i) asm volatile("st.shared.b32 [%0], %1;" ::"r"(shared.range() + i * 4), "r"(values[i]) : "memory");
   }
 
   __device__ Walk(const WgmmaArguments& arguments, const Shared<V>& memory) : args(arguments), shared(memory) {
@@ -156,11 +158,11 @@ struct Walk<V, false> {
     return tile < args.tiles_m * args.tiles_n;
   }
 
-  __device__ void forget() { asm volatile("" : "+r"(tile)); }
-
-  // Whether a later block ends this tile; how many blocks just before this one leave sums of it.
-  __device__ bool leaves(const Work& work) const { return sharing() && work.end < args.shares.items; }
-  __device__ int helpers(const Work& work) const { return sharing() && work.begin > 0 && !leaves(work) ? range(4) : 0; }
+  // Who has parts of the tile.
+  __device__ Meeting meeting() const {
+    if (!sharing()) return {0, 0, 0};
+    return meeting_of(Range{range(0), range(1), range(2), range(3), range(4), range(5), range(6)}, tile);
+  }
 
  private:
   __device__ bool sharing() const { return tile < args.shared_tiles; }
@@ -171,26 +173,57 @@ struct Walk<V, false> {
   }
 };
 
-// A block's sums of a tile that a later block ends, on their way through the workspace: thread for thread, panel by panel of 8 tokens. The
-// block leaves them and sets a flag; the later block's producer waits for the flag, and its ring brings them, a chunk at a time.
+// Blocks' sums of a tile that they share, on their way through the workspace: thread for thread, 16 bytes for a panel of 8 tokens (2
+// columns x 2 tokens), some panels a chunk.
 template <class V>
 struct Chunks {
   static constexpr int kThreads = V::kConfig.consumer_warps() * 32;
-  static constexpr int kPanels = V::kConfig.tokens / 8;  // a panel: 4 sums of a thread, 2 columns x 2 tokens
-  static constexpr int kWanted = 4 * kThreads * 16 <= V::kMap.stage ? 4 : 2;
-  static constexpr int kAtOnce = kPanels % kWanted == 0 ? kWanted : kPanels % 2 == 0 ? 2 : 1;  // panels of a chunk
-  static constexpr int kBytes = kAtOnce * kThreads * 16;
-  static constexpr int kOfTile = V::kConfig.tiles * kPanels / kAtOnce;
-  static_assert(kBytes <= V::kMap.stage, "a chunk has a slot of the ring");
+  static constexpr int kPanels = V::kConfig.tokens / 8;
+  static constexpr int kAtOnce = V::kConfig.chunk_panels();  // panels of a chunk
+  static constexpr int kOfPart = kPanels / kAtOnce;          // chunks of an m64 tile a warpgroup
+  static constexpr int kBeside = V::kConfig.chunk_blocks();  // blocks whose sums of a chunk are on their way together
 
-  static __device__ bool is_empty(int chunk, int tokens) { return chunk % (kPanels / kAtOnce) * (kAtOnce * 8) >= tokens; }
-  static __device__ float* slot_of(const WgmmaArguments& args, unsigned block) {
-    return args.slots + static_cast<std::int64_t>(block) * (V::kColumns * V::kConfig.tokens);
+  // Of an m64 tile; those without tokens are left out.
+  static __device__ int used(int tokens) { return (min(tokens, V::kConfig.tokens) + kAtOnce * 8 - 1) / (kAtOnce * 8); }
+
+  // The slot of block number `i` of those that meet, in floats; the others lie beside this one.
+  static __device__ unsigned slot_of(const Meeting& meeting, int i) {
+    return ((blockIdx.x + (i - meeting.before) * V::kAbreast) * kSlotsOfBlock + (i == 0 ? 1 : 0)) * kSlot;
   }
-  static __device__ unsigned* flag_of(const WgmmaArguments& args, unsigned block) {
-    return reinterpret_cast<unsigned*>(args.flags + block * kFlagBytes);
+  static constexpr unsigned kSlot = V::kColumns * V::kConfig.tokens;
+};
+
+// What a warp has to know when it has multiplied: worked out before, while the activations are awaited, and kept in shared memory.
+struct Visit {
+  int m0, n0;  // first token and column of the tile
+  Meeting meeting;
+  int first, last;  // chunks that this block adds up and stores
+  int takers;       // of what it leaves
+
+  __device__ bool is_shared() const { return meeting.blocks() > 1; }
+  __device__ void save(std::uint32_t at) const {
+    asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(m0), "r"(n0), "r"(meeting.before), "r"(meeting.after)
+                 : "memory");
+    asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(at + 16), "r"(meeting.early), "r"(first), "r"(last), "r"(takers)
+                 : "memory");
+  }
+  static __device__ Visit saved(std::uint32_t at) {
+    Visit v;
+    asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.m0), "=r"(v.n0), "=r"(v.meeting.before), "=r"(v.meeting.after)
+                 : "r"(at));
+    asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.meeting.early), "=r"(v.first), "=r"(v.last), "=r"(v.takers)
+                 : "r"(at + 16));
+    return v;
   }
 };
+
+template <class V>
+__device__ Visit visit_of(const WgmmaArguments& args, const Meeting& meeting, const Work& work) {
+  const int chunks = V::kConfig.tiles * Chunks<V>::used(args.m - work.m0);
+  return {work.m0, work.n0, meeting, meeting.first_chunk(chunks), meeting.last_chunk(chunks), meeting.takers(chunks)};
+}
 
 // Row of scales that k16 step `step` uses.
 inline __device__ int scale_row(const WgmmaArguments& args, int step) {

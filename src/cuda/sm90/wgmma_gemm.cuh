@@ -6,7 +6,8 @@
 #pragma once
 
 #include "cuda/sm90/wgmma_consumer.cuh"
-#include "cuda/sm90/wgmma_epilogue.cuh"
+#include "cuda/sm90/wgmma_cluster_sums.cuh"
+#include "cuda/sm90/wgmma_shared_sums.cuh"
 #include "cuda/sm90/wgmma_producer.cuh"
 
 namespace billfish::sm90 {
@@ -20,20 +21,26 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
   const Shared<V> shared{(ptx::shared_address(memory) + 1023u) & ~1023u};
   const int warp = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 32, 0);  // uniform, so that descriptors stay so
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  if (threadIdx.x == 0) {
-    for (int slot = 0; slot < V::kStages; ++slot) {
-      ptx::mbarrier_init(shared.full(slot), 1);
-      ptx::mbarrier_init(shared.empty(slot), V::kConfig.consumer_warps() * V::kAbreast);
+  const Producer<V> producer{&a_map, &codes_map, &scales_map, &zeros_map, args, shared, lane};
+  if (warp == V::kConfig.consumer_warps()) {
+    if (lane == 0) {
+      ptx::prefetch_tensor_map(&codes_map);
+      ptx::prefetch_tensor_map(&scales_map);
+      ptx::prefetch_tensor_map(&a_map);
+      for (int slot = 0; slot < V::kStages; ++slot) {
+        ptx::mbarrier_init(shared.full(slot), 1);
+        ptx::mbarrier_init(shared.empty(slot), V::kConfig.consumer_warps() * V::kAbreast);
+      }
+      ptx::mbarrier_init(shared.exchange(), 1);
+      ptx::fence_mbarrier_init();
+      if constexpr (V::kCluster) {
+        ptx::mbarrier_expect(shared.exchange(), ClusterSums<V>::expected_bytes(args, Walk<V>{args, shared}.work(), ptx::cluster_rank()));
+      } else {
+        Walk<V>::prepare(args, shared);
+      }
     }
-    ptx::mbarrier_init(shared.exchange(), 1);
-    ptx::fence_mbarrier_init();
-    if constexpr (V::kCluster) {
-      ptx::mbarrier_expect(shared.exchange(), Epilogue<V>::expected_bytes(args, Walk<V>{args, shared}.work(), ptx::cluster_rank()));
-    } else {
-      Walk<V>::prepare(args, shared);
-    }
-    ptx::prefetch_tensor_map(&codes_map);
-    ptx::prefetch_tensor_map(&a_map);
+    __syncwarp();
+    producer.start(Walk<V>{args, shared});
   }
   __syncthreads();
   constexpr bool kTogether = V::kCluster || V::kAbreast > 1;
@@ -45,7 +52,6 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
   if (warp >= V::kConfig.consumer_warps()) {
     if constexpr (V::kConfig.blocks_per_sm == 1) ptx::release_registers<V::kProducerRegisters>();
     if (warp == V::kConfig.consumer_warps()) {
-      const Producer<V> producer{&a_map, &codes_map, &scales_map, &zeros_map, args, shared, lane};
       producer.run(walk);
       __syncwarp();
     }
@@ -62,29 +68,37 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
   Ring<V> ring;
   if constexpr (V::kCluster) {
     const Work work = walk.work();
-    const Epilogue<V> epilogue{args, shared, work};
+    const ClusterSums<V> cluster{args, shared, work};
     typename Consumer<V>::Accumulators sums;  // uninitialised: the first step overwrites
     consumer.multiply_tile(work, ring, sums);
     if constexpr (V::kConfig.alias_sums) {
       ptx::cluster_arrive();  // every block's stages are read: their memory may be overwritten
       ptx::cluster_wait();
     }
-    epilogue.send(sums, consumer.sub_block(), ptx::cluster_rank(), lane);
-    epilogue.receive();
-    epilogue.add_and_store(ptx::cluster_rank(), thread);
+    cluster.send(sums, consumer.sub_block(), ptx::cluster_rank(), lane);
+    cluster.receive();
+    cluster.add_and_store(ptx::cluster_rank(), thread);
   } else {
-    do {
-      typename Consumer<V>::Accumulators sums;
-      consumer.multiply_tile(walk.work(), ring, sums);
-      walk.forget();  // two divisions are cheaper than the registers that would carry the place through the main loop
+    bool more = true;
+    while (more) {
       const Work work = walk.work();
-      const Epilogue<V> epilogue{args, shared, work};
-      if (walk.leaves(work)) {
-        epilogue.leave(sums, blockIdx.x, thread);
+      if (lane == 0) visit_of<V>(args, walk.meeting(), work).save(shared.visit(warp));
+      typename Consumer<V>::Accumulators sums;
+      consumer.multiply_tile(work, ring, sums);
+      __syncwarp();
+      const Visit visit = Visit::saved(shared.visit(warp));
+      __syncwarp();
+      const Epilogue<V> epilogue{args, shared, visit.m0, visit.n0, consumer.group, warp % 4, lane};
+      if (visit.is_shared()) {
+        const SharedSums<V> shared_sums{epilogue, visit};
+        shared_sums.leave(sums);
+        shared_sums.collect(sums);
       } else {
-        epilogue.store(sums, walk.helpers(work), ring, consumer.group, warp % 4, lane);
+        epilogue.store(sums);
       }
-    } while (walk.next());
+      more = walk.next();
+      if (more) ptx::named_barrier(1 + consumer.group, 128);  // the warpgroup's part of shared memory is free again
+    }
     if constexpr (V::kAbreast > 1) {  // a block that has ended must not be written to any more
       __syncwarp();
       ptx::cluster_arrive();

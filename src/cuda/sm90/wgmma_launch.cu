@@ -100,8 +100,8 @@ sm90::WgmmaArguments arguments_of(const gemm::Plan& plan, const gemm::Problem& p
   if (args.shared_tiles > 0) {
     args.shares = shares_of({plan.detail[2], ceil_div(p.k, plan.tile_k)}, plan.blocks / abreast, plan.detail[1] != 0);
     auto* const workspace = static_cast<unsigned char*>(call.workspace);
-    args.flags = workspace + flags_offset(plan.detail[3]);
-    args.slots = reinterpret_cast<float*>(workspace + slots_offset(plan.detail[3]));
+    args.flags = reinterpret_cast<unsigned*>(workspace + flags_offset(plan.detail[3]));
+    args.slots = reinterpret_cast<float*>(workspace + (sm90::kConfigs[plan.policy].by_value() ? 0 : zeros_bytes(plan.detail[3])));
   }
   args.tiles_m = static_cast<int>(ceil_div(p.m, plan.tile_m));
   args.tiles_n = static_cast<int>(ceil_div(p.n, plan.tile_n * abreast));

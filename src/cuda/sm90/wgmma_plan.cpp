@@ -92,7 +92,8 @@ void each_way(const gemm::Problem& p, const gemm::DeviceFacts& device, Visit&& v
     const sm90::SharedMap map = map_of(p, config);
     const int most = p.batch_invariant ? 1 : static_cast<int>(std::min<std::int64_t>(sm90::kMaxSplits, stages));
     for (int splits = 1; splits <= (config.splits_k() ? most : 1); ++splits) {
-      if (!launchable(p, config, splits) || !sm90::splits_fit(config, map, splits)) break;
+      if (!launchable(p, config, splits)) break;
+      if (!sm90::splits_fit(config, map, splits)) continue;
       if (splits > 1 && config.blocks_per_sm == 1 &&
           static_cast<double>(tiles * splits) > kMaxSplitRounds * static_cast<double>(device.multiprocessors)) {
         break;
@@ -185,8 +186,9 @@ gemm::Plan shared_plan_of(const gemm::Problem& p, const gemm::DeviceFacts& devic
   gemm::Plan plan = common_plan(p, policy);
   plan.blocks = parts * config.abreast;
   plan.cluster = config.abreast;
+  const std::int64_t slots = plan.blocks * sm90::kSlotsOfBlock;
   plan.detail[3] = device.multiprocessors;
-  plan.workspace_bytes = work.tiles > 0 ? slots_offset(device.multiprocessors) + plan.blocks * config.columns() * config.tokens * 4 : 0;
+  if (work.tiles > 0) plan.workspace_bytes = (config.by_value() ? 0 : zeros_bytes(device.multiprocessors)) + slots * config.slot_bytes();
   plan.detail[1] = work.tiles > 0 && dealing_is_even(work, parts);
   plan.detail[2] = work.tiles;
   plan.splits = work.tiles > 0 ? static_cast<int>(std::min(work.items, ceil_div(parts, work.tiles) + (plan.detail[1] != 0 ? 0 : 1))) : 1;

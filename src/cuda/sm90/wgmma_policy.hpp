@@ -30,6 +30,14 @@ struct WgmmaConfig {
 
   constexpr int consumer_warps() const { return 4 * groups_n; }
   constexpr int columns() const { return 64 * tiles * groups_n; }
+  // How blocks that share a tile leave sums for each other: few sums as values that say themselves that they are there, and have to be put
+  // back to zeros; many behind flags, which come later by two round trips of 1,000 clocks.
+  constexpr int slot_bytes() const { return columns() * tokens * 4; }
+  constexpr bool by_value() const { return slot_bytes() <= 32 * 1024; }
+  // They travel in chunks of so many panels of 8 tokens, values of so many blocks together.
+  constexpr int chunk_panels() const { return tokens < 64 ? 1 : by_value() ? 2 : 4; }
+  constexpr int chunk_blocks() const { return (blocks_per_sm == 2 && tiles == 2 ? 4 : 8) / chunk_panels(); }
+
   // A block that has the SM to itself gives its producer a whole warpgroup, whose registers the consumers then take (setmaxnreg).
   constexpr int threads() const { return consumer_warps() * 32 + (blocks_per_sm == 1 ? 128 : 32); }
   constexpr int shared_limit() const { return blocks_per_sm == 2 ? 113 * 1024 : 227 * 1024; }
@@ -38,6 +46,7 @@ struct WgmmaConfig {
 // policy = index into this list; a variant exists only if it won somewhere.
 constexpr WgmmaConfig kConfigs[] = {
     {8, 2, 2, 128, 2, 2, 2, false, true},                // 256x8
+    {16, 1, 2, 128, 4, 2, 2, false, true},               // 128x16
     {16, 2, 2, 128, 1, 2, 2, false, true},               // 256x16
     {32, 1, 2, 128, 4, 2, 2, false, true},               // 128x32
     {32, 2, 2, 128, 4, 2, 1, false, true, 2, 1, false},  // 256x32
@@ -50,8 +59,8 @@ constexpr WgmmaConfig kConfigs[] = {
     {256, 1, 2, 64, 2, 2, 1, true, false},               // 128x256
 };
 constexpr int kPolicies = sizeof(kConfigs) / sizeof(kConfigs[0]);
-constexpr const char* kPolicyNames[kPolicies] = {"256x8",  "256x16", "128x32",  "256x32",    "256x48", "128x64",
-                                                 "256x64", "256x96", "256x128", "2x128x256", "128x256"};
+constexpr const char* kPolicyNames[kPolicies] = {"256x8",  "128x16", "256x16", "128x32",  "256x32",    "256x48",
+                                                 "128x64", "256x64", "256x96", "256x128", "2x128x256", "128x256"};
 // 8-bit stages are half as long along K, so that a stage has the same bytes and the ring the same slots.
 constexpr WgmmaConfig config_of(int policy, int bits) {
   WgmmaConfig config = kConfigs[policy];
@@ -91,7 +100,7 @@ constexpr int worst_exchange_bytes(const WgmmaConfig& c) {
 // Tokens of a tile that pass through shared memory at once on their way to rows of C; 0: few enough to be written as they are.
 constexpr int staged_tokens(const WgmmaConfig& c) {
   if (c.tokens < 32) return 0;
-  return c.tokens % 128 == 0 ? 128 : c.tokens % 32 == 0 ? 32 : 16;
+  return c.tokens % 128 == 0 ? 128 : c.tokens % 32 == 0 && c.tokens >= 64 && c.blocks_per_sm == 1 ? 64 : c.tokens % 32 == 0 ? 32 : 16;
 }
 
 constexpr SharedMap shared_map(const WgmmaConfig& c, int bits, bool zeros, bool fine) {
@@ -104,7 +113,7 @@ constexpr SharedMap shared_map(const WgmmaConfig& c, int bits, bool zeros, bool 
   const int exchange = c.alias_sums ? 0 : worst_exchange_bytes(c);
   const int staging = c.groups_n * staged_tokens(c) * 128;  // a warpgroup: 64 columns of 16 bits
   map.after = exchange > staging ? exchange : staging;
-  map.barriers = 256;
+  map.barriers = 512;  // and what else is small
   map.stages = (c.shared_limit() - 1024 - map.after - map.barriers) / map.stage;
   if (map.stages > 12) map.stages = 12;
   map.total = 1024 + map.stages * map.stage + map.after + map.barriers;

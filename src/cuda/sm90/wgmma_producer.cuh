@@ -5,7 +5,6 @@
 
 #include "cuda/ptx/bulk_copy.cuh"
 #include "cuda/ptx/dependent_launch.cuh"
-#include "cuda/ptx/flag.cuh"
 #include "cuda/sm90/wgmma_block.cuh"
 
 namespace billfish::sm90 {
@@ -18,6 +17,8 @@ struct Producer {
   const WgmmaArguments& args;
   Shared<V> shared;
   int lane;
+
+  static constexpr int kFirst = 2;  // stages
 
   // Announces the stage's bytes and starts its weights, scales and zeros: few, large operations, because each costs 54 clocks or more.
   __device__ void start_weights(const Work& work, int stage, int slot) const {
@@ -52,27 +53,11 @@ struct Producer {
     }
   }
 
-  // What `helpers` blocks before this one leave of a tile: chunk by chunk, and of a chunk block by block.
-  __device__ void bring_sums(const Work& work, unsigned helpers, Ring<V>& ring) const {
-    using Chunks = Chunks<V>;
-    if (helpers == 0) return;
-    const auto block_of = [&](unsigned i) { return blockIdx.x - (helpers - i) * V::kAbreast; };
-    for (unsigned i = lane; i < helpers; i += 32) ptx::take_flag(Chunks::flag_of(args, block_of(i)));
-    __syncwarp();
-    ptx::fence_async_proxy();
-    for (int chunk = 0; chunk < Chunks::kOfTile; ++chunk) {
-      if (Chunks::is_empty(chunk, args.m - work.m0)) continue;
-      for (unsigned i = 0; i < helpers; ++i) {
-        ptx::mbarrier_wait(shared.empty(ring.slot), ring.parity ^ 1);
-        if (lane == 0) {
-          ptx::mbarrier_expect(shared.full(ring.slot), Chunks::kBytes);
-          ptx::bulk_copy(shared.slot(ring.slot), Chunks::slot_of(args, block_of(i)) + chunk * (Chunks::kBytes / 4), Chunks::kBytes,
-                         shared.full(ring.slot));
-        }
-        __syncwarp();
-        ring.advance();
-      }
-    }
+  // The first weights are on their way before the other warps are ready.
+  __device__ void start(const Walk<V>& walk) const {
+    const Work work = walk.work();
+    const int first = min(kFirst, work.end - work.begin);
+    for (int i = 0; i < first; ++i) start_weights(work, work.begin + i, i);
   }
 
   __device__ void run(Walk<V> walk) const {
@@ -80,9 +65,12 @@ struct Producer {
     Work work = walk.work();
     int stage = work.begin;
     const int ahead = min(V::kStages, work.end - work.begin);
-    for (int i = 0; i < ahead; ++i) start_weights(work, stage + i, i);
+    // A block that has the SM to itself can only start when the previous kernel has all but ended: it does not wait with more in its hands.
+    const int before = V::kConfig.blocks_per_sm == 1 ? kFirst : ahead;
+    for (int i = kFirst; i < before; ++i) start_weights(work, stage + i, i);
     ptx::wait_for_predecessors();
     for (int i = 0; i < ahead; ++i) {
+      if (i >= before && i >= kFirst) start_weights(work, stage + i, i);
       start_activations(work, stage + i, i);
       ring.advance();
     }
@@ -94,7 +82,6 @@ struct Producer {
         start_activations(work, stage, ring.slot);
         ring.advance();
       }
-      if constexpr (!V::kCluster) bring_sums(work, walk.helpers(work), ring);
       if (!walk.next()) break;
       work = walk.work();
       stage = work.begin;
