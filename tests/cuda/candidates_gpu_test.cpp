@@ -106,7 +106,7 @@ TEST(SmallCandidates, EveryPlanIsRightAndRepeatsItsBits) { run_shapes(kSmallShap
 TEST(Candidates, EveryPlanIsRightAndRepeatsItsBits) { run_shapes(kShapes, 4); }
 
 // What a loaded file of plans does, from the table to the product.
-TEST(SmallCandidates, ATunedPlanIsTheOneThatRuns) {
+TEST(Candidates, ATunedPlanIsTheOneThatRuns) {
   if (!runs_here("sm90")) return;
   MatrixOptions options;
   options.n = 1024, options.k = 2048;

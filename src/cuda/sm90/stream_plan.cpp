@@ -81,17 +81,18 @@ bool can_take(const gemm::Problem& p, const gemm::DeviceFacts& device) {
   return p.workspace_bytes < 0 || plan(p, device).workspace_bytes <= p.workspace_bytes;
 }
 
-// Above 8 tokens the wgmma kernel is faster from some items a multiprocessor on: mma.sync takes more clocks and power. 4096 x 4096 at
-// M = 16, 8 items, takes 6.6 us here and 5.7 there, 14336 x 4096, 27 items, 12.5 and 11.8, 28672 x 8192, 109 items, 44.7 and 36.1.
-// It has no loops for groups inside an item, and 8-bit codes were only compared where they are many.
-constexpr std::int64_t kMostItems = 5, kMostItemsOfOthers = 48;
+// Above 8 tokens the wgmma kernel is faster from some items a multiprocessor on: mma.sync takes more clocks and power. At M = 16 and 4096 x
+// 4096, 8 items, 6.6 us here and 5.5 there, 14336 x 4096, 27 items, 12.5 and 11.7, 28672 x 8192, 109 items, 44.7 and 36.1. Not where tiles
+// are short, 2048 x 11008 takes 6.7 us here and 7.5 there; it has no loops for groups inside an item, and 8-bit codes were only compared
+// where they are many.
+constexpr std::int64_t kMostItems = 5, kMostItemsOfOthers = 48, kShortTile = 16;
 
 }  // namespace
 
 bool takes(const gemm::Problem& p, const gemm::DeviceFacts& device) {
   const ShareWork work = work_of(p);
   const bool is_common = bits_of(p.weight) == 4 && (p.group >= p.k || p.group % item_k(p) == 0);
-  const std::int64_t most = (is_common ? kMostItems : kMostItemsOfOthers) * device.multiprocessors;
+  const std::int64_t most = (is_common && work.items > kShortTile ? kMostItems : kMostItemsOfOthers) * device.multiprocessors;
   if (p.m > 8 && work.tiles * work.items > most) return false;
   return can_take(p, device);
 }
