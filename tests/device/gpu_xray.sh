@@ -51,7 +51,7 @@ step packing 20 show packing --n 64 --k 16 --format gptq --lines 8 --svg "$out/p
 step packing-awq 20 show packing --n 64 --k 16 --format awq --type u4 --lines 8 --svg "$out/packing-awq.svg" --verify
 step dequant 20 show dequant --word 0x89abcdef
 step plan-m16 20 show plan --m 16 --n 4096 --k 4096 --device sm_90 --svg "$out/plan-m16.svg"
-step plan-m16-zeroed 20 show plan --m 16 --n 11008 --k 4096 --device sm_90 --zeroed-workspace --svg "$out/plan-m16-zeroed.svg"
+step plan-m8-zeroed 20 show plan --m 8 --n 11008 --k 4096 --device sm_90 --zeroed-workspace --svg "$out/plan-m8-zeroed.svg"
 step plan-m1024 20 show plan --m 1024 --n 14336 --k 4096 --device sm_90 --svg "$out/plan-m1024.svg"
 step bench-llama 100 bench --device cuda --models meta-llama/Llama-2-7b-hf/TP1 --batch-sizes 1 16 256 --limit-k 4096 --no-dependent-launch \
   --minutes 1 --out "$out/bench-llama"

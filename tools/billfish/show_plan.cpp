@@ -98,7 +98,7 @@ std::string parts_text(const billfish_plan_details& d) {
 std::string reduction_text(const billfish_plan_details& d) {
   if (d.reduction == 0) return "none: a block has the whole sum of its tile and stores it";
   if (d.reduction == 3) {
-    return "blocks that share a tile leave f32 partial sums in the workspace; the one with the end of K adds them in order and stores";
+    return "blocks that share a tile leave f32 partial sums in the workspace for those that add them up, in a fixed order, and store";
   }
   if (d.cluster > 1) {
     return fmt::format(
