@@ -49,15 +49,15 @@ struct Epilogue {
     }
   }
 
-  // Some panels of m64 tile `t`, from `panel` on, without regard to others. The next ones stand elsewhere: a barrier less.
+  // Some panels of m64 tile `t`, from `panel` on, without regard to others.
   template <int kCount>
   __device__ void store_panels(const float (&whole)[kCount * 4], int t, int panel) const {
     if constexpr (kStaged > 0) {
       if (args.vector_store) {
-        static_assert(kStaged >= 2 * kCount * 8);
         stage<kCount>(whole, panel % (kStaged / 8));
         ptx::named_barrier(1 + group, 128);
         write_rows(t, panel * 8, (panel + kCount) * 8);
+        ptx::named_barrier(1 + group, 128);
         return;
       }
     }

@@ -97,7 +97,6 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
         epilogue.store(sums);
       }
       more = walk.next();
-      if (more) ptx::named_barrier(1 + consumer.group, 128);  // the warpgroup's part of shared memory is free again
     }
     if constexpr (V::kAbreast > 1) {  // a block that has ended must not be written to any more
       __syncwarp();
