@@ -5,6 +5,7 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <optional>
@@ -17,6 +18,7 @@ namespace {
 
 constexpr int kDevices = 64;
 constexpr std::int64_t kMostRows = 16;  // above, zeros gain less and take megabytes, of which every capture would need its own
+constexpr std::size_t kMostWished = 9 << 20;  // what so many rows may need, but for a copy of the activations, which all rows have alike
 
 // The driver that torch has loaded already. Null where it is not there, or too old.
 struct Driver {
@@ -74,7 +76,8 @@ bool use_zeros(const ZerosAsked& asked, const billfish_weights& weights, billfis
     const auto owner = owner_of(weights.device_index, stream);
     if (!owner) return false;
     // A stream will meet products of more rows, a graph keeps those it was captured with.
-    const std::size_t wished = owner->capturing ? asked.bytes : asked.bytes / static_cast<std::size_t>(args.m) * kMostRows;
+    const std::size_t of_most_rows = asked.bytes / static_cast<std::size_t>(args.m) * kMostRows;
+    const std::size_t wished = owner->capturing ? asked.bytes : std::max(asked.bytes, std::min(of_most_rows, kMostWished));
     const std::lock_guard lock(zeros.mutex);
     memory = reinterpret_cast<void*>(zeros.ledger.lend(*owner, asked.bytes, wished));
     if (memory == nullptr) return false;

@@ -11,7 +11,7 @@ import torch
 
 from .. import _core
 
-RESERVE = 32 << 20  # some 10 captures of 9 to 16 rows, 60 of 8, or 480 of one
+RESERVE = 32 << 20  # some 3 to 15 captures of 9 to 16 rows, 60 of 8, or 480 of one
 _kept: list[torch.Tensor] = []  # pointers into them are in graphs
 
 
@@ -19,7 +19,7 @@ def reserve_workspace(device: torch.device | str | int, bytes: int = RESERVE) ->
     """Sets memory to zeros on a device of sm_90 for the streams and CUDA graphs to come; elsewhere a no-op.
 
     QuantLinear and marlin_make_workspace_new have done it once for their device. Call it again before more graphs are captured than that is
-    enough for (some 10 of 9 to 16 rows, 60 of 8, or 480 of one), not while one is captured. It waits for the device.
+    enough for (some 3 to 15 of 9 to 16 rows, 60 of 8, or 480 of one), not while one is captured. It waits for the device.
     """
     place = torch.device("cuda", device) if isinstance(device, int) else torch.device(device)
     if place.type != "cuda" or _core.cuda_devices() == 0 or torch.cuda.get_device_capability(place) != (9, 0):
