@@ -157,6 +157,7 @@ class Tune(CliTest):
         def refused(words, *arguments):
             self.fails(USAGE, words, "tune", "--device", "cpu", *arguments)
         refused(["--out", "required"], *SHAPE)
+        refused("not expected: --outt", *SHAPE, "--outt")
         refused("--n and --k go together", "--n", "64", "--out", self.plans)
         refused("--finalists is 0", *SHAPE, "--finalists", "0", "--out", self.plans)
         refused("--dependent-launch has the value 'both'", *SHAPE, "--dependent-launch", "both", "--out", self.plans)

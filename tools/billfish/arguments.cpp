@@ -88,6 +88,11 @@ std::optional<int> Arguments::parse(const std::vector<std::string>& words) {
     app_->parse(reversed);
   } catch (const CLI::Success& asked) {  // --help, --version
     return app_->exit(asked);
+  } catch (const CLI::RequiredError& error) {
+    // A word that nobody knows is often the missing one, misspelled.
+    const std::vector<std::string> unknown = app_->remaining(true);
+    if (!unknown.empty()) throw Failure(kUsage, CLI::ExtrasError(unknown).what());
+    throw Failure(kUsage, error.what());
   } catch (const CLI::ParseError& error) {
     throw Failure(kUsage, error.what());
   }
