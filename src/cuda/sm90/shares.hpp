@@ -3,8 +3,8 @@
 // it, the kernels walk by it. Plain C++.
 //
 // Items (parts of K) are numbered tile by tile; a block has a range of them and works from its last tile to its first: what it does for a
-// tile that a later block ends comes first, so that the later block finds it ready. In what order sums are added only numbers decide: the
-// same bits on every replay. Who adds them and how they get there is each kernel's own (stream_sums.cuh, Meeting).
+// tile that later blocks end comes first, long before those need it. In what order sums are added only numbers decide: the same bits on
+// every replay. Who adds them and how they get there is each kernel's own (stream_sums.cuh, Meeting).
 #pragma once
 
 #include "core/integers.hpp"
