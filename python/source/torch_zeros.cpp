@@ -17,7 +17,7 @@ namespace billfish_python {
 namespace {
 
 constexpr int kDevices = 64;
-constexpr std::int64_t kMostRows = 16;  // above, zeros gain less and take megabytes, of which every capture would need its own
+constexpr std::int64_t kMostRows = 16;        // above, zeros gain less and take megabytes, of which every capture would need its own
 constexpr std::size_t kMostWished = 9 << 20;  // what so many rows may need, but for a copy of the activations, which all rows have alike
 
 // The driver that torch has loaded already. Null where it is not there, or too old.
