@@ -65,7 +65,7 @@ def breaks_rule(row, rule):
         return f"no {against} figure"
     ours = 1 / ratio
     if ours > most or (strictly and ours >= most):
-        return f"{ours:.2f} x {name} (allowed: {'below ' if strictly else ''}{most:.2f})"
+        return f"{ours:.3f} x {name} (allowed: {'below ' if strictly else ''}{most:.2f})"
     return None
 
 

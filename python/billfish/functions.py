@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import operator
 import os
@@ -93,6 +94,8 @@ def load_plans(path: str | os.PathLike[str] | None) -> None:
     >>> import billfish
     >>> billfish.load_plans(None)
     """
+    if path is not None and not os.path.exists(path):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
     _core.load_plans(None if path is None else os.fspath(path))
 
 

@@ -124,8 +124,12 @@ Status StagedOutput::check_target(const std::string& target, bool directory, std
   const std::string leaf = path.filename().string();
   if (leaf.empty() || leaf == "." || leaf == "..") return io_error(text("cannot write ", quote(target), ": name a new file or directory"));
   if (std::error_code error; fs::is_symlink(path, error)) {  // renaming would replace the link, or fail when all the work is done
-    path = fs::canonical(path, error);
-    if (error) return io_error(text("cannot write ", quote(target), ": it is a link that leads nowhere (remove it, or name another)"));
+    const fs::path behind = fs::canonical(path, error);
+    if (std::error_code none; !error) {
+      path = behind;
+    } else if (!fs::exists(path, none)) {  // else it leads to what has no path, as /dev/stdout to a pipe: see below
+      return io_error(text("cannot write ", quote(target), ": it is a link that leads nowhere (remove it, or name another)"));
+    }
   }
   struct stat facts {};
   if (::stat(path.c_str(), &facts) == 0) {

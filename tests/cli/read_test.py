@@ -149,6 +149,7 @@ class Dequantize(CliTest):
         os.mkfifo(self.path("pipe"))  # as /dev/full or /dev/stdout: it must not be replaced by a file
         self.fails(BAD_INPUT, "regular file", "dequantize", model, LAYER, "--out", self.path("pipe"))
         self.assertTrue(stat.S_ISFIFO(os.stat(self.path("pipe")).st_mode))
+        self.fails(BAD_INPUT, "/dev/stdout is not a regular file", "dequantize", model, LAYER, "--out", "/dev/stdout")  # here a pipe
         for name, target in (("astray", "nowhere"), ("itself", "itself")):
             os.symlink(target, self.path(name))
             self.fails(BAD_INPUT, "leads nowhere", "dequantize", model, LAYER, "--out", self.path(name))

@@ -280,7 +280,7 @@ Runner add_bench(Arguments& arguments) {
   add_list_option(arguments, "--shapes", words->shapes,
                   "Files with \"K N label\" lines, or names of them in bench/shapes (h200, cpu, llama-3-8b)")
       .value_name("NAME...");
-  arguments.add_option("--n", words->n, "One shape instead: columns of the weights").check(positive).value_name("N");
+  arguments.add_option("--n", words->n, "One shape instead of the default ones: columns of the weights").check(positive).value_name("N");
   arguments.add_option("--k", words->k, "and rows").check(positive).value_name("K");
   arguments.add_option("--models", words->models, "Layers of models, as meta-llama/Llama-2-7b-hf/TP1 (the default); list names all")
       .several()

@@ -19,11 +19,12 @@ struct Close {
 };
 using File = std::unique_ptr<std::FILE, Close>;
 
-// A symbolic link stays one: what it points to is replaced.
+// A symbolic link stays one: what it points to is replaced. A link to what has no path, as /dev/stdout to a pipe, is left to later checks.
 std::string behind_links(const std::string& path) {
   std::error_code error;
   if (!std::filesystem::is_symlink(path, error)) return path;
   const auto target = std::filesystem::canonical(path, error);
+  if (std::error_code none; error && std::filesystem::exists(path, none)) return path;
   if (error) fail(kBadInput, "{} is a link that leads nowhere ({}): remove it, or name another file", path, error.message());
   return target.string();
 }

@@ -21,7 +21,7 @@ void add_plan_options(Arguments& arguments, PlanWords& words) {
 
 billfish_problem problem_of(const PlanWords& words) {
   if (words.m < 1 || words.n < 1 || words.k < 1) {
-    fail(kUsage, "--m {} --n {} --k {}: all three are needed, each 1 or more", words.m, words.n, words.k);
+    fail(kUsage, "--m, --n and --k are all needed, each 1 or more");
   }
   billfish_problem problem = BILLFISH_PROBLEM_INIT;
   problem.m = words.m;

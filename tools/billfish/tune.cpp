@@ -203,7 +203,7 @@ Runner add_tune(Arguments& arguments) {
                   "Files with \"K N label\" lines, or names of them in bench/shapes (h200, cpu, llama-3-8b)")
       .value_name("NAME...");
   arguments.add_option("--models", words->models, "Layers of models, as meta-llama/Llama-2-7b-hf/TP1").several().value_name("MODEL...");
-  arguments.add_option("--n", words->n, "One shape instead: columns of the weights").positive().value_name("N");
+  arguments.add_option("--n", words->n, "One shape instead of the default ones: columns of the weights").positive().value_name("N");
   arguments.add_option("--k", words->k, "and rows").positive().value_name("K");
   add_list_option(arguments, "--m,--batch-sizes", words->m, "Rows of activations; 1 to 8192 by powers of two, on a CPU 1, 16 and 128")
       .value_name("M...");
