@@ -152,7 +152,7 @@ class Table(unittest.TestCase):
 
     def test_a_missed_floor_a_slow_cell_an_absent_row_and_an_invalid_run_do_not(self):
         for rows, valid, words in ((self.good + [cell(1, 40.0, 1.3)], True, "MISSED"),
-                                   (self.good + [cell(16, 0.85, 0.99)], True, "1.01 x x"),
+                                   (self.good + [cell(16, 0.85, 0.99)], True, "1.010 x x"),
                                    (self.good[1:4] + self.good[5:], True, "not measured"), (self.good, False, "NOT VALID"),
                                    (self.good + [cell(1, 0.85, 0.9, False)], True, "isolated launches")):
             done = self.table(rows, valid)

@@ -123,7 +123,7 @@ class ShowAndGpu(CliTest):
 
     def test_show_refuses(self):
         for expect, words, arguments in (
-            (USAGE, "all three", ["plan", "--m", 1]), (UNSUPPORTED, "sm_90", ["plan", "--m", 1, "--n", 64, "--k", 64, "--device", "cpu"]),
+            (USAGE, "are all needed", ["plan", "--m", 1]), (UNSUPPORTED, "sm_90", ["plan", "--m", 1, "--n", 64, "--k", 64, "--device", "cpu"]),
             (USAGE, "--word", ["dequant", "--word", "xyz"]), (USAGE, "--lane", ["dequant", "--lane", 32]),
             (USAGE, "--act", ["dequant", "--act", "f32"]), (USAGE, "--zero", ["dequant", "--zero", 16, "--type", "u4"]),
             (USAGE, "--scale", ["dequant", "--scale", "nan"]), (USAGE, "--scale", ["dequant", "--scale", "inf"]),
@@ -216,7 +216,7 @@ class ShowAndGpu(CliTest):
                 (["GRID;BLOCK"], ["0;1"]),
                                  (["1024"], ["1;1025"]), (["232448"], ["1;32", "--smem", 232449]), (["--regs"], ["1;32", "--regs", 256]),
                                  (["65536"], ["1;1024", "--regs", 255]), (["not both"], ["1;32", "--m", 1, "--n", 1, "--k", 1]),
-                                 (["all three"], []),
+                                 (["are all needed"], []),
                                  (["--device foo", "sm_90"], ["1;32", "--device", "foo"]), (["sm_80"], ["1;32", "--device", "sm_80"]),
                                  (["65535"], ["1,65536;32"]), (["65535"], ["1,1,65536;32"]), (["64"], ["1;1,1,65"])):
             self.fails(USAGE, words, "gpu", "kernel-config", *arguments, "--device-facts", self.device)

@@ -82,7 +82,7 @@ OutputFile::OutputFile(const std::string& path)
   if (std::filesystem::exists(there) && !std::filesystem::is_regular_file(there)) {  // renaming would replace the device or pipe
     fail(kBadInput, "{} is not a regular file: name one to write", path);
   }
-  file_ = std::fopen(temporary_.path().c_str(), "wbx");
+  file_ = temporary_.make_file();
   if (file_ == nullptr) fail(kBadInput, "cannot write {}: {}", path, system_error());
 }
 

@@ -37,7 +37,7 @@ void watch(sigset_t signals) {
   while (sigwait(&signals, &signal) != 0) {
   }
   billfish_tools_abandon_outputs();
-  // The lock stays held: nothing can be registered, or renamed into place, after this.
+  // The lock stays held: nothing can be registered, made, or renamed into place, after this.
   paths_lock().lock();
   std::error_code ignored;
   for (int attempt = 0; attempt < 3; ++attempt) {  // a worker may still be adding files to a folder that goes away
@@ -80,6 +80,11 @@ Temporary::~Temporary() {
   paths().erase(path_);
   std::error_code ignored;
   if (!kept_) std::filesystem::remove_all(path_, ignored);
+}
+
+std::FILE* Temporary::make_file() const {
+  const std::lock_guard hold(paths_lock());
+  return std::fopen(path_.c_str(), "wbx");
 }
 
 bool Temporary::keep_as(const std::string& target, std::optional<std::string> words) {

@@ -3,6 +3,7 @@
 // that cleaning up may do anything that ordinary code may.
 #pragma once
 
+#include <cstdio>
 #include <optional>
 #include <string>
 
@@ -22,6 +23,8 @@ class Temporary {
   Temporary& operator=(const Temporary&) = delete;
   ~Temporary();
   const std::string& path() const { return path_; }
+  // Makes it as a file, which must not be there yet, to be written; none after an interruption has begun to clear up. Null: errno says why.
+  std::FILE* make_file() const;
   // Renames it to where it belongs: nothing to remove any more. The last words, if any are given, change in the same step, so that what is
   // said about an interruption is true of what it found. False: errno says why.
   bool keep_as(const std::string& target, std::optional<std::string> words);

@@ -37,8 +37,8 @@ def test_a_loaded_plan_counts_until_it_is_forgotten(tmp_path):
     path = file_with(tmp_path / "plans.json", other)
     billfish.load_plans(path)
     assert plan()["implementation"] == "sm80" and plan()["tuned"]
-    for wrong in (tmp_path / "missing.json", str(tmp_path)):
-        with pytest.raises(ValueError) as raised:
+    for wrong, error in ((tmp_path / "missing.json", FileNotFoundError), (str(tmp_path), ValueError)):
+        with pytest.raises(error) as raised:
             billfish.load_plans(wrong)
         assert str(wrong) in str(raised.value)
     assert plan()["tuned"]
