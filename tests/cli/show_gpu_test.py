@@ -123,7 +123,8 @@ class ShowAndGpu(CliTest):
 
     def test_show_refuses(self):
         for expect, words, arguments in (
-            (USAGE, "are all needed", ["plan", "--m", 1]), (UNSUPPORTED, "sm_90", ["plan", "--m", 1, "--n", 64, "--k", 64, "--device", "cpu"]),
+            (USAGE, "are all needed", ["plan", "--m", 1]),
+            (UNSUPPORTED, "sm_90", ["plan", "--m", 1, "--n", 64, "--k", 64, "--device", "cpu"]),
             (USAGE, "--word", ["dequant", "--word", "xyz"]), (USAGE, "--lane", ["dequant", "--lane", 32]),
             (USAGE, "--act", ["dequant", "--act", "f32"]), (USAGE, "--zero", ["dequant", "--zero", 16, "--type", "u4"]),
             (USAGE, "--scale", ["dequant", "--scale", "nan"]), (USAGE, "--scale", ["dequant", "--scale", "inf"]),
