@@ -18,7 +18,7 @@ namespace {
 
 constexpr int kDevices = 64;
 constexpr std::int64_t kMostRows = 16;        // above, zeros gain less and take megabytes, of which every capture would need its own
-constexpr std::size_t kMostWished = 9 << 20;  // what so many rows may need, but for a copy of the activations, which all rows have alike
+constexpr std::size_t kMostWished = 9 << 20;  // what they may need; a copy of the activations lies behind more, for one row as for many
 
 // The driver that torch has loaded already. Null where it is not there, or too old.
 struct Driver {

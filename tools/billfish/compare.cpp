@@ -37,8 +37,9 @@ std::string name_of_cell(const BenchRow& row) {
 }
 
 int run(const Words& words) {
-  if (!(words.tolerance >= 0 && words.tolerance < 10))
+  if (!(words.tolerance >= 0 && words.tolerance < 10)) {
     fail(kUsage, "--tolerance is {}: it must be 0 or more and below 10 (0.05 allows 5 % more time)", words.tolerance);
+  }
   const BenchResults before = read_results(words.old_path), after = read_results(words.new_path);
   std::map<std::string, const BenchRow*> old_rows;
   for (const BenchRow& row : before.rows) old_rows[row.key()] = &row;

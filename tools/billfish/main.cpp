@@ -41,7 +41,8 @@ int run(const std::vector<std::string>& arguments) {
                  "billfish");
   tool.footer(
       "Example:\n  billfish inspect my-model\n  billfish pack my-model my-model-packed\n  billfish verify my-model-packed --against "
-      "my-model\n\nExit codes: 0 done, 1 a check failed, 2 wrong usage, 3 bad input, 4 unsupported, 5 the device or its memory failed");
+      "my-model\n\nExit codes: 0 done, 1 a check failed, 2 wrong usage, 3 bad input, 4 unsupported, 5 no device, a device that fails, or "
+      "no memory, 130 interrupted");
   tool.add_version_flag("--version", billfish_version_string());
   std::map<std::string, Runner> runners;
   std::string names;
