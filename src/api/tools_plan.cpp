@@ -11,6 +11,7 @@
 #include "cuda/cuda.hpp"
 #include "cuda/sm80/mma_policy.hpp"
 #include "cuda/sm90/shares_plan.hpp"
+#include "cuda/sm90/stream_policy.hpp"
 #include "cuda/sm90/wgmma_policy.hpp"
 
 namespace billfish::api {
@@ -36,10 +37,11 @@ void describe_sm90(Planned& planned) {
   const gemm::Problem& p = planned.problem;
   billfish_plan_details& d = planned.details;
   const sm90::WgmmaConfig config = sm90::config_of(planned.plan.policy, bits_of(p.weight));
-  const sm90::SharedMap map = sm90::shared_map(config, bits_of(p.weight), has_zeros(p.weight), planned.plan.detail[0] != 0);
+  const bool splits = planned.plan.cluster > config.abreast;
+  const sm90::SharedMap map = sm90::shared_map(config, bits_of(p.weight), has_zeros(p.weight), planned.plan.detail[0] != 0, splits);
   d.blocks_per_sm = config.blocks_per_sm;
   d.registers = registers_for(std::int64_t{config.threads()} * config.blocks_per_sm);
-  d.persistent = planned.plan.cluster == config.abreast;  // no cluster splits K
+  d.persistent = !splits;
   if (planned.plan.detail[2] > 0) d.reduction = 3;
   d.stage_weights = map.weights;
   d.stage_activations = map.activations;
@@ -76,7 +78,7 @@ void describe_stream(Planned& planned) {
   d.stage_scales = rows * plan.tile_n * 2;
   d.stage_zeros = has_zeros(p.weight) ? rows * plan.tile_n / 2 : 0;
   d.stage_padding = round_up(d.stage_scales + d.stage_zeros, std::int64_t{128}) - d.stage_scales - d.stage_zeros;
-  d.barriers = 256;
+  d.barriers = sm90::kStreamMaxSlots * 16;
   d.bytes_in_flight = plan.stages * (d.stage_weights + d.stage_scales + d.stage_zeros);
   d.reduction = plan.workspace_bytes > 0 ? 3 : 0;
 }

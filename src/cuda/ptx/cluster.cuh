@@ -17,7 +17,9 @@ inline __device__ std::uint32_t map_shared(std::uint32_t address, std::uint32_t 
   asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(mapped) : "r"(address), "r"(rank));
   return mapped;
 }
-inline __device__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+// Says that this block has come, not that what it wrote can be seen: barriers that others are to find initialised have their own fence
+// (fence_mbarrier_init). With .release ptxas puts a barrier of the whole GPU (MEMBAR.ALL.GPU) before every warp's arrival.
+inline __device__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
 inline __device__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 
 // Two floats into the shared memory of a block of the cluster; its mbarrier counts the 8 bytes. An illegal instruction where the cluster

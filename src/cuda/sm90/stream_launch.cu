@@ -84,7 +84,7 @@ Status run(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& cal
   args.rows = args.per_column ? 0 : sm90::rows_touched(steps, args.group_steps);
   args.even_groups = sm90::even_groups(steps, args.group_steps, p.scale == p.a);
   const sm90::StreamMap map =
-      sm90::stream_map(sm90::kStreamConfigs[policy], bits_of(w.type), has_zeros(w.type), args.rows, static_cast<int>(p.m));
+      sm90::stream_map(sm90::kStreamConfigs[policy], bits_of(w.type), has_zeros(w.type), args.rows, static_cast<int>(p.m), plan.stages);
   Maps maps;
   BILLFISH_RETURN_IF_ERROR(encode(plan, p, call, args.rows, maps));
   args.scales = static_cast<const unsigned short*>(w.scales);

@@ -24,7 +24,7 @@ constexpr const char* kStreamPolicyNames[kStreamPolicies] = {"stream-8", "stream
 
 constexpr int kStreamColumns = 128;
 constexpr int kStreamSlotBytes = 8192;                // codes of an item, the unit of work: 128 columns x 128 k (4-bit) or 64 k (8-bit)
-constexpr int kStreamMaxSlots = 16;                   // of the ring
+constexpr int kStreamMaxSlots = 8;                    // of the ring: more bytes on their way, and memory gives fewer a second
 constexpr int kStreamShared = 113 * 1024;             // two blocks an SM: the next launch fills its ring under this one
 constexpr int kStreamSumsPitch = kStreamColumns + 4;  // floats; two rows further on is eight banks further on
 
@@ -37,7 +37,8 @@ BILLFISH_HD constexpr int stream_collector_bits(int tokens, int helpers) {
 
 constexpr int stream_item_k(int bits) { return kStreamSlotBytes * 8 / (kStreamColumns * bits); }
 
-// Bytes from a 1024-byte boundary. `rows`: rows of scales that an item may touch, 0 if scales are per column.
+// Bytes from a 1024-byte boundary. `rows`: rows of scales that an item may touch, 0 if scales are per column. `most_slots`: of the ring,
+// at most kStreamMaxSlots.
 struct StreamMap {
   int activations;  // of an item, behind its codes
   int scales, zeros;
@@ -48,7 +49,7 @@ struct StreamMap {
   int total;
 };
 
-constexpr StreamMap stream_map(const StreamConfig& c, int bits, bool zeros, int rows, int tokens) {
+constexpr StreamMap stream_map(const StreamConfig& c, int bits, bool zeros, int rows, int tokens, int most_slots) {
   StreamMap map{};
   map.activations = c.tokens * stream_item_k(bits) * 2;
   map.scales = rows * kStreamColumns * 2;
@@ -58,7 +59,7 @@ constexpr StreamMap stream_map(const StreamConfig& c, int bits, bool zeros, int 
   map.sums = c.teams / 2 * tokens * kStreamSumsPitch * 4;
   const int room = kStreamShared - 1024 - kStreamMaxSlots * 16 - map.sums;
   map.slots = room / (map.item + map.extra);
-  if (map.slots > kStreamMaxSlots) map.slots = kStreamMaxSlots;
+  if (map.slots > most_slots) map.slots = most_slots;
   map.slots -= map.slots % c.teams;  // a slot is always the same team's: see the producer
   map.total = 1024 + map.slots * (map.item + map.extra) + map.sums + kStreamMaxSlots * 16;
   return map;

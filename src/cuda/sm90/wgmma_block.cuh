@@ -28,7 +28,7 @@ struct Variant {
   static_assert(kAbreast == 1 || (!kCluster && kConfig.tokens % (8 * kAbreast) == 0),
                 "a part of the activations is whole swizzle patterns");
   static constexpr bool kScaleSums = kConfig.scale_sums && !kIsFine;
-  static constexpr SharedMap kMap = shared_map(kConfig, Codec::kBits, Codec::kZeros, kFine);
+  static constexpr SharedMap kMap = shared_map(kConfig, Codec::kBits, Codec::kZeros, kFine, kCluster);
   static constexpr int kColumns = kConfig.columns();
   static constexpr int kSteps = kConfig.stage_k / 16;   // k16 steps of a stage
   static constexpr int kPanels = kConfig.stage_k / 64;  // 128-byte wide panels of activations

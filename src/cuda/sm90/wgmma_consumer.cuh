@@ -18,7 +18,7 @@ struct Consumer {
   static constexpr int kTiles = V::kConfig.tiles;
   static constexpr int kBatch = V::kConfig.batch;
   static constexpr int kBatches = V::kSteps / kBatch;  // of a stage
-  static constexpr int kBuffers = V::kConfig.buffers;
+  static constexpr int kBuffers = V::kConfig.kBuffers;
   static constexpr int kParts = V::kScaleSums ? V::kConfig.parts : 0;  // sets of a stage's sums
   static_assert(kBatches % kBuffers == 0, "the fragment buffer of a batch must be known at compile time");
   static_assert(kBatches == 1 || kBatches % 2 == 0, "and so must its words");

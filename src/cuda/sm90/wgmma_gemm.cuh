@@ -21,7 +21,7 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
   const Shared<V> shared{(ptx::shared_address(memory) + 1023u) & ~1023u};
   const int warp = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 32, 0);  // uniform, so that descriptors stay so
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const Producer<V> producer{&a_map, &codes_map, &scales_map, &zeros_map, args, shared, lane};
+  const Producer<V> producer{&a_map, &codes_map, &scales_map, &zeros_map, args, shared};
   if (warp == V::kConfig.consumer_warps()) {
     if (lane == 0) {
       ptx::prefetch_tensor_map(&codes_map);

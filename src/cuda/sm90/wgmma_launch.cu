@@ -169,10 +169,11 @@ Status prepare(int device) {
     for (ElementType a : {ElementType::f16, ElementType::bf16}) {
       for (int policy = 0; policy < sm90::kPolicies; ++policy) {
         for (bool fine : {false, true}) {
-          const int bytes = sm90::shared_map(sm90::config_of(policy, bits_of(weight)), bits_of(weight), has_zeros(weight), fine).total;
           for (bool cluster : {false, true}) {
             const void* kernel = kernel_of(weight, a, policy, fine, cluster);
             if (kernel == nullptr) continue;
+            const int bytes =
+                sm90::shared_map(sm90::config_of(policy, bits_of(weight)), bits_of(weight), has_zeros(weight), fine, cluster).total;
             BILLFISH_RETURN_IF_ERROR(prepared_of(weight, a).ensure(device, kernel_index(policy, fine, cluster), kernel, bytes));
           }
         }

@@ -25,8 +25,9 @@ using sm90::WgmmaConfig;
 // More than one row of scales in a stage.
 bool is_fine(const gemm::Problem& p, const WgmmaConfig& config) { return p.group < p.k && p.group % config.stage_k != 0; }
 
-sm90::SharedMap map_of(const gemm::Problem& p, const WgmmaConfig& config) {
-  return sm90::shared_map(config, bits_of(p.weight), has_zeros(p.weight), is_fine(p, config));
+// `cluster`: clusters split K.
+sm90::SharedMap map_of(const gemm::Problem& p, const WgmmaConfig& config, bool cluster) {
+  return sm90::shared_map(config, bits_of(p.weight), has_zeros(p.weight), is_fine(p, config), cluster);
 }
 
 // Tiles of a block, or of the blocks that stand abreast.
@@ -89,7 +90,7 @@ void each_way(const gemm::Problem& p, const gemm::DeviceFacts& device, Visit&& v
     // The same bits for every M: variants that round alike, and never a split.
     if (p.batch_invariant && config.scale_sums) continue;
     const std::int64_t tiles = tiles_of(p, config), stages = ceil_div(p.k, config.stage_k);
-    const sm90::SharedMap map = map_of(p, config);
+    const sm90::SharedMap map = map_of(p, config, true);
     const int most = p.batch_invariant ? 1 : static_cast<int>(std::min<std::int64_t>(sm90::kMaxSplits, stages));
     for (int splits = 1; splits <= (config.splits_k() ? most : 1); ++splits) {
       if (!launchable(p, config, splits)) break;
@@ -141,9 +142,9 @@ std::vector<gemm::Plan> candidates(const gemm::Problem& p, const gemm::DeviceFac
 
 namespace {
 
-gemm::Plan common_plan(const gemm::Problem& p, int policy) {
+gemm::Plan common_plan(const gemm::Problem& p, int policy, bool cluster) {
   const WgmmaConfig config = sm90::config_of(policy, bits_of(p.weight));
-  const sm90::SharedMap map = map_of(p, config);
+  const sm90::SharedMap map = map_of(p, config, cluster);
   gemm::Plan plan;
   plan.implementation = &cuda::sm90;
   plan.policy = policy;
@@ -170,7 +171,7 @@ std::int64_t chain_of(const gemm::Problem& p, const WgmmaConfig& config, std::in
 gemm::Plan plan_of(const gemm::Problem& p, const gemm::DeviceFacts& device, int policy, int splits) {
   const WgmmaConfig config = sm90::config_of(policy, bits_of(p.weight));
   const std::int64_t tiles = tiles_of(p, config);
-  gemm::Plan plan = common_plan(p, policy);
+  gemm::Plan plan = common_plan(p, policy, splits > 1);
   plan.splits = splits;
   plan.cluster = splits * config.abreast;
   // Without a split the grid is persistent.
@@ -183,7 +184,7 @@ gemm::Plan shared_plan_of(const gemm::Problem& p, const gemm::DeviceFacts& devic
   const WgmmaConfig config = sm90::config_of(policy, bits_of(p.weight));
   const std::int64_t parts = blocks / config.abreast;
   const ShareWork work = {shared_tiles(tiles_of(p, config), parts), ceil_div(p.k, config.stage_k)};
-  gemm::Plan plan = common_plan(p, policy);
+  gemm::Plan plan = common_plan(p, policy, false);
   plan.blocks = parts * config.abreast;
   plan.cluster = config.abreast;
   const std::int64_t slots = plan.blocks * sm90::kSlotsOfBlock;

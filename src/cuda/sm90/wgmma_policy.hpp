@@ -14,22 +14,24 @@ constexpr int kMaxSplits = 8;  // blocks of a portable cluster
 struct WgmmaConfig {
   int tokens;         // N of wgmma
   int tiles;          // m64 tiles a warpgroup
-  int groups_n;       // warpgroups side by side along the columns
   int stage_k;        // codes along K in a stage
   int batch;          // k16 steps decoded and multiplied together: more than one where registers allow, a step alone is bound by latency
-  int buffers;        // of decoded fragments: 2, so that one is decoded while the tensor cores work on the other
   int blocks_per_sm;  // resident at once: 2 lets the next launch prefetch under this one
-  bool alias_sums;    // partial sums are exchanged in the stages' memory, after the main loop
-  bool scale_sums;    // a stage's scale multiplies its f32 sums, not the weights: 4 of 13 instructions a word fewer (one scale row a stage)
-  int parts = 1;      // scale_sums: sets of a stage's sums; 2 fold a stage's while the next one's first batch is on the tensor cores
-  int abreast = 1;    // blocks of a cluster side by side along the columns; each brings its part of the activations to all of them
-  bool listed = true;  // false: no kernel for clusters that split K, which run where there is no workspace of zeros
+  int most_stages;    // of the ring: with more than 40 to 70 KB of weights on their way to a multiprocessor memory gives fewer a second
+  bool alias_sums = false;  // partial sums of a cluster are exchanged in the stages' memory, after the main loop
+  bool scale_sums = false;  // a stage's scale multiplies its f32 sums, not the weights: 4 of 13 instructions a word fewer (one row a stage)
+  int parts = 1;            // scale_sums: sets of a stage's sums; 2 fold a stage's while the next one's first batch is on the tensor cores
+  int abreast = 1;          // blocks of a cluster side by side along the columns; each brings its part of the activations to all of them
+  bool clusters = true;     // false: no kernel for clusters that split K, which run where there is no workspace of zeros
+
+  static constexpr int kGroups = 2;   // warpgroups side by side along the columns
+  static constexpr int kBuffers = 2;  // of decoded fragments: one is decoded while the tensor cores work on the other
 
   // Blocks abreast do not split K as well.
-  constexpr bool splits_k() const { return listed && abreast == 1; }
+  constexpr bool splits_k() const { return clusters && abreast == 1; }
 
-  constexpr int consumer_warps() const { return 4 * groups_n; }
-  constexpr int columns() const { return 64 * tiles * groups_n; }
+  constexpr int consumer_warps() const { return 4 * kGroups; }
+  constexpr int columns() const { return 64 * tiles * kGroups; }
   // How blocks that share a tile leave sums for each other: few sums as values that say themselves that they are there, and have to be put
   // back to zeros; many behind flags, which come later by two round trips of 1,000 clocks.
   constexpr int slot_bytes() const { return columns() * tokens * 4; }
@@ -45,36 +47,45 @@ struct WgmmaConfig {
 
 // policy = index into this list; a variant exists only if it won somewhere.
 constexpr WgmmaConfig kConfigs[] = {
-    {8, 2, 2, 128, 2, 2, 2, false, true},                // 256x8
-    {16, 1, 2, 128, 4, 2, 2, false, true},               // 128x16
-    {16, 2, 2, 128, 1, 2, 2, false, true},               // 256x16
-    {32, 1, 2, 128, 4, 2, 2, false, true},               // 128x32
-    {32, 2, 2, 128, 4, 2, 1, false, true, 2, 1, false},  // 256x32
-    {48, 2, 2, 128, 4, 2, 1, true, false, 1, 1, false},  // 256x48
-    {64, 1, 2, 128, 4, 2, 2, true, false},               // 128x64
-    {64, 2, 2, 128, 2, 2, 1, false, false},              // 256x64
-    {96, 2, 2, 128, 2, 2, 1, true, false, 1, 1, false},  // 256x96
-    {128, 2, 2, 64, 2, 2, 1, true, false},               // 256x128
-    {256, 1, 2, 64, 2, 2, 1, true, false, 1, 2},         // 2x128x256
-    {256, 1, 2, 64, 2, 2, 1, true, false},               // 128x256
+    {.tokens = 8, .tiles = 2, .stage_k = 128, .batch = 2, .blocks_per_sm = 2, .most_stages = 4, .scale_sums = true},
+    {.tokens = 16, .tiles = 1, .stage_k = 128, .batch = 4, .blocks_per_sm = 2, .most_stages = 6, .scale_sums = true},
+    {.tokens = 16, .tiles = 2, .stage_k = 128, .batch = 1, .blocks_per_sm = 2, .most_stages = 4, .scale_sums = true},
+    {.tokens = 32, .tiles = 1, .stage_k = 128, .batch = 4, .blocks_per_sm = 2, .most_stages = 6, .scale_sums = true},
+    {.tokens = 32,
+     .tiles = 2,
+     .stage_k = 128,
+     .batch = 4,
+     .blocks_per_sm = 1,
+     .most_stages = 4,
+     .scale_sums = true,
+     .parts = 2,
+     .clusters = false},
+    {.tokens = 48, .tiles = 2, .stage_k = 128, .batch = 4, .blocks_per_sm = 1, .most_stages = 4, .clusters = false},
+    {.tokens = 64, .tiles = 1, .stage_k = 128, .batch = 4, .blocks_per_sm = 2, .most_stages = 4, .alias_sums = true},
+    {.tokens = 64, .tiles = 2, .stage_k = 128, .batch = 2, .blocks_per_sm = 1, .most_stages = 4},
+    {.tokens = 64, .tiles = 2, .stage_k = 128, .batch = 2, .blocks_per_sm = 1, .most_stages = 4, .abreast = 2},
+    {.tokens = 96, .tiles = 2, .stage_k = 128, .batch = 2, .blocks_per_sm = 1, .most_stages = 4, .clusters = false},
+    {.tokens = 128, .tiles = 2, .stage_k = 64, .batch = 2, .blocks_per_sm = 1, .most_stages = 6, .alias_sums = true},
+    {.tokens = 256, .tiles = 1, .stage_k = 64, .batch = 2, .blocks_per_sm = 1, .most_stages = 6, .abreast = 2},
+    {.tokens = 256, .tiles = 1, .stage_k = 64, .batch = 2, .blocks_per_sm = 1, .most_stages = 6, .alias_sums = true},
 };
 constexpr int kPolicies = sizeof(kConfigs) / sizeof(kConfigs[0]);
-constexpr const char* kPolicyNames[kPolicies] = {"256x8",  "128x16", "256x16", "128x32",  "256x32",    "256x48",
-                                                 "128x64", "256x64", "256x96", "256x128", "2x128x256", "128x256"};
+constexpr const char* kPolicyNames[kPolicies] = {"256x8",  "128x16",   "256x16", "128x32",  "256x32",    "256x48", "128x64",
+                                                 "256x64", "2x256x64", "256x96", "256x128", "2x128x256", "128x256"};
 // 8-bit stages are half as long along K, so that a stage has the same bytes and the ring the same slots.
 constexpr WgmmaConfig config_of(int policy, int bits) {
   WgmmaConfig config = kConfigs[policy];
   if (bits == 8 && config.stage_k == 128) config.stage_k = 64;
-  const int most = config.stage_k / 16 / config.buffers;  // every buffer has a batch of each stage
+  const int most = config.stage_k / 16 / WgmmaConfig::kBuffers;  // every buffer has a batch of each stage
   if (config.batch > most) config.batch = most;
   return config;
 }
 
-// The shared memory of a block, in bytes from a 1024-byte boundary. `fine`: more than one scale row a stage.
+// The shared memory of a block, in bytes from a 1024-byte boundary.
 struct SharedMap {
   int weights, activations, scales, zeros, stage;  // bytes of one stage's parts (activations lie first) and of all of it
   int stages;
-  int after;  // the exchange of partial sums (unless it reuses the stages) or output on its way to memory: never both
+  int after;  // the exchange of a cluster's partial sums (unless it reuses the stages) or output on its way to memory: never both
   int barriers;
   int total;
 };
@@ -100,22 +111,23 @@ constexpr int worst_exchange_bytes(const WgmmaConfig& c) {
 // Tokens of a tile that pass through shared memory at once on their way to rows of C; 0: few enough to be written as they are.
 constexpr int staged_tokens(const WgmmaConfig& c) {
   if (c.tokens < 32) return 0;
-  return c.tokens % 128 == 0 ? 128 : c.tokens % 32 == 0 && c.tokens >= 64 && c.blocks_per_sm == 1 ? 64 : c.tokens % 32 == 0 ? 32 : 16;
+  return c.tokens % 128 == 0 ? 128 : c.tokens % 32 == 0 ? 32 : 16;
 }
 
-constexpr SharedMap shared_map(const WgmmaConfig& c, int bits, bool zeros, bool fine) {
+// `fine`: more than one scale row a stage. `cluster`: clusters split K.
+constexpr SharedMap shared_map(const WgmmaConfig& c, int bits, bool zeros, bool fine, bool cluster) {
   SharedMap map{};
   map.weights = c.columns() * c.stage_k * bits / 8;
   map.activations = c.tokens * c.stage_k * 2;
   map.scales = scale_rows(c, fine) * c.columns() * 2;
   map.zeros = zeros ? scale_rows(c, fine) * c.columns() / 2 : 0;
   map.stage = round_to(map.weights + map.activations + map.scales + map.zeros, 1024);
-  const int exchange = c.alias_sums ? 0 : worst_exchange_bytes(c);
-  const int staging = c.groups_n * staged_tokens(c) * 128;  // a warpgroup: 64 columns of 16 bits
+  const int exchange = cluster && !c.alias_sums ? worst_exchange_bytes(c) : 0;
+  const int staging = c.kGroups * staged_tokens(c) * 128;  // a warpgroup: 64 columns of 16 bits
   map.after = exchange > staging ? exchange : staging;
   map.barriers = 512;  // and what else is small
   map.stages = (c.shared_limit() - 1024 - map.after - map.barriers) / map.stage;
-  if (map.stages > 12) map.stages = 12;
+  if (map.stages > c.most_stages) map.stages = c.most_stages;
   map.total = 1024 + map.stages * map.stage + map.after + map.barriers;
   return map;
 }

@@ -5,6 +5,7 @@
 
 #include "cuda/ptx/bulk_copy.cuh"
 #include "cuda/ptx/dependent_launch.cuh"
+#include "cuda/ptx/elect.cuh"
 #include "cuda/sm90/wgmma_block.cuh"
 
 namespace billfish::sm90 {
@@ -16,7 +17,6 @@ struct Producer {
   const CUtensorMap *scales_map, *zeros_map;  // [groups][columns], [groups][columns / 2 bytes]
   const WgmmaArguments& args;
   Shared<V> shared;
-  int lane;
 
   static constexpr int kFirst = 2;  // stages
 
@@ -24,33 +24,40 @@ struct Producer {
   __device__ void start_weights(const Work& work, int stage, int slot) const {
     const std::uint32_t full = shared.full(slot);
     const int first = stage * V::kSteps;
-    if (lane == 0) {
+    if (ptx::elect_thread()) {
       ptx::mbarrier_expect(
           full, V::kMap.weights + V::kMap.activations + args.rows * (V::kColumns * 2 + (V::Codec::kZeros ? V::kColumns / 2 : 0)));
+#pragma unroll
+      for (int part = 0; part < V::kParts; ++part) {
+        ptx::tensor_copy(shared.weights(slot) + part * V::kSteps * V::kPartBytes, codes_map,
+                         work.n0 * V::Codec::kBits / 4 + part * (V::kPartBytes / 8), first, full);
+      }
+      if (args.rows > 0) {
+        const int row = scale_row(args, first);
+        ptx::tensor_copy(shared.scales(slot), scales_map, work.n0, row, full);
+        if constexpr (V::Codec::kZeros) ptx::tensor_copy(shared.zeros(slot), zeros_map, work.n0 / 2, row, full);
+      }
     }
     __syncwarp();
-    if (lane < V::kParts) {
-      ptx::tensor_copy(shared.weights(slot) + lane * V::kSteps * V::kPartBytes, codes_map,
-                       work.n0 * V::Codec::kBits / 4 + lane * (V::kPartBytes / 8), first, full);
-    }
-    if (lane == 0 && args.rows > 0) {
-      const int row = scale_row(args, first);
-      ptx::tensor_copy(shared.scales(slot), scales_map, work.n0, row, full);
-      if constexpr (V::Codec::kZeros) ptx::tensor_copy(shared.zeros(slot), zeros_map, work.n0 / 2, row, full);
-    }
   }
 
   __device__ void start_activations(const Work& work, int stage, int slot) const {
-    if (lane >= V::kPanels) return;
-    const std::uint32_t target = shared.activations(slot) + lane * V::kConfig.tokens * 128;
-    const int k = stage * V::kConfig.stage_k + lane * 64;
-    if constexpr (V::kAbreast == 1) {
-      ptx::tensor_copy(target, a_map, k, work.m0, shared.full(slot));
-    } else {
-      constexpr int kPart = V::kConfig.tokens / V::kAbreast;
-      const int first = static_cast<int>(Unit<V>::rank()) * kPart;
-      ptx::tensor_copy_to((1u << V::kAbreast) - 1, target + first * 128, a_map, k, work.m0 + first, shared.full(slot));
+    constexpr int kPart = V::kConfig.tokens / V::kAbreast;
+    const int first = V::kAbreast == 1 ? 0 : static_cast<int>(Unit<V>::rank()) * kPart;
+    const std::uint32_t target = shared.activations(slot) + first * 128, full = shared.full(slot);
+    if (ptx::elect_thread()) {
+#pragma unroll
+      for (int panel = 0; panel < V::kPanels; ++panel) {
+        const std::uint32_t to = target + panel * (V::kConfig.tokens * 128);
+        const int k = stage * V::kConfig.stage_k + panel * 64;
+        if constexpr (V::kAbreast == 1) {
+          ptx::tensor_copy(to, a_map, k, work.m0, full);
+        } else {
+          ptx::tensor_copy_to((1u << V::kAbreast) - 1, to, a_map, k, work.m0 + first, full);
+        }
+      }
     }
+    __syncwarp();
   }
 
   // The first weights are on their way before the other warps are ready.
