@@ -1,0 +1,299 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Fits the cost tables of src/cuda/sm90/wgmma_cost.cpp to what `billfish tune` measured.
+
+  billfish tune --device cuda --shapes h200 --m 16 32 48 64 96 128 192 256 512 1024 2048 --finalists 3 --out plans.json    on the GPU
+  bench/fit_costs.py plans.json... [--seconds 120] [--write]                                                              anywhere
+
+Every candidate that tune timed counts, the more the nearer it is to the best of its problem. First each table is fitted alone (where that
+is better than the tables there are), then all are moved, a number at a time, to where the plans that they pick are fast: what counts is the
+pick, not the time. Prints how far the picks are off the best, for callers with a workspace of zeros and without one, before and after;
+--write puts the tables into the source (clang-format them).
+
+The model is written down twice, here and in wgmma_cost.cpp; `--check` holds the two against each other through a built tool:
+  bench/fit_costs.py plans.json --check build/bin/billfish
+Needs numpy and scipy, which nothing else here does.
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+import numpy as np
+from scipy.optimize import least_squares, nnls
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+COSTS = ROOT / "src/cuda/sm90/wgmma_cost.cpp"
+POLICIES = ROOT / "src/cuda/sm90/wgmma_policy.hpp"
+MULTIPROCESSORS = 132
+SECOND_TILE = 1.5  # kSecondTile
+CLUSTER, SHARED = "kClusterCosts[", "kSharedCosts["
+MOST = [20, 5, 3, 3, 30, 6, 1.2]  # of a ClusterCost's numbers
+
+
+def ceil_div(value, by):
+    return -(-value // by)
+
+
+def geometric(values):
+    return math.exp(np.mean(np.log(values)))
+
+
+class Policy:
+    def __init__(self, name, fields):
+        self.name = name
+        self.tokens, self.stage_k = int(fields["tokens"]), int(fields["stage_k"])
+        self.columns = 128 * int(fields["tiles"])
+        self.blocks_per_sm, self.abreast = int(fields["blocks_per_sm"]), int(fields.get("abreast", 1))
+
+    def work(self, m, k, n):
+        """Tiles, and stages of each."""
+        return ceil_div(m, self.tokens) * ceil_div(n, self.columns * self.abreast), ceil_div(k, self.stage_k)
+
+
+def read_policies():
+    text = POLICIES.read_text(encoding="utf-8")
+    body = text[text.index("kConfigs[] = {") :]
+    configs = re.findall(r"\{(\.tokens[^}]*)\}", body[: body.index("};")])
+    names = re.findall(r'"([^"]+)"', re.search(r"kPolicyNames\[kPolicies\] = \{([^}]*)\}", text).group(1))
+    assert len(configs) == len(names)
+    return {name: Policy(name, dict(re.findall(r"\.(\w+) = (\w+)", config))) for name, config in zip(names, configs)}
+
+
+def table_of(text, name):
+    begin = text.index("= {", text.index(name)) + 3
+    return begin, text.index("};", begin)
+
+
+def read_costs(policies):
+    text = COSTS.read_text(encoding="utf-8")
+    resident = [[int(v) for v in row.split(",")] for row in re.findall(r"\{([\d, ]+)\}", re.search(r"kResident.*?;", text, re.S).group(0))]
+    tables = {}
+    for kind in (CLUSTER, SHARED):
+        begin, end = table_of(text, kind)
+        rows = [line for line in text[begin:end].splitlines() if "{" in line]
+        assert len(rows) == len(policies), f"{kind} has {len(rows)} rows, there are {len(policies)} variants"
+        for policy, row in zip(policies, rows):
+            found = [[float(v) for v in group.split(",")] for group in re.findall(r"\{([\d., ]+)\}", row)]
+            if kind == CLUSTER:
+                tables[policy, "cluster"] = np.array(found[0])
+            else:
+                for i, values in enumerate(found):
+                    tables[policy, i + 1] = np.array(values)
+    return tables, resident
+
+
+def shared_features(policy, problem, blocks):
+    """What shared_time multiplies a SharedCost's numbers with."""
+    tiles, items = policy.work(*problem)
+    parts = blocks // policy.abreast
+    rest = tiles % parts
+    shared = min(tiles, rest + parts) if rest else 0
+    stages = ends = (tiles - shared) // parts
+    stages *= items
+    can_deal = shared <= parts and ceil_div(parts, shared) <= items
+    if can_deal and ceil_div(items, parts // shared) <= shared * items / parts + SECOND_TILE:
+        return [1, stages + ceil_div(items, parts // shared), ends + 1, ceil_div(parts, shared) - 1]
+    return [1, stages + ceil_div(shared * items, parts), ends + shared / parts + 1, ceil_div(parts, shared)]
+
+
+def cluster_time(cost, policy, problem, splits, resident):
+    fixed, stage, busy, shared, block, late, slack = cost
+    tiles, items = policy.work(*problem)
+    blocks, stages = tiles * splits, ceil_div(items, splits)
+    multiprocessors = MULTIPROCESSORS / policy.abreast
+    places = resident[policy.blocks_per_sm - 1][splits * policy.abreast - 1] * multiprocessors / 132
+    load = blocks / multiprocessors
+    if policy.blocks_per_sm == 1:
+        end = block if splits > 1 else block * shared
+        return fixed + (stages * stage * (1 + busy * min(1.0, load)) + end) * math.ceil(blocks / places)
+    slower = 1 + busy * min(load, 1.0)
+    if load > 1:
+        slower *= 1 + shared * (min(load, 2.0) - 1)
+    if load > 2:
+        slower *= load / 2
+    if load < 2:
+        slower *= 1 + late * min(max(blocks / places - slack, 0.0), 1.0)
+    return fixed + (stages * stage + block * (1.0 if splits > 1 else 0.5)) * slower
+
+
+class Measured:
+    """Candidates of all problems, those of a problem side by side."""
+
+    def __init__(self, files, policies):
+        found = {}
+        for file in files:
+            for plan in json.loads(pathlib.Path(file).read_text(encoding="utf-8"))["plans"]:
+                problem = (plan["m_to"], plan["k"], plan["n"])
+                for values in plan["candidates"]["rows"]:
+                    row = dict(zip(plan["candidates"]["columns"], values))
+                    us = row["us"] or row["us_quick"]
+                    if not us or row["policy"] not in policies:
+                        continue
+                    policy = policies[row["policy"]]
+                    is_shared = row["detail"][2] > 0
+                    table = (policy.name, ceil_div(row["blocks"], MULTIPROCESSORS) if is_shared else "cluster")
+                    found.setdefault(problem, []).append((table, row["blocks"] if is_shared else row["cluster"] // policy.abreast, us))
+        # A large M's times say what larger ones take: without them nothing holds the model beyond what was measured.
+        most = max(problem[0] for problem in found)
+        for problem in [p for p in found if p[0] == most]:
+            rows = [(table, ways, 4 * us) for table, ways, us in found[problem] if table[1] != "cluster" or ways == 1]
+            if rows:
+                found[4 * most, *problem[1:]] = rows
+        self.problems = sorted(p for p in found if any(table[1] == "cluster" for table, _, _ in found[p]))
+        self.rows = [(i, *row) for i, problem in enumerate(self.problems) for row in found[problem]]
+        self.owner = np.array([row[0] for row in self.rows])
+        self.us = np.array([row[3] for row in self.rows])
+        self.in_cluster = np.array([row[1][1] == "cluster" for row in self.rows])
+        self.starts = np.searchsorted(self.owner, np.arange(len(self.problems)))
+        self.best = np.minimum.reduceat(self.us, self.starts)
+        self.best_in_cluster = np.minimum.reduceat(np.where(self.in_cluster, self.us, np.inf), self.starts)
+        self.groups = {}
+        for j, row in enumerate(self.rows):
+            self.groups.setdefault(row[1], []).append(j)
+
+
+class Fit:
+    def __init__(self, measured, policies, tables, resident):
+        self.data, self.policies, self.resident = measured, policies, resident
+        self.tables = {table: values.copy() for table, values in tables.items()}
+        self.features = {
+            j: shared_features(policies[table[0]], measured.problems[i], ways)
+            for j, (i, table, ways, _) in enumerate(measured.rows)
+            if table[1] != "cluster"
+        }
+        self.near = np.exp(-8 * np.log(measured.us / measured.best[measured.owner]))
+        self.model = np.zeros(len(measured.rows))
+        self.refresh()
+
+    def times(self, table, cost):
+        rows, policy = self.data.groups[table], self.policies[table[0]]
+        if table[1] != "cluster":
+            return np.array([np.dot(cost, self.features[j]) for j in rows])
+        ways = [(self.data.problems[self.data.rows[j][0]], self.data.rows[j][2]) for j in rows]
+        return np.array([cluster_time(cost, policy, problem, splits, self.resident) for problem, splits in ways])
+
+    def refresh(self):
+        for table, rows in self.data.groups.items():
+            self.model[rows] = self.times(table, self.tables[table])
+
+    def fit_alone(self):
+        before, score = dict(self.tables), self.score()
+        for table, rows in self.data.groups.items():
+            us, weight = self.data.us[rows], self.near[rows] ** 0.25
+            if table[1] != "cluster" and len(rows) >= 6:
+                scale = weight / us
+                self.tables[table] = nnls(np.array([self.features[j] for j in rows]) * scale[:, None], us * scale)[0]
+            elif table[1] == "cluster" and len(rows) >= 10:
+                begin = np.clip(self.tables[table], 1e-3, np.array(MOST) * 0.99)
+
+                def error(cost, table=table, us=us, weight=weight):
+                    return np.log(np.maximum(self.times(table, cost), 1e-6) / us) * weight
+
+                self.tables[table] = least_squares(error, begin, bounds=(np.zeros(7), MOST)).x
+        self.refresh()
+        if self.score() > score:
+            self.tables = before
+            self.refresh()
+
+    def picks(self):
+        """(with zeros, without): time of the model's pick over the best, by problem."""
+        data, out = self.data, ([], [])
+        ends = np.append(data.starts[1:], len(data.rows))
+        for i, (begin, end) in enumerate(zip(data.starts, ends)):
+            out[0].append(data.us[begin + np.argmin(self.model[begin:end])] / data.best[i])
+            times = np.where(data.in_cluster[begin:end], self.model[begin:end], np.inf)
+            out[1].append(data.us[begin + np.argmin(times)] / data.best_in_cluster[i])
+        return out
+
+    def score(self):
+        with_zeros, without = self.picks()
+        error = np.sum(self.near * np.abs(np.log(np.maximum(self.model, 1e-3) / self.data.us))) / self.near.sum()
+        return np.mean(np.log(with_zeros)) + 0.35 * np.mean(np.log(without)) + 0.2 * error
+
+    def search(self, seconds):
+        random, tables = np.random.default_rng(1), list(self.data.groups)
+        best, began = self.score(), time.monotonic()
+        while time.monotonic() - began < seconds:
+            table = tables[random.integers(len(tables))]
+            cost, rows = self.tables[table].copy(), self.data.groups[table]
+            i = random.integers(len(cost))
+            factor, more = math.exp(random.normal() * random.choice([0.02, 0.06, 0.2])), random.normal() * random.choice([0, 0.05])
+            cost[i] = max(0.0, cost[i] * factor + more)
+            before = self.model[rows].copy()
+            self.model[rows] = self.times(table, cost)
+            score = self.score() if (self.model[rows] > 0).all() else math.inf
+            if score < best:
+                best, self.tables[table] = score, cost
+            else:
+                self.model[rows] = before
+
+    def report(self, what):
+        with_zeros, without = self.picks()
+        print(f"{what}: picks over the best, with a workspace of zeros {geometric(with_zeros):.3f}, without {geometric(without):.3f}")
+        for m in sorted({problem[0] for problem in self.data.problems}):
+            at = [i for i, problem in enumerate(self.data.problems) if problem[0] == m]
+            print(f"  M = {m:5d}  {geometric([with_zeros[i] for i in at]):.3f}  {geometric([without[i] for i in at]):.3f}")
+
+
+def text_of(tables, policies, kind):
+    lines = []
+    for name, policy in policies.items():
+        if kind == CLUSTER:
+            lines.append("    {" + ", ".join(f"{v:.3f}" for v in tables[name, "cluster"]) + f"}},  // {name}")
+        else:
+            groups = ["{" + ", ".join(f"{v:.3f}" for v in tables[name, i + 1]) + "}" for i in range(policy.blocks_per_sm)]
+            lines.append("    {" + ", ".join(groups + ["{}"] * (2 - len(groups))) + f"}},  // {name}")
+    return "\n" + "\n".join(lines) + "\n"
+
+
+def check(fit, tool):
+    """The pick of the tables in the source, by this program and by the tool that was built from it."""
+    wrong = 0
+    fit.refresh()
+    ends = np.append(fit.data.starts[1:], len(fit.data.rows))
+    for (m, k, n), begin, end in zip(fit.data.problems, fit.data.starts, ends):
+        command = [tool, "explain", "--device", "sm_90", "--m", m, "--n", n, "--k", k, "--dependent-launch", "--zeroed-workspace", "--json"]
+        plan = json.loads(subprocess.run([str(word) for word in command], capture_output=True, check=True, text=True).stdout)["plan"]
+        ours = fit.data.rows[begin + np.argmin(fit.model[begin:end])][1][0]
+        if plan["policy"] in fit.policies and plan["policy"] != ours:
+            wrong += 1
+            print(f"M = {m}, {k} x {n}: the tool picks {plan['policy']}, this program {ours}")
+    print(f"{wrong} of {len(fit.data.problems)} picks differ (candidates that were slow at a glance have no time, so that a few may)")
+    return 1 if wrong > len(fit.data.problems) // 10 else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("plans", nargs="+", help="files of `billfish tune`")
+    parser.add_argument("--seconds", type=float, default=120, help="of the search")
+    parser.add_argument("--write", action="store_true", help=f"put the tables into {COSTS.relative_to(ROOT)}")
+    parser.add_argument("--check", metavar="TOOL", help="only hold this model against a built billfish")
+    options = parser.parse_args()
+    policies = read_policies()
+    tables, resident = read_costs(policies)
+    measured = Measured(options.plans, policies)
+    fit = Fit(measured, policies, tables, resident)
+    fit.report(f"{len(measured.problems)} problems, {len(measured.rows)} candidates; as it is")
+    if options.check:
+        return check(fit, options.check)
+    fit.fit_alone()
+    fit.search(options.seconds)
+    fit.report("fitted")
+    text = COSTS.read_text(encoding="utf-8")
+    for kind in (CLUSTER, SHARED):
+        begin, end = table_of(text, kind)
+        text = text[:begin] + text_of(fit.tables, policies, kind) + text[end:]
+        print(kind.rstrip("[") + text_of(fit.tables, policies, kind))
+    if options.write:
+        COSTS.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
