@@ -127,13 +127,15 @@ class Measured:
 
     def __init__(self, files, policies):
         found = {}
-        for file in files:
+        for argument in files:
+            file, _, names = argument.partition("=")
+            counted = names.split(",") if names else policies
             for plan in json.loads(pathlib.Path(file).read_text(encoding="utf-8"))["plans"]:
                 problem = (plan["m_to"], plan["k"], plan["n"])
                 for values in plan["candidates"]["rows"]:
                     row = dict(zip(plan["candidates"]["columns"], values))
                     us = row["us"] or row["us_quick"]
-                    if not us or row["policy"] not in policies:
+                    if not us or row["policy"] not in counted:
                         continue
                     policy = policies[row["policy"]]
                     is_shared = row["detail"][2] > 0
@@ -270,7 +272,7 @@ def check(fit, tool):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("plans", nargs="+", help="files of `billfish tune`")
+    parser.add_argument("plans", nargs="+", help="files of `billfish tune`; FILE=VARIANT,... of these alone")
     parser.add_argument("--seconds", type=float, default=120, help="of the search")
     parser.add_argument("--write", action="store_true", help=f"put the tables into {COSTS.relative_to(ROOT)}")
     parser.add_argument("--check", metavar="TOOL", help="only hold this model against a built billfish")
