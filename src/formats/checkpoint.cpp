@@ -31,6 +31,25 @@ std::string claim(const QuantConfig& config) {
   return out;
 }
 
+std::string numbers_text(int bits, std::int64_t group) {
+  const std::string groups = group == 0 ? "" : group < 0 ? "one group" : text("groups of ", group);
+  if (bits == 0) return groups;
+  return text(bits, " bits", groups.empty() ? "" : " and ", groups);
+}
+
+// What the config says of a layer's bits and group if its tensors' shapes say otherwise, which then count; "" if they agree.
+std::string contradiction(const QuantConfig& config, const Layer& layer) {
+  const std::vector<Numbers> said = config.candidates(layer.info.name);
+  const std::int64_t group = resolve_group(layer.info.group, layer.info.k);
+  for (const Numbers& some : said) {
+    const bool same_bits = some.bits == 0 || some.bits == bits_of(layer.info.type);
+    if (same_bits && (some.group == 0 || resolve_group(some.group, layer.info.k) == group)) return {};
+  }
+  if (said.empty()) return {};
+  return text("it says ", numbers_text(said.front().bits, said.front().group), ", but by its tensors layer ", quote(layer.info.name),
+              " has ", numbers_text(bits_of(layer.info.type), layer.info.group), ", and those count");
+}
+
 }  // namespace
 
 Result<std::unique_ptr<OpenCheckpoint>> OpenCheckpoint::open(const std::string& path) {
@@ -73,6 +92,13 @@ void OpenCheckpoint::decide_format() {
   } else if (first && format_name(first->info.format) != format_) {
     format_ = format_name(first->info.format);
     why_ += text("; the tensors of layer ", quote(first->info.name), " are ", format_);
+  } else if (first) {
+    for (const Layer& layer : recognised.layers) {
+      const std::string otherwise = layer.info.supported ? contradiction(config, layer) : "";
+      if (otherwise.empty()) continue;
+      why_ += text("; ", otherwise);
+      break;
+    }
   } else if (recognised.layers.empty()) {
     if (!claimed.empty()) why_ += "; there are no quantised tensors";
     format_ = "none";

@@ -68,6 +68,18 @@ TEST(Recognise, TensorsOutweighTheConfigsNumbers) {
   Case group(gptq({}, 256, 64, 64), R"({"quant_method":"gptq","bits":4,"group_size":128,"sym":true})");
   EXPECT_EQ(group.layer().group, 64);
   EXPECT_FALSE(group.layer().act_order);
+  // And it is said.
+  EXPECT_NE((*bits.opened)->why().find("it says 4 bits and groups of 32, but by its tensors layer 'm' has 8 bits and groups of 32"),
+            std::string::npos)
+      << (*bits.opened)->why();
+  EXPECT_NE((*group.opened)->why().find("4 bits and groups of 128, but by its tensors layer 'm' has 4 bits and groups of 64"),
+            std::string::npos)
+      << (*group.opened)->why();
+  for (const char* agreeing :
+       {R"({"quant_method":"gptq","bits":4,"group_size":64,"sym":true})", R"({"quant_method":"gptq","bits":4,"sym":true})"}) {
+    Case same(gptq({}, 256, 64, 64), agreeing);
+    EXPECT_EQ((*same.opened)->why().find("it says"), std::string::npos) << (*same.opened)->why();
+  }
   Case method(test::awq_tensors(test::random_plain(128, 64, 32, {4, false, false, false, 0}, 1), "m"), kGptq4);
   EXPECT_EQ(method.layer().format, Format::awq);
   EXPECT_EQ((*method.opened)->format(), "awq");
