@@ -47,10 +47,10 @@ struct WgmmaConfig {
 
 // policy = index into this list; a variant exists only if it won somewhere.
 constexpr WgmmaConfig kConfigs[] = {
-    {.tokens = 8, .tiles = 2, .stage_k = 128, .batch = 2, .blocks_per_sm = 2, .most_stages = 4, .scale_sums = true},
-    {.tokens = 16, .tiles = 1, .stage_k = 128, .batch = 4, .blocks_per_sm = 2, .most_stages = 6, .scale_sums = true},
-    {.tokens = 16, .tiles = 2, .stage_k = 128, .batch = 1, .blocks_per_sm = 2, .most_stages = 4, .scale_sums = true},
-    {.tokens = 32, .tiles = 1, .stage_k = 128, .batch = 4, .blocks_per_sm = 2, .most_stages = 6, .scale_sums = true},
+    {.tokens = 8, .tiles = 2, .stage_k = 128, .batch = 2, .blocks_per_sm = 2, .most_stages = 4, .scale_sums = true},   // 256x8
+    {.tokens = 16, .tiles = 1, .stage_k = 128, .batch = 4, .blocks_per_sm = 2, .most_stages = 6, .scale_sums = true},  // 128x16
+    {.tokens = 16, .tiles = 2, .stage_k = 128, .batch = 1, .blocks_per_sm = 2, .most_stages = 4, .scale_sums = true},  // 256x16
+    {.tokens = 32, .tiles = 1, .stage_k = 128, .batch = 4, .blocks_per_sm = 2, .most_stages = 6, .scale_sums = true},  // 128x32
     {.tokens = 32,
      .tiles = 2,
      .stage_k = 128,
@@ -59,15 +59,15 @@ constexpr WgmmaConfig kConfigs[] = {
      .most_stages = 4,
      .scale_sums = true,
      .parts = 2,
-     .clusters = false},
-    {.tokens = 48, .tiles = 2, .stage_k = 128, .batch = 4, .blocks_per_sm = 1, .most_stages = 4, .clusters = false},
-    {.tokens = 64, .tiles = 1, .stage_k = 128, .batch = 4, .blocks_per_sm = 2, .most_stages = 4, .alias_sums = true},
-    {.tokens = 64, .tiles = 2, .stage_k = 128, .batch = 2, .blocks_per_sm = 1, .most_stages = 4},
-    {.tokens = 64, .tiles = 2, .stage_k = 128, .batch = 2, .blocks_per_sm = 1, .most_stages = 4, .abreast = 2},
-    {.tokens = 96, .tiles = 2, .stage_k = 128, .batch = 2, .blocks_per_sm = 1, .most_stages = 4, .clusters = false},
-    {.tokens = 128, .tiles = 2, .stage_k = 64, .batch = 2, .blocks_per_sm = 1, .most_stages = 6, .alias_sums = true},
-    {.tokens = 256, .tiles = 1, .stage_k = 64, .batch = 2, .blocks_per_sm = 1, .most_stages = 6, .abreast = 2},
-    {.tokens = 256, .tiles = 1, .stage_k = 64, .batch = 2, .blocks_per_sm = 1, .most_stages = 6, .alias_sums = true},
+     .clusters = false},                                                                                               // 256x32
+    {.tokens = 48, .tiles = 2, .stage_k = 128, .batch = 4, .blocks_per_sm = 1, .most_stages = 4, .clusters = false},   // 256x48
+    {.tokens = 64, .tiles = 1, .stage_k = 128, .batch = 4, .blocks_per_sm = 2, .most_stages = 4, .alias_sums = true},  // 128x64
+    {.tokens = 64, .tiles = 2, .stage_k = 128, .batch = 2, .blocks_per_sm = 1, .most_stages = 4},                      // 256x64
+    {.tokens = 64, .tiles = 2, .stage_k = 128, .batch = 2, .blocks_per_sm = 1, .most_stages = 4, .abreast = 2},        // 2x256x64
+    {.tokens = 96, .tiles = 2, .stage_k = 128, .batch = 2, .blocks_per_sm = 1, .most_stages = 4, .clusters = false},   // 256x96
+    {.tokens = 128, .tiles = 2, .stage_k = 64, .batch = 2, .blocks_per_sm = 1, .most_stages = 6, .alias_sums = true},  // 256x128
+    {.tokens = 256, .tiles = 1, .stage_k = 64, .batch = 2, .blocks_per_sm = 1, .most_stages = 6, .abreast = 2},        // 2x128x256
+    {.tokens = 256, .tiles = 1, .stage_k = 64, .batch = 2, .blocks_per_sm = 1, .most_stages = 6, .alias_sums = true},  // 128x256
 };
 constexpr int kPolicies = sizeof(kConfigs) / sizeof(kConfigs[0]);
 constexpr const char* kPolicyNames[kPolicies] = {"256x8",  "128x16",   "256x16", "128x32",  "256x32",    "256x48", "128x64",
