@@ -32,7 +32,7 @@ std::string claim(const QuantConfig& config) {
 }
 
 std::string numbers_text(int bits, std::int64_t group) {
-  const std::string groups = group == 0 ? "" : group < 0 ? "one group" : text("groups of ", group);
+  std::string groups = group == 0 ? "" : group < 0 ? "one group" : text("groups of ", group);
   if (bits == 0) return groups;
   return text(bits, " bits", groups.empty() ? "" : " and ", groups);
 }
