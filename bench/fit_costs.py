@@ -24,8 +24,11 @@ import subprocess
 import sys
 import time
 
-import numpy as np
-from scipy.optimize import least_squares, nnls
+try:
+    import numpy as np
+    from scipy.optimize import least_squares, nnls
+except ImportError as error:
+    sys.exit(f"fit_costs: {error}: python3 -m venv .venv-fit && .venv-fit/bin/pip install numpy scipy, and run it by that python")
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COSTS = ROOT / "src/cuda/sm90/wgmma_cost.cpp"
@@ -122,6 +125,13 @@ def cluster_time(cost, policy, problem, splits, resident):
     return fixed + (stages * stage + block * (1.0 if splits > 1 else 0.5)) * slower
 
 
+def plans_of(file):
+    try:
+        return json.loads(pathlib.Path(file).read_text(encoding="utf-8"))["plans"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        sys.exit(f"fit_costs: {file} is not a file of `billfish tune`: {error}")
+
+
 class Measured:
     """Candidates of all problems, those of a problem side by side."""
 
@@ -129,8 +139,11 @@ class Measured:
         found = {}
         for argument in files:
             file, _, names = argument.partition("=")
-            counted = names.split(",") if names else policies
-            for plan in json.loads(pathlib.Path(file).read_text(encoding="utf-8"))["plans"]:
+            counted = names.split(",") if names else list(policies)
+            unknown = sorted(set(counted) - set(policies))
+            if unknown:
+                sys.exit(f"fit_costs: {argument}: no variant is named {', '.join(unknown)}: there are {', '.join(policies)}")
+            for plan in plans_of(file):
                 problem = (plan["m_to"], plan["k"], plan["n"])
                 for values in plan["candidates"]["rows"]:
                     row = dict(zip(plan["candidates"]["columns"], values))
@@ -142,11 +155,13 @@ class Measured:
                     table = (policy.name, ceil_div(row["blocks"], MULTIPROCESSORS) if is_shared else "cluster")
                     found.setdefault(problem, []).append((table, row["blocks"] if is_shared else row["cluster"] // policy.abreast, us))
         # A large M's times say what larger ones take: without them nothing holds the model beyond what was measured.
+        if not found:
+            sys.exit("fit_costs: no candidate of the sm90 family was timed in these files")
         most = max(problem[0] for problem in found)
         for problem in [p for p in found if p[0] == most]:
             rows = [(table, ways, 4 * us) for table, ways, us in found[problem] if table[1] != "cluster" or ways == 1]
             if rows:
-                found[4 * most, *problem[1:]] = rows
+                found[(4 * most, *problem[1:])] = rows
         self.problems = sorted(p for p in found if any(table[1] == "cluster" for table, _, _ in found[p]))
         self.rows = [(i, *row) for i, problem in enumerate(self.problems) for row in found[problem]]
         self.owner = np.array([row[0] for row in self.rows])
