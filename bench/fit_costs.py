@@ -35,8 +35,9 @@ COSTS = ROOT / "src/cuda/sm90/wgmma_cost.cpp"
 POLICIES = ROOT / "src/cuda/sm90/wgmma_policy.hpp"
 MULTIPROCESSORS = 132
 SECOND_TILE = 1.5  # kSecondTile
+TOKEN_TILES_DEEP = 8  # kTokenTilesDeep
 CLUSTER, SHARED = "kClusterCosts[", "kSharedCosts["
-MOST = [20, 5, 3, 3, 30, 6, 1.2]  # of a ClusterCost's numbers
+MOST = [20, 5, 3, 3, 30, 6, 1.2, 5]  # of a ClusterCost's numbers
 
 
 def ceil_div(value, by):
@@ -57,6 +58,10 @@ class Policy:
     def work(self, m, k, n):
         """Tiles, and stages of each."""
         return ceil_div(m, self.tokens) * ceil_div(n, self.columns * self.abreast), ceil_div(k, self.stage_k)
+
+    def deep(self, m):
+        """Tiles along M that need the same weights side by side."""
+        return min(ceil_div(m, self.tokens), TOKEN_TILES_DEEP)
 
 
 def read_policies():
@@ -101,28 +106,32 @@ def shared_features(policy, problem, blocks):
     stages *= items
     can_deal = shared <= parts and ceil_div(parts, shared) <= items
     if can_deal and ceil_div(items, parts // shared) <= shared * items / parts + SECOND_TILE:
-        return [1, stages + ceil_div(items, parts // shared), ends + 1, ceil_div(parts, shared) - 1]
-    return [1, stages + ceil_div(shared * items, parts), ends + shared / parts + 1, ceil_div(parts, shared)]
+        stages += ceil_div(items, parts // shared)
+        return [1, stages, ends + 1, ceil_div(parts, shared) - 1, stages / policy.deep(problem[0])]
+    stages += ceil_div(shared * items, parts)
+    return [1, stages, ends + shared / parts + 1, ceil_div(parts, shared), stages / policy.deep(problem[0])]
 
 
-def cluster_time(cost, policy, problem, splits, resident):
-    fixed, stage, busy, shared, block, late, slack = cost
+def cluster_features(policy, problem, splits, resident):
+    """What cluster_time is a function of, but for the costs."""
     tiles, items = policy.work(*problem)
-    blocks, stages = tiles * splits, ceil_div(items, splits)
     multiprocessors = MULTIPROCESSORS / policy.abreast
-    places = resident[policy.blocks_per_sm - 1][splits * policy.abreast - 1] * multiprocessors / 132
-    load = blocks / multiprocessors
+    blocks, places = tiles * splits, resident[policy.blocks_per_sm - 1][splits * policy.abreast - 1] * multiprocessors / 132
+    return [ceil_div(items, splits), blocks / multiprocessors, blocks / places, policy.deep(problem[0]), splits > 1]
+
+
+def cluster_time(cost, policy, features):
+    """Of all rows of `features` at once."""
+    fixed, stage, busy, shared, block, late, slack, memory = cost
+    stages, load, rounds, deep, is_split = features.T
+    stage = stage + memory / deep
     if policy.blocks_per_sm == 1:
-        end = block if splits > 1 else block * shared
-        return fixed + (stages * stage * (1 + busy * min(1.0, load)) + end) * math.ceil(blocks / places)
-    slower = 1 + busy * min(load, 1.0)
-    if load > 1:
-        slower *= 1 + shared * (min(load, 2.0) - 1)
-    if load > 2:
-        slower *= load / 2
-    if load < 2:
-        slower *= 1 + late * min(max(blocks / places - slack, 0.0), 1.0)
-    return fixed + (stages * stage + block * (1.0 if splits > 1 else 0.5)) * slower
+        end = block * np.where(is_split, 1.0, shared)
+        return fixed + (stages * stage * (1 + busy * np.minimum(1.0, load)) + end) * np.ceil(rounds)
+    slower = 1 + busy * np.minimum(load, 1.0)
+    slower = slower * (1 + shared * np.clip(load - 1, 0.0, 1.0)) * np.maximum(load / 2, 1.0)
+    slower = slower * np.where(load < 2, 1 + late * np.clip(rounds - slack, 0.0, 1.0), 1.0)
+    return fixed + (stages * stage + block * np.where(is_split, 1.0, 0.5)) * slower
 
 
 def plans_of(file):
@@ -132,12 +141,21 @@ def plans_of(file):
         sys.exit(f"fit_costs: {file} is not a file of `billfish tune`: {error}")
 
 
+def at_length(candidates):
+    """How much slower a candidate is when it is timed at length, by those that were (a glance is over before the chip is hot: 5 to 10 %
+    faster at large M), and the fastest of these, which no other is taken to beat."""
+    both = [row for row in candidates if row["us"] and row["us_quick"]]
+    if not both:
+        return 1.0, 0.0
+    return float(np.median([row["us"] / row["us_quick"] for row in both])), min(row["us"] for row in both)
+
+
 class Measured:
-    """Candidates of all problems, those of a problem side by side."""
+    """Candidates of all problems, those of a problem side by side. A problem of two files is two: times of two runs do not compare."""
 
     def __init__(self, files, policies):
         found = {}
-        for argument in files:
+        for which, argument in enumerate(files):
             file, _, names = argument.partition("=")
             counted = names.split(",") if names else list(policies)
             unknown = sorted(set(counted) - set(policies))
@@ -145,25 +163,27 @@ class Measured:
                 sys.exit(f"fit_costs: {argument}: no variant is named {', '.join(unknown)}: there are {', '.join(policies)}")
             for plan in plans_of(file):
                 problem = (plan["m_to"], plan["k"], plan["n"])
-                for values in plan["candidates"]["rows"]:
-                    row = dict(zip(plan["candidates"]["columns"], values))
-                    us = row["us"] or row["us_quick"]
+                candidates = [dict(zip(plan["candidates"]["columns"], values)) for values in plan["candidates"]["rows"]]
+                slower, least = at_length(candidates)
+                for row in candidates:
+                    us = row["us"] or max(row["us_quick"] * slower, least if row["us_quick"] else 0)
                     if not us or row["policy"] not in counted:
                         continue
                     policy = policies[row["policy"]]
                     is_shared = row["detail"][2] > 0
                     table = (policy.name, ceil_div(row["blocks"], MULTIPROCESSORS) if is_shared else "cluster")
-                    found.setdefault(problem, []).append((table, row["blocks"] if is_shared else row["cluster"] // policy.abreast, us))
+                    found.setdefault((problem, which), []).append((table, row["blocks"] if is_shared else row["cluster"] // policy.abreast, us))
         # A large M's times say what larger ones take: without them nothing holds the model beyond what was measured.
         if not found:
             sys.exit("fit_costs: no candidate of the sm90 family was timed in these files")
-        most = max(problem[0] for problem in found)
-        for problem in [p for p in found if p[0] == most]:
-            rows = [(table, ways, 4 * us) for table, ways, us in found[problem] if table[1] != "cluster" or ways == 1]
+        most = max(problem[0] for problem, _ in found)
+        for problem, which in [key for key in found if key[0][0] == most]:
+            rows = [(table, ways, 4 * us) for table, ways, us in found[problem, which] if table[1] != "cluster" or ways == 1]
             if rows:
-                found[(4 * most, *problem[1:])] = rows
-        self.problems = sorted(p for p in found if any(table[1] == "cluster" for table, _, _ in found[p]))
-        self.rows = [(i, *row) for i, problem in enumerate(self.problems) for row in found[problem]]
+                found[(4 * most, *problem[1:]), which] = rows
+        keys = sorted(key for key in found if any(table[1] == "cluster" for table, _, _ in found[key]))
+        self.problems = [problem for problem, _ in keys]
+        self.rows = [(i, *row) for i, key in enumerate(keys) for row in found[key]]
         self.owner = np.array([row[0] for row in self.rows])
         self.us = np.array([row[3] for row in self.rows])
         self.in_cluster = np.array([row[1][1] == "cluster" for row in self.rows])
@@ -177,56 +197,61 @@ class Measured:
 
 class Fit:
     def __init__(self, measured, policies, tables, resident):
-        self.data, self.policies, self.resident = measured, policies, resident
+        self.data, self.policies = measured, policies
         self.tables = {table: values.copy() for table, values in tables.items()}
-        self.features = {
-            j: shared_features(policies[table[0]], measured.problems[i], ways)
-            for j, (i, table, ways, _) in enumerate(measured.rows)
-            if table[1] != "cluster"
-        }
+        self.features = {}
+        for table, rows in measured.groups.items():
+            of = []
+            for problem, ways in [(measured.problems[measured.rows[j][0]], measured.rows[j][2]) for j in rows]:
+                policy = policies[table[0]]
+                of.append(cluster_features(policy, problem, ways, resident) if table[1] == "cluster" else shared_features(policy, problem, ways))
+            self.features[table] = np.array(of, dtype=float)
         self.near = np.exp(-8 * np.log(measured.us / measured.best[measured.owner]))
         self.model = np.zeros(len(measured.rows))
         self.refresh()
 
     def times(self, table, cost):
-        rows, policy = self.data.groups[table], self.policies[table[0]]
         if table[1] != "cluster":
-            return np.array([np.dot(cost, self.features[j]) for j in rows])
-        ways = [(self.data.problems[self.data.rows[j][0]], self.data.rows[j][2]) for j in rows]
-        return np.array([cluster_time(cost, policy, problem, splits, self.resident) for problem, splits in ways])
+            return self.features[table] @ cost
+        return cluster_time(cost, self.policies[table[0]], self.features[table])
 
     def refresh(self):
         for table, rows in self.data.groups.items():
             self.model[rows] = self.times(table, self.tables[table])
 
     def fit_alone(self):
-        before, score = dict(self.tables), self.score()
+        """With candidates far from the best counting much, or hardly: whichever picks best, if better than what there is."""
+        best, score = dict(self.tables), self.score()
+        for power in (0.1, 0.25, 0.5, 1):
+            self.fit_tables(power)
+            if self.score() < score:
+                best, score = dict(self.tables), self.score()
+        self.tables = best
+        self.refresh()
+
+    def fit_tables(self, power):
         for table, rows in self.data.groups.items():
-            us, weight = self.data.us[rows], self.near[rows] ** 0.25
+            us, weight = self.data.us[rows], self.near[rows] ** power
             if table[1] != "cluster" and len(rows) >= 6:
                 scale = weight / us
-                self.tables[table] = nnls(np.array([self.features[j] for j in rows]) * scale[:, None], us * scale)[0]
+                self.tables[table] = nnls(self.features[table] * scale[:, None], us * scale)[0]
             elif table[1] == "cluster" and len(rows) >= 10:
                 begin = np.clip(self.tables[table], 1e-3, np.array(MOST) * 0.99)
 
                 def error(cost, table=table, us=us, weight=weight):
                     return np.log(np.maximum(self.times(table, cost), 1e-6) / us) * weight
 
-                self.tables[table] = least_squares(error, begin, bounds=(np.zeros(7), MOST)).x
+                self.tables[table] = least_squares(error, begin, bounds=(np.zeros(len(MOST)), MOST)).x
         self.refresh()
-        if self.score() > score:
-            self.tables = before
-            self.refresh()
 
     def picks(self):
         """(with zeros, without): time of the model's pick over the best, by problem."""
-        data, out = self.data, ([], [])
-        ends = np.append(data.starts[1:], len(data.rows))
-        for i, (begin, end) in enumerate(zip(data.starts, ends)):
-            out[0].append(data.us[begin + np.argmin(self.model[begin:end])] / data.best[i])
-            times = np.where(data.in_cluster[begin:end], self.model[begin:end], np.inf)
-            out[1].append(data.us[begin + np.argmin(times)] / data.best_in_cluster[i])
-        return out
+        data = self.data
+        return self.pick(self.model) / data.best, self.pick(np.where(data.in_cluster, self.model, np.inf)) / data.best_in_cluster
+
+    def pick(self, times):
+        least = np.minimum.reduceat(times, self.data.starts)
+        return np.minimum.reduceat(np.where(times == least[self.data.owner], self.data.us, np.inf), self.data.starts)
 
     def score(self):
         with_zeros, without = self.picks()

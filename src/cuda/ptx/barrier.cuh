@@ -38,6 +38,15 @@ inline __device__ void mbarrier_arrive_cluster_if(std::uint32_t barrier, bool co
 inline __device__ void mbarrier_arrive_after_async_copies(std::uint32_t barrier) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
 }
+// Whether the phase is complete, without waiting for it.
+inline __device__ bool mbarrier_is_complete(std::uint32_t barrier, int parity) {
+  int is_complete;
+  asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; selp.b32 %0, 1, 0, p; }"
+               : "=r"(is_complete)
+               : "r"(barrier), "r"(parity)
+               : "memory");
+  return is_complete != 0;
+}
 inline __device__ void mbarrier_wait(std::uint32_t barrier, int parity) {
   asm volatile(
       "{ .reg .pred p;\n"

@@ -32,7 +32,6 @@ __global__ void __launch_bounds__(V::kConfig.threads(), 2)
     ptx::fence_mbarrier_init();
   }
   __syncthreads();
-  ptx::allow_dependents();
   if (warp == V::kConfig.consumers() / 32) {
     if (lane == 0) StreamProducer<V>{{&codes_map, &scales_map, &zeros_map, &a_map}, args, shared}.run(range);
     return;

@@ -82,10 +82,10 @@ bool can_take(const gemm::Problem& p, const gemm::DeviceFacts& device) {
 }
 
 // Above 8 tokens the wgmma kernel is faster from some items a multiprocessor on: mma.sync takes more clocks and power. At M = 16 and 4096 x
-// 4096, 8 items, 6.6 us here and 5.5 there, 14336 x 4096, 27 items, 12.5 and 11.7, 28672 x 8192, 109 items, 44.7 and 36.1. Not where tiles
-// are short, 2048 x 11008 takes 6.7 us here and 7.5 there; it has no loops for groups inside an item, and 8-bit codes were only compared
-// where they are many.
-constexpr std::int64_t kMostItems = 5, kMostItemsOfOthers = 48, kShortTile = 16;
+// 4096, 8 items, 6.3 us here and 5.2 there, 2048 x 11008, 11 items, 6.7 and 6.2, 14336 x 4096, 27 items, 13.1 and 11.4. It has no loops for
+// groups inside an item (group 32: 4096 x 28672, 54 items, 24.2 here and 26.0 there, 8192 x 57344, 217 items, 92.9 and 95.9), and 8-bit codes
+// were only compared where they are many.
+constexpr std::int64_t kMostItems = 5, kMostItemsOf8Bits = 48;
 
 // Of the ring. A block with few items leaves two of them for after the dependency wait: with all of them on their way before it, the next
 // launch's copies come between this one and its activations (4096 x 4096, M = 1, 8 items: 4.80 us with 8 slots, 4.53 with 6, 4.75 with 4).
@@ -98,9 +98,9 @@ int slots_for(std::int64_t items) {
 
 bool takes(const gemm::Problem& p, const gemm::DeviceFacts& device) {
   const ShareWork work = work_of(p);
-  const bool is_common = bits_of(p.weight) == 4 && (p.group >= p.k || p.group % item_k(p) == 0);
-  const std::int64_t most = (is_common && work.items > kShortTile ? kMostItems : kMostItemsOfOthers) * device.multiprocessors;
-  if (p.m > 8 && work.tiles * work.items > most) return false;
+  const bool is_small_group = p.group < p.k && p.group % item_k(p) != 0, is_8_bits = bits_of(p.weight) == 8;
+  const std::int64_t most = (is_8_bits ? kMostItemsOf8Bits : kMostItems) * device.multiprocessors;
+  if (p.m > 8 && (is_8_bits || !is_small_group) && work.tiles * work.items > most) return false;
   return can_take(p, device);
 }
 

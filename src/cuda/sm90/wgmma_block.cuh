@@ -86,8 +86,6 @@ struct Work {
   int begin, end;  // stages
 };
 
-constexpr int kTokenTilesDeep = 8;  // tiles along M that run side by side: their weights are read from memory once
-
 // The place of a tile; `begin` and `end` are the whole of K.
 template <class V>
 __device__ Work work_of(const WgmmaArguments& args, int tile) {

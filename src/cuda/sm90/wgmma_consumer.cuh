@@ -20,6 +20,8 @@ struct Consumer {
   static constexpr int kBatches = V::kSteps / kBatch;  // of a stage
   static constexpr int kBuffers = V::kConfig.kBuffers;
   static constexpr int kParts = V::kScaleSums ? V::kConfig.parts : 0;  // sets of a stage's sums
+  // A stage's first words are loaded before the last batch of the stage before is put on the tensor cores, where registers allow.
+  static constexpr bool kEarlyWords = kBatches > 1 && (kParts == 1 || V::kConfig.blocks_per_sm == 1) && kTiles* Codec::kWords <= 2;
   static_assert(kBatches % kBuffers == 0, "the fragment buffer of a batch must be known at compile time");
   static_assert(kBatches == 1 || kBatches % 2 == 0, "and so must its words");
 
@@ -27,6 +29,10 @@ struct Consumer {
   Shared<V> shared;
   int group;       // of warps, along the columns
   int warp, lane;  // within the warpgroup
+  Places<V> places;
+
+  __device__ Consumer(const WgmmaArguments& arguments, const Shared<V>& memory, int group_at, int warp_at, int lane_at)
+      : args(arguments), shared(memory), group(group_at), warp(warp_at), lane(lane_at), places(memory, sub_block(), lane_at) {}
 
   using Accumulators = float[kTiles][V::kAccumulators];
 
@@ -44,20 +50,13 @@ struct Consumer {
     return args.activations_descriptor + static_cast<std::uint32_t>((shared.activations(0) >> 4) + slot * (V::kMap.stage / 16));
   }
 
-  __device__ std::uint32_t word_offset() const {
-    const int sub = sub_block();
-    const int block = sub / 4 * (128 * Codec::kBits);
-    return block / V::kPartBytes * (V::kSteps * V::kPartBytes) + block % V::kPartBytes + lane * (4 * Codec::kBits) +
-           sub % 4 * (4 * Codec::kWords);
-  }
-
   using Words = std::uint32_t[kBatch][kTiles * Codec::kWords];
   using Fragment = std::uint32_t[kBatch][kTiles][4];
 
   __device__ void load_words(Words& words, int slot, int batch) const {
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
-      ptx::load_shared(words[i], shared.weights(slot) + word_offset() + (batch * kBatch + i) * V::kPartBytes);
+      ptx::load_shared(words[i], places.words_of(slot, batch * kBatch + i));
     }
   }
 
@@ -124,23 +123,35 @@ struct Consumer {
   struct Flow {
     __device__ Flow(Accumulators& s, Ring<V>& r) : sums(s), ring(r) {}  // the rest stays as it is until it is needed
     Accumulators& sums;
-    Ring<V>& ring;     // stands at the slot that comes next
-    int slot;          // that is being multiplied
-    Scales<V> scales;  // of the words at hand
+    Ring<V>& ring;              // stands at the slot that comes next
+    int slot;                   // that is being multiplied
+    bool next_is_here = false;  // looked at, not waited for: a wait costs 110 clocks even then
+    Scales<V> scales;           // of the words at hand
     Words words[2];
     Fragment fragments[kBuffers];
     Accumulators parts[kParts > 0 ? kParts : 1];
     std::uint32_t pair[kTiles];  // kParts: the scales of the stage that is being multiplied
   };
 
-  // Waits for the next slot and loads what its first two batches are decoded from.
+  // Waits for the next slot, unless it is known to be here, and loads what its first two batches are decoded from.
   __device__ void enter(Flow& flow) const {
-    ptx::mbarrier_wait(shared.full(flow.ring.slot), flow.ring.parity);
     flow.slot = flow.ring.slot;
-    load_words(flow.words[0], flow.slot, 0);
-    if constexpr (!V::kFine) flow.scales.load_row(args, shared, flow.slot, 0, sub_block(), lane);
+    if (!flow.next_is_here) {
+      ptx::mbarrier_wait(shared.full(flow.slot), flow.ring.parity);
+      if constexpr (kEarlyWords) load_words(flow.words[0], flow.slot, 0);
+    }
+    if constexpr (!kEarlyWords) load_words(flow.words[0], flow.slot, 0);
+    if constexpr (!V::kFine) flow.scales.load_row(args, places, flow.slot, 0);
     if constexpr (kBatches > 1) load_words(flow.words[1], flow.slot, 1);
     flow.ring.advance();
+  }
+
+  // The first words of the slot that comes next, if it is here.
+  __device__ void load_early(Flow& flow) const {
+    if constexpr (kEarlyWords) {
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) ptx::load_shared_if(flow.next_is_here, flow.words[0][i], places.words_of(flow.ring.slot, i));
+    }
   }
 
   // Decodes a batch whose words have been loaded, and loads those of the batch after the next in their place.
@@ -150,7 +161,7 @@ struct Consumer {
       if constexpr (V::kFine) {
         const int step = stage * V::kSteps + batch * kBatch + i;
         const int row = scale_row(args, min(step, args.steps - 1)) - scale_row(args, stage * V::kSteps);
-        flow.scales.load_row(args, shared, flow.slot, row, sub_block(), lane);
+        flow.scales.load_row(args, places, flow.slot, row);
       }
       decode(flow.words[batch % 2][i], flow.scales, flow.fragments[batch % kBuffers][i]);
     }
@@ -193,10 +204,12 @@ struct Consumer {
   // The batches of a stage after its first, which is on its way.
   template <int kPart>
   __device__ void finish_stage(Flow& flow, int stage) const {
+    flow.next_is_here = ptx::mbarrier_is_complete(shared.full(flow.ring.slot), flow.ring.parity);
 #pragma unroll
     for (int batch = 1; batch < kBatches; ++batch) {
       ptx::wgmma_wait<kBuffers - 1>();
       decode_batch(flow, stage, batch);
+      if (kEarlyWords && batch == kBatches - 1) load_early(flow);
       multiply<kPart>(flow, flow.slot, batch, 1);
     }
     if constexpr (kParts > 0) {

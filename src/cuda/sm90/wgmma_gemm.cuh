@@ -43,10 +43,10 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
     producer.start(Walk<V>{args, shared});
   }
   __syncthreads();
-  constexpr bool kTogether = V::kCluster || V::kAbreast > 1;
-  if constexpr (kTogether) ptx::cluster_arrive();
-  ptx::allow_dependents();
-  if constexpr (kTogether) ptx::cluster_wait();  // nobody sends anything before the receiver's barriers are ready
+  if constexpr (V::kCluster || V::kAbreast > 1) {  // nobody sends anything before the receiver's barriers are ready
+    ptx::cluster_arrive();
+    ptx::cluster_wait();
+  }
   Walk<V> walk{args, shared};
 
   if (warp >= V::kConfig.consumer_warps()) {

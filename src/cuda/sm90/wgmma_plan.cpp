@@ -80,7 +80,7 @@ namespace {
 struct Way {
   int policy, splits;
   std::int64_t blocks;
-  std::int64_t tiles, stages;  // of the problem, in this variant
+  Tiling tiling;
 };
 
 template <class Visit>
@@ -89,21 +89,22 @@ void each_way(const gemm::Problem& p, const gemm::DeviceFacts& device, Visit&& v
     const WgmmaConfig config = sm90::config_of(policy, bits_of(p.weight));
     // The same bits for every M: variants that round alike, and never a split.
     if (p.batch_invariant && config.scale_sums) continue;
-    const std::int64_t tiles = tiles_of(p, config), stages = ceil_div(p.k, config.stage_k);
+    const Tiling tiling = {tiles_of(p, config), ceil_div(p.k, config.stage_k), ceil_div(p.m, config.tokens),
+                           static_cast<double>(config.stage_k) / sm90::kConfigs[policy].stage_k};
     const sm90::SharedMap map = map_of(p, config, true);
-    const int most = p.batch_invariant ? 1 : static_cast<int>(std::min<std::int64_t>(sm90::kMaxSplits, stages));
+    const int most = p.batch_invariant ? 1 : static_cast<int>(std::min<std::int64_t>(sm90::kMaxSplits, tiling.stages));
     for (int splits = 1; splits <= (config.splits_k() ? most : 1); ++splits) {
       if (!launchable(p, config, splits)) break;
       if (!sm90::splits_fit(config, map, splits)) continue;
       if (splits > 1 && config.blocks_per_sm == 1 &&
-          static_cast<double>(tiles * splits) > kMaxSplitRounds * static_cast<double>(device.multiprocessors)) {
+          static_cast<double>(tiling.tiles * splits) > kMaxSplitRounds * static_cast<double>(device.multiprocessors)) {
         break;
       }
-      if (resident_clusters(device, config) > 0) visit(Way{policy, splits, 0, tiles, stages});
+      if (resident_clusters(device, config) > 0) visit(Way{policy, splits, 0, tiling});
     }
     for (int per_sm = 1; per_sm <= config.blocks_per_sm; ++per_sm) {
       const std::int64_t blocks = std::int64_t{per_sm} * device.multiprocessors, parts = blocks / config.abreast;
-      if (parts > 0 && can_share(p, {tiles, stages}, parts)) visit(Way{policy, 0, blocks, tiles, stages});
+      if (parts > 0 && can_share(p, {tiling.tiles, tiling.stages}, parts)) visit(Way{policy, 0, blocks, tiling});
     }
   }
 }
@@ -120,8 +121,8 @@ gemm::Plan plan(const gemm::Problem& p, const gemm::DeviceFacts& device) {
   gemm::Plan best;
   double best_time = std::numeric_limits<double>::infinity();
   each_way(p, device, [&](const Way& way) {
-    const double time = way.splits > 0 ? cluster_time(device, way.policy, way.tiles, way.stages, way.splits)
-                                       : shared_time(device, way.policy, {way.tiles, way.stages}, way.blocks);
+    const double time =
+        way.splits > 0 ? cluster_time(device, way.policy, way.tiling, way.splits) : shared_time(device, way.policy, way.tiling, way.blocks);
     if (time >= best_time) return;
     const gemm::Plan candidate = plan_by(way, p, device);
     if (!has_room(p, candidate)) return;

@@ -8,7 +8,8 @@
 
 namespace billfish::sm90 {
 
-constexpr int kMaxSplits = 8;  // blocks of a portable cluster
+constexpr int kMaxSplits = 8;       // blocks of a portable cluster
+constexpr int kTokenTilesDeep = 8;  // tiles along M that run side by side: their weights are read from memory once
 
 // How a block of threads covers C and K. A tile is `columns` x `tokens` of C; every warpgroup holds `tiles` wgmma tiles of 64 columns.
 struct WgmmaConfig {

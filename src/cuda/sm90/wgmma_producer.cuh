@@ -67,7 +67,9 @@ struct Producer {
     for (int i = 0; i < first; ++i) start_weights(work, work.begin + i, i);
   }
 
+  // Lets the next launch begin, too.
   __device__ void run(Walk<V> walk) const {
+    ptx::allow_dependents();
     Ring<V> ring;
     Work work = walk.work();
     int stage = work.begin;

@@ -11,7 +11,36 @@
 
 namespace billfish::sm90 {
 
-// `sub_block`: the lane's first block of 16 columns.
+// Where a lane's words and scales lie in a slot.
+template <class V>
+struct Places {
+  using Codec = typename V::Codec;
+
+  int sub_block;  // the lane's first block of 16 columns
+
+  __device__ Places(const Shared<V>& shared, int sub_block_of_lane, int lane) : sub_block(sub_block_of_lane) {
+    const int block = sub_block / 4 * (128 * Codec::kBits);
+    words = held(shared.weights(0) + block / V::kPartBytes * (V::kSteps * V::kPartBytes) + block % V::kPartBytes +
+                 lane * (4 * Codec::kBits) + sub_block % 4 * (4 * Codec::kWords));
+    scales = held(shared.scales(0) + (sub_block / 4 * 64 + lane / 4 * 8 + sub_block % 4 * 2) * 2);
+    zeros = Codec::kZeros ? held(shared.zeros(0) + (sub_block / 4 * 8 + lane / 4) * 4) : 0;
+  }
+
+  __device__ std::uint32_t words_of(int slot, int step) const { return words + slot * V::kMap.stage + step * V::kPartBytes; }
+  __device__ std::uint32_t scales_of(int slot, int row) const { return scales + slot * V::kMap.stage + row * V::kColumns * 2; }
+  __device__ std::uint32_t zeros_of(int slot, int row) const { return zeros + slot * V::kMap.stage + row * V::kColumns / 2; }
+
+ private:
+  std::uint32_t words, scales, zeros;  // in the first slot
+
+  // The lane's own value, as something that cannot be worked out again: ptxas would, a dozen instructions a stage, to save the register.
+  // Where there is none to spare, it may.
+  static __device__ std::uint32_t held(std::uint32_t value) {
+    constexpr bool kIsTight = V::kConfig.blocks_per_sm == 2 && V::kConfig.tokens >= 64;
+    return kIsTight ? value : __shfl_sync(~0u, value, static_cast<int>(threadIdx.x) % 32);
+  }
+};
+
 template <class V>
 struct Scales {
   using Codec = typename V::Codec;
@@ -43,14 +72,11 @@ struct Scales {
 
   // Row `row` of the stage: 64-column block b of a row has lane / 4's eight scales side by side, {t, h} in order. Nothing is loaded where
   // scales are per column: those stay. Predicated loads, because a branch would keep the words' loads from being scheduled with them.
-  __device__ void load_row(const WgmmaArguments& args, const Shared<V>& shared, int slot, int row, int sub_block, int lane) {
+  __device__ void load_row(const WgmmaArguments& args, const Places<V>& places, int slot, int row) {
     const bool wanted = V::kFine || args.per_column == 0;
-    ptx::load_shared_if(wanted, pair,
-                        shared.scales(slot) + row * V::kColumns * 2 + (sub_block / 4 * 64 + lane / 4 * 8 + sub_block % 4 * 2) * 2);
-    if constexpr (Codec::kZeros) {
-      ptx::load_shared_if(wanted, zeros, shared.zeros(slot) + row * V::kColumns / 2 + (sub_block / 4 * 8 + lane / 4) * 4);
-    }
-    make_addends(sub_block);
+    ptx::load_shared_if(wanted, pair, places.scales_of(slot, row));
+    if constexpr (Codec::kZeros) ptx::load_shared_if(wanted, zeros, places.zeros_of(slot, row));
+    make_addends(places.sub_block);
     if (wanted && converts(args)) convert();
   }
 
