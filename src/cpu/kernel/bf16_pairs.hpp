@@ -47,7 +47,7 @@ struct Bf16Pairs {
   static constexpr int kBeginWords = 0;
   static constexpr int kSlots = 2;  // k pairs (2p, 2p + 1) + 8 * slot
   static constexpr bool kSlotsOutside = false;
-  static constexpr bool kByColumns = false;
+  static constexpr bool kByColumns = kPartsArg == 1;  // streams; of two parts they are as fast or faster by pairs
   static constexpr int kParts = kPartsArg;
   static constexpr bool kQuantizes = false;
   static constexpr bool kZeroAfterSum = false;
@@ -107,7 +107,14 @@ struct Bf16Pairs {
     }
   }
 
-  // The same by columns (column_words).
+  // The same by columns.
+  static constexpr int kUnits = 4;
+  template <class C>
+  using Codes = U;
+  template <class C>
+  [[gnu::always_inline]] static U column_codes(const std::uint32_t* words, int pair) {
+    return Wide::template column_codes<C>(words, pair);
+  }
   template <class C>
   using ColumnTable = std::conditional_t<C::kBits == 4, NibbleZero, typename Wide::template ColumnTable<C>>;
   template <class C>

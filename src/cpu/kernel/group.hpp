@@ -84,6 +84,15 @@ template <class Isa, class C>
   }
 }
 
+// What load_group will read of them.
+template <class C>
+[[gnu::always_inline]] inline void prefetch_group(const Weights& w, std::int64_t block, std::int64_t group) {
+  const std::int64_t element = w.scale_type == ElementType::f32 ? 4 : 2;
+  const char* scales = static_cast<const char*>(w.scales) + (group * w.scale_row + block * kBlockColumns) * element;
+  for (std::int64_t byte = 0; byte < kBlockColumns * element; byte += 64) __builtin_prefetch(scales + byte, 0, 3);
+  if constexpr (C::kZeros) __builtin_prefetch(w.zeros + group * w.zero_row_words + block * (kBlockColumns * C::kBits / 32), 0, 3);
+}
+
 // Columns [0, columns) of one row, as C's type.
 template <class Isa>
 [[gnu::always_inline]] inline void store_row(const typename Isa::F* values, const BlockArgs& args, void* c, std::int64_t columns) {

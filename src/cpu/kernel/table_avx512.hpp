@@ -17,10 +17,10 @@ struct Tuned512 : Base {
   static constexpr int kStreamRows = Base::kByColumns ? 8 : 4;
   static constexpr int kTileRows = 12;  // 24 sums, 2 column vectors, 1 activation: 27 of 32 registers
   static constexpr int kTileVectors = 2;
-  // 16 sums, 12 for three rows (24 spill). By columns: as many as keep a step's lines in registers.
+  // 16 sums, 12 for three rows (24 spill).
   template <class C>
   static constexpr int stream_columns(int rows) {
-    if (Base::kByColumns) return rows <= 2 ? 8 : 4;
+    if (Base::kByColumns) return rows <= 4 ? 8 : 4;
     if (C::kBits == 4) return rows == 1 ? 8 : rows == 2 ? 4 : 2;
     return 4;
   }
@@ -42,7 +42,7 @@ struct Arithmetics512 {
   using Int8 = Tuned512<Isa, Int8Quads<Isa>>;
   static constexpr int kDotRows = 16, kFloatRows = 8;  // up to which streams are the faster ones (Xeon: docs/kernels/cpu.md)
   static constexpr Arithmetic kTable[5] = {
-      {stream_kernels<Isa, Split, Split>("bf16 dot, activations hi + lo"), tile_kernels<Isa, Float, Float>("f32"), 7},
+      {stream_kernels<Isa, Split, Split>("bf16 dot, activations hi + lo"), tile_kernels<Isa, Float, Float>("f32"), kDotRows},
       {stream_kernels<Isa, Rounded, Rounded>("bf16 dot"), tile_kernels<Isa, Rounded, Rounded>("bf16 dot"), kDotRows},
       {stream_kernels<Isa, Int8, Int8>("int8 dot"), tile_kernels<Isa, Int8, Int8>("int8 dot"), kDotRows},
       {stream_kernels<Isa, Table, TableOfBf16>("f32 of bf16, codes looked up"), tile_kernels<Isa, Float, FloatOfBf16>("f32 of bf16"),
