@@ -111,10 +111,10 @@ struct Arithmetic {
 
 // Indexed by Precision. Tile kernels of full and bf16 take any activation; what stream kernels cannot take goes there.
 // [3]: scalar and AVX2, int8 with 8-bit codes.
-// [3], [4], AVX-512: bf16 and full where bf16 dots are slower than f32 multiply-adds.
+// [3], [4], [5], AVX-512: bf16, full and int8 where bf16 dots are slower than f32 multiply-adds; int8 streams up to fewer rows there.
 // [4], [5], AVX2: full and bf16 for processors that multiply subnormal numbers as fast as others.
 extern const Arithmetic kScalarArithmetic[4];
 extern const Arithmetic kAvx2Arithmetic[6];
-extern const Arithmetic kAvx512Arithmetic[5];
+extern const Arithmetic kAvx512Arithmetic[6];
 
 }  // namespace billfish::cpu

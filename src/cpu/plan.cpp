@@ -29,10 +29,10 @@ std::int64_t group_steps_of(const gemm::Problem& p) {
 }
 
 int arithmetic_index(const gemm::Problem& p, const gemm::DeviceFacts& facts, const Arithmetic* table) {
-  constexpr int kOther = 3, kFullWithoutDots = 4, kSubnormals = 4;
+  constexpr int kOther = 3, kFullWithoutDots = 4, kInt8WithoutDots = 5, kSubnormals = 4;
   const bool dots = table == kAvx512Arithmetic;
   const bool bf16 = p.precision == Precision::bf16 || (p.precision == Precision::full && p.a == ElementType::bf16);
-  if (p.precision != Precision::int8 && dots && facts.slow_bf16_dot) return bf16 ? kOther : kFullWithoutDots;
+  if (dots && facts.slow_bf16_dot) return p.precision == Precision::int8 ? kInt8WithoutDots : bf16 ? kOther : kFullWithoutDots;
   if (p.precision == Precision::int8 && bits_of(p.weight) == 8 && !dots) return kOther;
   const int index = static_cast<int>(bf16 ? Precision::bf16 : p.precision);
   return table == kAvx2Arithmetic && p.precision != Precision::int8 && fast_subnormals() ? kSubnormals + index : index;

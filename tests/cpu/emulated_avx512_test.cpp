@@ -12,9 +12,9 @@ namespace billfish::cpu_tests {
 using cpu::Arithmetics512;
 using cpu::EmulatedAvx512;
 
-constinit const cpu::Arithmetic kEmulatedAvx512[5] = {
+constinit const cpu::Arithmetic kEmulatedAvx512[6] = {
     Arithmetics512<EmulatedAvx512>::kTable[0], Arithmetics512<EmulatedAvx512>::kTable[1], Arithmetics512<EmulatedAvx512>::kTable[2],
-    Arithmetics512<EmulatedAvx512>::kTable[3], Arithmetics512<EmulatedAvx512>::kTable[4],
+    Arithmetics512<EmulatedAvx512>::kTable[3], Arithmetics512<EmulatedAvx512>::kTable[4], Arithmetics512<EmulatedAvx512>::kTable[5],
 };
 
 TEST(Avx512Decode, TablesHoldEveryCodeMinusZero) {

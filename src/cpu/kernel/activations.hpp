@@ -59,6 +59,20 @@ struct Quantized {
   float scale = 1, inverse = 1;
 };
 
+// By halves and never through memory: all that follows waits for it.
+template <class I>
+[[gnu::always_inline]] inline std::int32_t largest_lane(I v) {
+  const auto larger = [](auto a, auto b) __attribute__((always_inline)) { return a > b ? a : b; };
+  if constexpr (sizeof(I) == 64) {
+    return largest_lane(
+        larger(__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7), __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15)));
+  } else {
+    v = larger(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3));
+    v = larger(v, __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5));
+    return larger(v, __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6))[0];
+  }
+}
+
 // One scale for a row and group: the largest magnitude becomes 127. Infinities and NaN are flagged and enter as zeros. Leaves the last
 // chunk in `values`.
 template <class Isa>
@@ -75,12 +89,7 @@ template <class Isa>
       largest = magnitude > largest ? magnitude : largest;
     }
   }
-  alignas(64) std::int32_t lanes[Isa::kLanes];
-  store(lanes, largest);
-  const auto first = load<Lanes<8>::I>(lanes), last = load<Lanes<8>::I>(lanes + Isa::kLanes - 8);
-  const Lanes<8>::I larger = first > last ? first : last;
-  std::int32_t bits = 0;
-  for (int i = 0; i < 8; ++i) bits = larger[i] > bits ? larger[i] : bits;
+  const std::int32_t bits = largest_lane(largest);
   if (bits >= 0x7f800000) {
     flag_unusual(args, row);
     return {0.0f, 0.0f};

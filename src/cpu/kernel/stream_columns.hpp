@@ -46,7 +46,7 @@ template <class Arith, class C, int kRows, int kVectors>
   for (int v = 0; v < (C::kZeros ? kVectors : 1); ++v) table[v] = Arith::template column_table<C>(tables.zeros + column + v * kLanes);
   const std::uint32_t* words = codes + column / kLanes * kVectorWords;
   Sum sum[kRows][kVectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
   for (int row = 0; row < kRows; ++row) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) sum[row][v] = Arith::kBeginWords > 0 ? splat<Sum>(rows.begins[row]) : Sum{};
@@ -65,7 +65,7 @@ template <class Arith, class C, int kRows, int kVectors>
 #pragma GCC unroll 4
         for (int v = 0; v < kVectors; ++v)
           w[v] = Arith::template column_weight<C>(codes_of[v], table[C::kZeros ? v : 0], d / Arith::kUnits);
-#pragma GCC unroll 8
+#pragma GCC unroll 12
         for (int row = 0; row < kRows; ++row) {
           const U av = splat<U>(a[d * kRows + row]);
 #pragma GCC unroll 4
@@ -76,7 +76,7 @@ template <class Arith, class C, int kRows, int kVectors>
     words += row_words;
     a += kDwords * kRows;
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 12
   for (int row = 0; row < kRows; ++row) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) add_chunk<Arith, C>(sum[row][v], column + v * kLanes, tables, rows, row, sums);
