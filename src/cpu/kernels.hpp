@@ -94,6 +94,7 @@ struct Kernels {
   bool repeats;              // 4 or 8 times, for each bit of a code: streams whose lanes are k pairs
   int begin_words;           // of a row and partial sum, see PackArgs; 0: they begin at zero
   int tile_rows;             // rows of the largest tile
+  int row_block;             // tile: rows of A in flight at most; their sums and activations of one panel stay in L2
   int chunk_steps;           // the most
   int chain_a_step;          // products that one f32 accumulator takes in a step; 0: integer sums
   std::int64_t panel_words;  // of one panel; 0 for stream kernels

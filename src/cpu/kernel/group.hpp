@@ -43,10 +43,10 @@ struct LargestScales {
   }
 };
 
-// Tables of one group. Called for every chunk, so nothing here waits: what may be bad is only collected.
+// Tables of one group. Called for every chunk, so nothing here waits: what may be bad is only collected. One copy for all arithmetics.
 template <class Isa, class C>
-[[gnu::always_inline]] inline void load_group(const Weights& w, std::int64_t block, std::int64_t group, GroupTables& tables,
-                                              LargestScales<Isa>& largest) {
+[[gnu::noinline]] void load_group(const Weights& w, std::int64_t block, std::int64_t group, GroupTables& tables,
+                                  LargestScales<Isa>& largest) {
   using F = Lanes<8>::F;
   using U = Lanes<8>::U;
   constexpr int kAtOnce = Isa::kLanes;
@@ -150,9 +150,9 @@ template <class Isa, class C>
   }
 }
 
-// Sums of args.blocks blocks -> C, with bias.
+// Sums of args.blocks blocks -> C, with bias. One copy for all arithmetics.
 template <class Isa, class C>
-[[gnu::always_inline]] inline void store_blocks(const BlockArgs& args, int rows) {
+[[gnu::noinline]] void store_blocks(const BlockArgs& args, int rows) {
   using F = typename Isa::F;
   constexpr int kVectors = kBlockColumns / Isa::kLanes;
   const std::int64_t element = args.c_type == ElementType::f32 ? 4 : 2;

@@ -17,6 +17,7 @@ struct Tuned512 : Base {
   static constexpr int kStreamRows = Base::kByColumns ? 12 : 4;
   static constexpr int kTileRows = 12;  // 24 sums, 2 column vectors, 1 activation: 27 of 32 registers
   static constexpr int kTileVectors = 2;
+  static constexpr int kRowBlock = 512;  // L2: 1 MB or more
   // 16 sums, 12 for three rows (24 spill). By columns: 24 sums at most.
   template <class C>
   static constexpr int stream_columns(int rows) {
