@@ -12,6 +12,7 @@ namespace billfish::cpu {
 
 gemm::DeviceFacts facts();  // of the machine this runs on
 bool fast_subnormals();     // it multiplies subnormal numbers as fast as others; elsewhere they may cost a hundred cycles
+int blocks_ahead();         // from the block of codes that is multiplied to the one to prefetch, when codes are streamed
 
 extern const gemm::Implementation scalar;
 extern const gemm::Implementation avx2;

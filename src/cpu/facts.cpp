@@ -52,11 +52,11 @@ gemm::DeviceFacts detect() {
   return facts;
 }
 
-// Measured on Zen 3 (family 19h); Zen 4 and 5 are taken to be no worse.
-bool detect_fast_subnormals() {
-  const unsigned signature = leaf(1, 0).a;
-  const unsigned base = signature >> 8 & 0xfu, family = base == 0xf ? base + (signature >> 20 & 0xffu) : base;
-  return leaf(0, 0).b == signature_AMD_ebx && family >= 0x19;
+// 19h: Zen 3 and 4; 1ah: Zen 5. 0 where the vendor is another.
+unsigned amd_family() {
+  if (leaf(0, 0).b != signature_AMD_ebx) return 0;
+  const unsigned signature = leaf(1, 0).a, base = signature >> 8 & 0xfu;
+  return base == 0xf ? base + (signature >> 20 & 0xffu) : base;
 }
 
 #else
@@ -66,7 +66,7 @@ gemm::DeviceFacts detect() {
   facts.kind = DeviceKind::cpu;
   return facts;
 }
-bool detect_fast_subnormals() { return false; }
+unsigned amd_family() { return 0; }
 
 #endif
 
@@ -78,7 +78,14 @@ gemm::DeviceFacts facts() {
 }
 
 bool fast_subnormals() {
-  static const bool detected = detect_fast_subnormals();
+  // Measured on Zen 3; Zen 4 and 5 are taken to be no worse.
+  static const bool detected = amd_family() >= 0x19;
+  return detected;
+}
+
+int blocks_ahead() {
+  // Measured: Zen 5 by far 2, Zen 3 and the Xeon 1 (docs/kernels/cpu.md).
+  static const int detected = amd_family() >= 0x1a ? 2 : 1;
   return detected;
 }
 

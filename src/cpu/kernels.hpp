@@ -40,15 +40,16 @@ struct PackArgs {
   std::int64_t k = 0;
   const std::int32_t* perm = nullptr;         // null: rows of the weights are in A's order
   int first_row = 0, rows = 0, all_rows = 0;  // of this tile; of all tiles
-  int row_begin = 0, row_end = 0;             // of this tile: what to convert
   std::int64_t steps = 0, group_steps = 0;
-  int implicit_zero = 0;            // what sums that begin at minus zero times a sum of activations take for it
-  std::uint32_t* out = nullptr;     // of all tiles
-  float* row_scales = nullptr;      // int8: [chunks][row_stride]
-  float* row_sums = nullptr;        // likewise: sums of the activations of a chunk as they are multiplied
-  std::uint32_t* begins = nullptr;  // what partial sums begin with: [chunks][kChunkPartials][row_stride][begin_words]
+  std::int64_t step_begin = 0, step_end = 0;  // what to convert: whole groups, or chunks of the only one if nothing is quantised
+  int implicit_zero = 0;                      // what sums that begin at minus zero times a sum of activations take for it
+  std::uint32_t* out = nullptr;               // of all tiles
+  float* row_scales = nullptr;                // int8: [chunks][row_stride]
+  float* row_sums = nullptr;                  // likewise: sums of the activations of a chunk as they are multiplied
+  std::uint32_t* begins = nullptr;            // what partial sums begin with: [chunks][kChunkPartials][row_stride][begin_words]
   std::int64_t row_stride = 0;
-  std::uint8_t* unusual = nullptr;  // [rows], set to 1 where a row holds what the arithmetic cannot take; the caller clears it
+  // [rows], set to 1 where a row holds what the arithmetic cannot take, by any of the threads that pack it; the caller clears it.
+  std::uint8_t* unusual = nullptr;
 };
 
 struct BlockArgs {
@@ -56,6 +57,7 @@ struct BlockArgs {
   std::int64_t block = 0;            // the first of `blocks`
   int blocks = 1;                    // stream: up to kStreamBlocks; tile: 1
   std::int64_t next_block = 0;       // stream: where this thread probably goes next; prefetched towards the end
+  int ahead = 1;                     // stream: codes are prefetched so many blocks before they are multiplied
   int rows = 0, tiles = 0;           // of the packed activations
   int tile_begin = 0, tile_end = 0;  // what to compute; C begins at tile_begin's first row (stream: all tiles)
   const std::uint32_t* a = nullptr;  // packed
@@ -92,6 +94,7 @@ struct Kernels {
   bool repeats;              // 4 or 8 times, for each bit of a code: streams whose lanes are k pairs
   int begin_words;           // of a row and partial sum, see PackArgs; 0: they begin at zero
   int tile_rows;             // rows of the largest tile
+  int row_block;             // tile: rows of A in flight at most; their sums and activations of one panel stay in L2
   int chunk_steps;           // the most
   int chain_a_step;          // products that one f32 accumulator takes in a step; 0: integer sums
   std::int64_t panel_words;  // of one panel; 0 for stream kernels
@@ -109,10 +112,10 @@ struct Arithmetic {
 
 // Indexed by Precision. Tile kernels of full and bf16 take any activation; what stream kernels cannot take goes there.
 // [3]: scalar and AVX2, int8 with 8-bit codes.
-// [3], [4], AVX-512: bf16 and full where bf16 dots are slower than f32 multiply-adds.
+// [3], [4], [5], AVX-512: bf16, full and int8 where bf16 dots are slower than f32 multiply-adds; int8 streams up to fewer rows there.
 // [4], [5], AVX2: full and bf16 for processors that multiply subnormal numbers as fast as others.
 extern const Arithmetic kScalarArithmetic[4];
 extern const Arithmetic kAvx2Arithmetic[6];
-extern const Arithmetic kAvx512Arithmetic[5];
+extern const Arithmetic kAvx512Arithmetic[6];
 
 }  // namespace billfish::cpu

@@ -35,9 +35,9 @@ struct Avx512 {  // one instruction a function
 
 }  // namespace
 
-constinit const Arithmetic kAvx512Arithmetic[5] = {
+constinit const Arithmetic kAvx512Arithmetic[6] = {
     Arithmetics512<Avx512>::kTable[0], Arithmetics512<Avx512>::kTable[1], Arithmetics512<Avx512>::kTable[2],
-    Arithmetics512<Avx512>::kTable[3], Arithmetics512<Avx512>::kTable[4],
+    Arithmetics512<Avx512>::kTable[3], Arithmetics512<Avx512>::kTable[4], Arithmetics512<Avx512>::kTable[5],
 };
 
 }  // namespace billfish::cpu
@@ -45,7 +45,7 @@ constinit const Arithmetic kAvx512Arithmetic[5] = {
 #else
 
 namespace billfish::cpu {
-constinit const Arithmetic kAvx512Arithmetic[5] = {};  // not an x86 machine: facts() never offers it
+constinit const Arithmetic kAvx512Arithmetic[6] = {};  // not an x86 machine: facts() never offers it
 }  // namespace billfish::cpu
 
 #endif

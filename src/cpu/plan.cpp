@@ -10,9 +10,6 @@
 namespace billfish::cpu {
 namespace {
 
-// Rows of A in flight: 192 rows of sums and activations of one panel fit in 512 KB of L2, and decoding a panel costs a hundredth of
-// multiplying it by them.
-constexpr int kRowBlock = 192;
 // From the memory that one thread writes to the next one's: closer, their prefetchers fight over lines (Zen 3, M = 1, 2026-11-21: int8 370
 // us at 2 KB, 340 at 16 KB; f32 495 and 475).
 constexpr std::int64_t kSlotDistance = 16384;
@@ -29,10 +26,10 @@ std::int64_t group_steps_of(const gemm::Problem& p) {
 }
 
 int arithmetic_index(const gemm::Problem& p, const gemm::DeviceFacts& facts, const Arithmetic* table) {
-  constexpr int kOther = 3, kFullWithoutDots = 4, kSubnormals = 4;
+  constexpr int kOther = 3, kFullWithoutDots = 4, kInt8WithoutDots = 5, kSubnormals = 4;
   const bool dots = table == kAvx512Arithmetic;
   const bool bf16 = p.precision == Precision::bf16 || (p.precision == Precision::full && p.a == ElementType::bf16);
-  if (p.precision != Precision::int8 && dots && facts.slow_bf16_dot) return bf16 ? kOther : kFullWithoutDots;
+  if (dots && facts.slow_bf16_dot) return p.precision == Precision::int8 ? kInt8WithoutDots : bf16 ? kOther : kFullWithoutDots;
   if (p.precision == Precision::int8 && bits_of(p.weight) == 8 && !dots) return kOther;
   const int index = static_cast<int>(bf16 ? Precision::bf16 : p.precision);
   return table == kAvx2Arithmetic && p.precision != Precision::int8 && fast_subnormals() ? kSubnormals + index : index;
@@ -76,7 +73,7 @@ Workspace cut(const gemm::Problem& p, const Arithmetic& arithmetic, bool stream,
 Workspace choose_workspace(const gemm::Problem& p, const Arithmetic& arithmetic) {
   const bool stream = p.m <= arithmetic.stream_rows && !p.batch_invariant;  // see kernel/stream.hpp
   const std::int64_t m = std::max<std::int64_t>(p.m, 1);
-  int rows = static_cast<int>(stream ? m : std::min<std::int64_t>(m, kRowBlock));
+  int rows = static_cast<int>(stream ? m : std::min<std::int64_t>(m, arithmetic.tile.row_block));
   // Row blocks of equal size, so that the last is not a sliver.
   if (!stream) rows = static_cast<int>(ceil_div(m, ceil_div(m, rows)));
   int slots = std::max(p.threads, 1);

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "core/integers.hpp"
+#include "cpu/cpu.hpp"
 #include "cpu/exact.hpp"
 #include "cpu/plan.hpp"
 
@@ -34,8 +35,8 @@ struct Job {
   }
 };
 
-// Rows [begin, end) of the row block that lie in one tile.
-void pack_rows_of_tile(const Job& job, int tile, int begin, int end) {
+// Steps [begin, end) of one tile of the row block.
+void pack_tile(const Job& job, int tile, std::int64_t begin, std::int64_t end) {
   const Workspace& space = job.space;
   const TileCut cut(job.rows, job.tiles);
   const int row = cut.begin(tile);
@@ -49,10 +50,10 @@ void pack_rows_of_tile(const Job& job, int tile, int begin, int end) {
   args.first_row = row;
   args.rows = cut.rows(tile);
   args.all_rows = job.rows;
-  args.row_begin = std::max(begin - row, 0);
-  args.row_end = std::min(end - row, args.rows);
   args.steps = job.weights.steps;
   args.group_steps = job.weights.group_steps;
+  args.step_begin = begin;
+  args.step_end = end;
   args.implicit_zero = implicit_zero(job.problem.weight);
   args.out = job.at<std::uint32_t>(space.a);
   args.row_scales = job.at<float>(space.row_scales) + row;
@@ -60,26 +61,26 @@ void pack_rows_of_tile(const Job& job, int tile, int begin, int end) {
   args.begins = job.at<std::uint32_t>(space.begins) + row * job.kernels.begin_words;
   args.row_stride = space.rows;
   args.unusual = job.at<std::uint8_t>(space.unusual) + row;
-  if (job.kernels.screens) std::fill(args.unusual + args.row_begin, args.unusual + args.row_end, std::uint8_t{0});
   job.kernels.pack[wide ? 1 : 0](args);
 }
 
-void pack_rows(const Job& job, int begin, int end) {
-  const TileCut cut(job.rows, job.tiles);
-  for (int tile = 0; tile < job.tiles; ++tile) {
-    if (cut.begin(tile) < end && cut.begin(tile) + cut.rows(tile) > begin) pack_rows_of_tile(job, tile, begin, end);
-  }
-}
-
+// By tiles, and along K where tiles are fewer than threads: rows of one tile share lines of cache.
 void pack_all_rows(const Job& job) {
-  if (job.rows * job.problem.k < kPackAlone) return pack_rows(job, 0, job.rows);
-  // By tiles where there are enough: rows of one tile share lines of cache.
-  const int count = job.tiles >= job.space.slots ? job.tiles : std::min(job.rows, job.space.slots);
-  const TileCut parts(job.rows, count);
-  job.call.parallel.run(count, [&](std::int64_t part) {
-    const int begin = parts.begin(static_cast<int>(part));
-    pack_rows(job, begin, begin + parts.rows(static_cast<int>(part)));
-  });
+  const Weights& w = job.weights;
+  std::uint8_t* const flags = job.at<std::uint8_t>(job.space.unusual);
+  if (job.kernels.screens) std::fill(flags, flags + job.rows, std::uint8_t{0});
+  const bool alone = job.rows * job.problem.k < kPackAlone;
+  // Whole groups, which have one scale for their activations, or chunks of a single group where nothing is quantised.
+  const std::int64_t whole = !job.kernels.quantizes && w.group_steps >= w.steps ? job.kernels.chunk_steps : w.group_steps;
+  const std::int64_t stretches = std::max<std::int64_t>(ceil_div(w.steps, whole), 1);
+  const std::int64_t parts = alone ? 1 : std::min<std::int64_t>(ceil_div(job.space.slots, job.tiles), stretches);
+  auto pack = [&](std::int64_t item) {
+    const std::int64_t part = item % parts;
+    const std::int64_t begin = part * stretches / parts * whole, end = (part + 1) * stretches / parts * whole;
+    pack_tile(job, static_cast<int>(item / parts), begin, std::min(end, w.steps));
+  };
+  if (!alone) return job.call.parallel.run(job.tiles * parts, pack);
+  for (int tile = 0; tile < job.tiles; ++tile) pack(tile);
 }
 
 // `item` counts groups of stream_blocks blocks, or parts of rows within blocks.
@@ -96,6 +97,7 @@ void multiply_item(const Job& job, int slot, std::int64_t item) {
   args.blocks = static_cast<int>(std::min<std::int64_t>(space.stream_blocks, ceil_div(job.problem.n, kBlockColumns) - block));
   args.next_block = block + space.slots * space.stream_blocks;
   if (args.next_block >= ceil_div(job.problem.n, kBlockColumns)) args.next_block = block;
+  args.ahead = std::min(blocks_ahead(), args.blocks);
   args.rows = job.rows;
   args.tiles = job.tiles;
   args.tile_begin = part * job.tiles / parts;

@@ -85,6 +85,12 @@ class ShowAndGpu(CliTest):
         for _ in range(2):  # the second replaces the first
             self.run_tool("show", "packing", "--svg", self.path("p.svg"))
 
+    def test_a_picture_makes_no_folders(self):
+        there = self.path("missing", "p.svg")
+        for command in (["plan", "--m", "1", "--n", "64", "--k", "64"], ["packing"]):
+            self.fails(BAD_INPUT, ["missing is no folder", "make it first"], "show", *command, "--svg", there)
+        self.assertFalse(os.path.exists(self.path("missing")))
+
     def test_dequant_agrees_with_the_library_for_every_type(self):
         self.snapshot("dequant", "show", "dequant", "--word", "0x89abcdef")
         for weight in ("u4b8", "u4", "u8b128", "u8"):

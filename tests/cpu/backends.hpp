@@ -14,7 +14,7 @@
 
 namespace billfish::cpu_tests {
 
-extern const cpu::Arithmetic kEmulatedAvx512[5];
+extern const cpu::Arithmetic kEmulatedAvx512[6];
 
 struct Backend {
   const char* name;

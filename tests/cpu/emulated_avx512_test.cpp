@@ -12,9 +12,9 @@ namespace billfish::cpu_tests {
 using cpu::Arithmetics512;
 using cpu::EmulatedAvx512;
 
-constinit const cpu::Arithmetic kEmulatedAvx512[5] = {
+constinit const cpu::Arithmetic kEmulatedAvx512[6] = {
     Arithmetics512<EmulatedAvx512>::kTable[0], Arithmetics512<EmulatedAvx512>::kTable[1], Arithmetics512<EmulatedAvx512>::kTable[2],
-    Arithmetics512<EmulatedAvx512>::kTable[3], Arithmetics512<EmulatedAvx512>::kTable[4],
+    Arithmetics512<EmulatedAvx512>::kTable[3], Arithmetics512<EmulatedAvx512>::kTable[4], Arithmetics512<EmulatedAvx512>::kTable[5],
 };
 
 TEST(Avx512Decode, TablesHoldEveryCodeMinusZero) {
@@ -52,7 +52,8 @@ void expect_quads() {
   };
   for (int j = 0; j < 8; j += 2) {
     for (int quad = 0; quad < 4; ++quad) {
-      const U quads = Quads::template quad<Codec>(Quads::template column_codes<Codec>(words + 4 * kBits * j, quad % 2), quad / 2 != 0);
+      const U quads =
+          Quads::template column_weight<Codec>(Quads::template column_codes<Codec>(words + 4 * kBits * j, quad % 2), {}, quad / 2);
       for (int n = 0; n < 64; ++n) {
         const int lane = cpu::panel_position(kBits, n) - 8 * j;
         if (lane < 0 || lane >= 16) continue;

@@ -159,6 +159,35 @@ TEST_P(Kernels, GiveTheSameBitsForAnyNumberOfThreads) {
   }
 }
 
+// Few rows of a long K: several threads pack one tile, each its own groups, and one of them meets an infinity.
+TEST_P(Kernels, GiveTheSameBitsWhereSeveralThreadsPackATile) {
+  std::mt19937 random(23);
+  for (const Precision precision : kPrecisions) {
+    for (const std::int64_t group : {32, 48, -1}) {
+      Options o;
+      o.k = 4128;
+      o.group = group;
+      const Packed p = make_packed(o, random);
+      Rows a = random_rows(ElementType::f16, 8, o.k, 0, false, random);
+      for (const bool infinite : {false, true}) {
+        if (infinite) a.set(5, 4000, std::numeric_limits<float>::infinity());
+        std::vector<unsigned char> first;
+        for (const int threads : {1, 2, 5}) {
+          ThreadPool pool(threads);
+          Parallel parallel;
+          parallel.pool = &pool;
+          Rows c(ElementType::f32, 8, o.n, 0);
+          const gemm::Problem problem = problem_of(p, 8, a.type, c.type, precision, threads);
+          ASSERT_EQ(GetParam().multiply(p, problem, a, c, parallel), "");
+          if (first.empty()) first = c.bytes;
+          ASSERT_EQ(first, c.bytes) << threads << " threads, group " << group;
+          ASSERT_EQ(std::isfinite(c.at(5, 0)), !infinite);
+        }
+      }
+    }
+  }
+}
+
 TEST_P(Kernels, GiveARowTheSameBitsInAnyBatchWhenAskedTo) {
   std::mt19937 random(22);
   for (const Precision precision : kPrecisions) {

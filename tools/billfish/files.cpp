@@ -73,6 +73,12 @@ void keep_inputs(const std::string& out, const std::string& option, std::initial
   }
 }
 
+void make_folder(const std::string& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) fail(kBadInput, "{}: cannot make this folder: {}", folder, error.message());
+}
+
 OutputFile::OutputFile(const std::string& path)
     : target_(behind_links(path)), temporary_(fmt::format("{}.part-{}", target_, static_cast<long>(getpid()))) {
   if (path.empty()) fail(kUsage, "the output path is empty");

@@ -20,6 +20,8 @@ std::vector<std::byte> read_file(const std::string& path);
 // Failure(kUsage) if `out` is the same file as an input, or as one directly in an input that is a folder, by whatever name.
 void keep_inputs(const std::string& out, const std::string& option, std::initializer_list<std::string> inputs);
 
+void make_folder(const std::string& folder);  // with those above it; Failure(kBadInput) if that cannot be
+
 class OutputFile {
  public:
   explicit OutputFile(const std::string& path);

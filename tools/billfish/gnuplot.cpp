@@ -92,6 +92,7 @@ void draw_with_gnuplot(const std::string& script, const std::string& folder, con
       fail(kDefect, "gnuplot ended with {} on {}: {}", code, name,
            one_line(said.substr(said.size() - std::min<std::size_t>(400, said.size()))));
     }
+    make_folder(folder);
     write_picture(folder + "/" + name + "." + suffix, text_of_file(output));
   };
   draw(fmt::format("svg size {},{} dynamic noenhanced font 'Helvetica,16' background 'white'", size.width, size.height), "svg", "13");

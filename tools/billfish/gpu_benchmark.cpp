@@ -8,6 +8,7 @@
 #include "bench_monitor.hpp"
 #include "billfish/billfish_timing.hpp"
 #include "errors.hpp"
+#include "files.hpp"
 #include "gpu.hpp"
 #include "gpu_facts.hpp"
 #include "lists.hpp"
@@ -108,7 +109,10 @@ int run(const Words& words) {
                      {"measured_tflops", measured},
                      {"rows", rows}};
   words.json ? print_json(json) : fmt::print("{}", table.text());
-  if (!words.out.empty()) write_picture(words.out + "/benchmark.json", text_of_json(json, 1) + "\n");
+  if (!words.out.empty()) {
+    make_folder(words.out);
+    write_picture(words.out + "/benchmark.json", text_of_json(json, 1) + "\n");
+  }
   return kOk;
 }
 

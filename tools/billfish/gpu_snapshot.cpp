@@ -9,6 +9,7 @@
 
 #include "bench_cublas.hpp"
 #include "errors.hpp"
+#include "files.hpp"
 #include "gpu.hpp"
 #include "gpu_facts.hpp"
 #include "machine.hpp"
@@ -237,6 +238,7 @@ int run(const Words& words) {
     for (const std::string& line : snapshot.missing) fmt::print("{}\n", line);
   }
   if (!words.out.empty()) {
+    make_folder(words.out);
     write_picture(words.out + "/snapshot.json", json);
     if (words.visualize) write_picture(words.out + "/memory.svg", hierarchy_svg(snapshot));
     if (!words.json) fmt::print("written: {}/snapshot.json{}\n", words.out, words.visualize ? ", memory.svg" : "");

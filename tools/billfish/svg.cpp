@@ -63,8 +63,9 @@ std::string Svg::take() { return std::move(body_) + "</svg>\n"; }
 void write_picture(const std::string& path, const std::string& text) {
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   std::error_code error;
-  if (!folder.empty()) std::filesystem::create_directories(folder, error);
-  if (error) fail(kBadInput, "{}: cannot make this folder: {}", folder.string(), error.message());
+  if (!folder.empty() && !std::filesystem::is_directory(folder, error)) {
+    fail(kBadInput, "cannot write {}: {} is no folder; make it first, or name another place", path, folder.string());
+  }
   const auto is_svg = [](std::string_view words) { return words.substr(0, 1024).find("<svg") != std::string_view::npos; };
   if (is_svg(text) && std::filesystem::is_regular_file(path, error) && std::filesystem::file_size(path, error) > 0) {
     std::string there(1024, '\0');

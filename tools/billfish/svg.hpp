@@ -26,7 +26,7 @@ class Svg {
 };
 
 // Writes `text` whole or not at all; Failure(kBadInput) if the place cannot be written, Failure(kUsage) if SVG would replace another
-// kind of file. The folder is made if it is missing.
+// kind of file. The folder must be there.
 void write_picture(const std::string& path, const std::string& text);
 
 }  // namespace billfish::cli

@@ -51,9 +51,27 @@ template <class Isa>
   }
 }
 
+[[gnu::always_inline]] inline void flag_unusual(const PackArgs& args, int row) {
+  __atomic_store_n(args.unusual + row, 1, __ATOMIC_RELAXED);
+}
+
 struct Quantized {
   float scale = 1, inverse = 1;
 };
+
+// By halves and never through memory: all that follows waits for it.
+template <class I>
+[[gnu::always_inline]] inline std::int32_t largest_lane(I v) {
+  const auto larger = [](auto a, auto b) __attribute__((always_inline)) { return a > b ? a : b; };
+  if constexpr (sizeof(I) == 64) {
+    return largest_lane(
+        larger(__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7), __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15)));
+  } else {
+    v = larger(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3));
+    v = larger(v, __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5));
+    return larger(v, __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6))[0];
+  }
+}
 
 // One scale for a row and group: the largest magnitude becomes 127. Infinities and NaN are flagged and enter as zeros. Leaves the last
 // chunk in `values`.
@@ -71,14 +89,9 @@ template <class Isa>
       largest = magnitude > largest ? magnitude : largest;
     }
   }
-  alignas(64) std::int32_t lanes[Isa::kLanes];
-  store(lanes, largest);
-  const auto first = load<Lanes<8>::I>(lanes), last = load<Lanes<8>::I>(lanes + Isa::kLanes - 8);
-  const Lanes<8>::I larger = first > last ? first : last;
-  std::int32_t bits = 0;
-  for (int i = 0; i < 8; ++i) bits = larger[i] > bits ? larger[i] : bits;
+  const std::int32_t bits = largest_lane(largest);
   if (bits >= 0x7f800000) {
-    args.unusual[row] = 1;
+    flag_unusual(args, row);
     return {0.0f, 0.0f};
   }
   float peak;
@@ -110,31 +123,35 @@ void pack_rows(const PackArgs& args) {
   constexpr int kVector = Arith::kLanes;
   constexpr int kPairs = kRepeat <= 1 ? 1 : kVector / (kRepeat <= 1 ? 1 : kRepeat);  // k pairs a vector
   const std::int64_t rows = args.rows;
-  for (int row = args.row_begin; row < args.row_end; ++row) {
+  for (int row = 0; row < args.rows; ++row) {
     alignas(64) float values[kChunkRows];
     std::int64_t loaded = -1;  // the chunk that is in `values` begins there
     std::int64_t panel_begin = 0, panel_end = 0, group_end = 0;
     Quantized q;
     Lanes<8>::U found{};
     std::int64_t begin = 0, end = 0;
-    for (std::int64_t chunk = 0; begin < args.steps; begin = end, ++chunk) {
-      if (begin == group_end) {
-        group_end = begin + args.group_steps < args.steps ? begin + args.group_steps : args.steps;
-        if constexpr (Arith::kQuantizes) {
-          q = quantize_group<Isa>(args, row, begin, group_end, Arith::kChunkSteps, values);
-          loaded = begin + (group_end - begin - 1) / Arith::kChunkSteps * Arith::kChunkSteps;
-        }
-      }
+    for (std::int64_t chunk = 0; begin < args.step_end; begin = end, ++chunk) {
+      const bool new_group = begin == group_end;
+      if (new_group) group_end = begin + args.group_steps < args.steps ? begin + args.group_steps : args.steps;
       end = begin + Arith::kChunkSteps < group_end ? begin + Arith::kChunkSteps : group_end;
-      if (loaded != begin) load_steps<Isa>(args, row, begin, end, values);
-      loaded = begin;
-      if (Arith::kQuantizes && q.inverse == 0.0f) std::memset(values, 0, sizeof values);  // infinities, too
-      std::uint32_t* out = args.out;
       if constexpr (kRepeat <= 1) {
         if (begin == panel_end) {
           panel_begin = begin;
           panel_end = kRepeat == 1 ? args.steps : end_of_panel<Arith>(begin, args.steps, args.group_steps);
         }
+      }
+      if (begin < args.step_begin) continue;
+      if constexpr (Arith::kQuantizes) {
+        if (new_group) {
+          q = quantize_group<Isa>(args, row, begin, group_end, Arith::kChunkSteps, values);
+          loaded = begin + (group_end - begin - 1) / Arith::kChunkSteps * Arith::kChunkSteps;
+        }
+      }
+      if (loaded != begin) load_steps<Isa>(args, row, begin, end, values);
+      loaded = begin;
+      if (Arith::kQuantizes && q.inverse == 0.0f) std::memset(values, 0, sizeof values);  // infinities, too
+      std::uint32_t* out = args.out;
+      if constexpr (kRepeat <= 1) {
         out += (panel_begin * args.all_rows + args.first_row * (panel_end - panel_begin) + (begin - panel_begin) * rows) * kDwords + row;
       } else {
         out += (args.first_row * args.steps + begin * rows) * kDwords * kRepeat + row * kVector;
@@ -195,7 +212,9 @@ void pack_rows(const PackArgs& args) {
       }
     }
     if constexpr (Arith::kScreens) {
-      for (int i = 0; i < 8; ++i) args.unusual[row] |= found[i] != 0 ? 1 : 0;
+      for (int i = 0; i < 8; ++i) {
+        if (found[i] != 0) flag_unusual(args, row);
+      }
     }
   }
 }

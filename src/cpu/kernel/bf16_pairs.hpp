@@ -47,7 +47,7 @@ struct Bf16Pairs {
   static constexpr int kBeginWords = 0;
   static constexpr int kSlots = 2;  // k pairs (2p, 2p + 1) + 8 * slot
   static constexpr bool kSlotsOutside = false;
-  static constexpr bool kByColumns = false;
+  static constexpr bool kByColumns = kPartsArg == 1;  // streams; of two parts they are as fast or faster by pairs
   static constexpr int kParts = kPartsArg;
   static constexpr bool kQuantizes = false;
   static constexpr bool kZeroAfterSum = false;
@@ -107,7 +107,14 @@ struct Bf16Pairs {
     }
   }
 
-  // The same by columns (column_words).
+  // The same by columns.
+  static constexpr int kUnits = 4;
+  template <class C>
+  using Codes = U;
+  template <class C>
+  [[gnu::always_inline]] static U column_codes(const std::uint32_t* words, int pair) {
+    return Wide::template column_codes<C>(words, pair);
+  }
   template <class C>
   using ColumnTable = std::conditional_t<C::kBits == 4, NibbleZero, typename Wide::template ColumnTable<C>>;
   template <class C>
@@ -139,24 +146,20 @@ struct Bf16Pairs {
     return sum;
   }
 
+  // Of every two bf16 values in upper halves one dword, the first in its lower half.
+  [[gnu::always_inline]] static Lanes<4>::U pairs(Lanes<8>::U values) {
+    return __builtin_shufflevector(values >> 16, values >> 16, 0, 2, 4, 6) | __builtin_shufflevector(values, values, 1, 3, 5, 7);
+  }
   // 16 activations in k order -> dwords[(slot * kParts + part) * 4 + p].
   template <int kRepeat>
   [[gnu::always_inline]] static void pack(Lanes<8>::F a_low, Lanes<8>::F a_high, std::uint32_t* dwords) {
     using V = Lanes<8>::U;
-    alignas(64) std::uint32_t high[kStepRows];
-    alignas(64) std::uint32_t low[kStepRows];
-    for (int i = 0; i < kStepRows; i += 8) {
-      const Lanes<8>::F a = i == 0 ? a_low : a_high;
-      const V rounded = round_to_bf16((V)a);
-      store(high + i, rounded);
-      if constexpr (kParts == 2) store(low + i, round_to_bf16((V)(a - (Lanes<8>::F)rounded)));
-    }
+#pragma GCC unroll 2
     for (int slot = 0; slot < kSlots; ++slot) {
-      for (int p = 0; p < 4; ++p) {
-        const int k = 8 * slot + 2 * p;
-        dwords[slot * kParts * 4 + p] = high[k] >> 16 | high[k + 1];
-        if constexpr (kParts == 2) dwords[(slot * kParts + 1) * 4 + p] = low[k] >> 16 | low[k + 1];
-      }
+      const Lanes<8>::F a = slot == 0 ? a_low : a_high;
+      const V rounded = round_to_bf16((V)a);
+      store(dwords + slot * kParts * 4, pairs(rounded));
+      if constexpr (kParts == 2) store(dwords + (slot * kParts + 1) * 4, pairs(round_to_bf16((V)(a - (Lanes<8>::F)rounded))));
     }
   }
 };

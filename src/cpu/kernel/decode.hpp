@@ -9,42 +9,23 @@ namespace billfish::cpu {
 namespace {
 
 // One column vector of 16 lanes of one block, `steps` steps with one set of scales and zeros, into the panel: words become columns before
-// they are decoded, which takes one shuffle for each k pair.
+// they are decoded, which takes one shuffle for each k pair, or for two quads.
 template <class Arith, class C>
 [[gnu::always_inline]] inline void decode_columns(const std::uint32_t* words, std::int64_t row_words, std::int64_t steps,
                                                   const GroupTables& tables, int j0, std::uint32_t* out) {
-  using U = typename Arith::U;
-  constexpr int kLanes = Arith::kLanes;
-  constexpr int kLinePairs = kLanes / C::kWords;
-  constexpr int kLines = 4 / kLinePairs;  // of one j and step
+  constexpr int kDwords = Arith::kSlots * 4;
   const auto scale = load<typename Arith::F>(tables.scales + 8 * j0);
   const auto table = Arith::template column_table<C>(tables.zeros + 8 * j0);
-  for (std::int64_t step = 0; step < steps; ++step, words += row_words, out += Arith::kSlots * 4 * kLanes) {
+  for (std::int64_t step = 0; step < steps; ++step, words += row_words, out += kDwords * Arith::kLanes) {
 #pragma GCC unroll 4
-    for (int pair = 0; pair < 4; ++pair) {
-      const int line = pair / kLinePairs;
-      const U columns = column_words<kLinePairs>(load<U>(words + line * kLanes), load<U>(words + (kLines + line) * kLanes), pair);
+    for (int unit = 0; unit < Arith::kUnits; ++unit) {
+      const auto codes = Arith::template column_codes<C>(words, unit);
 #pragma GCC unroll 4
-      for (int slot = 0; slot < Arith::kSlots; ++slot) {
-        auto weight = Arith::template column_weight<C>(columns, table, slot);
+      for (int d = unit; d < kDwords; d += Arith::kUnits) {
+        auto weight = Arith::template column_weight<C>(codes, table, d / Arith::kUnits);
         if constexpr (Arith::kScalesPanel) weight *= scale;
-        store(out + (slot * 4 + pair) * kLanes, weight);
+        store(out + d * Arith::kLanes, weight);
       }
-    }
-  }
-}
-
-// The same as quads of k.
-template <class Arith, class C>
-[[gnu::always_inline]] inline void decode_quads(const std::uint32_t* words, std::int64_t row_words, std::int64_t steps,
-                                                std::uint32_t* out) {
-  constexpr int kLanes = Arith::kLanes;
-  for (std::int64_t step = 0; step < steps; ++step, words += row_words, out += 4 * kLanes) {
-#pragma GCC unroll 2
-    for (int q = 0; q < 2; ++q) {
-      const auto codes = Arith::template column_codes<C>(words, q);
-      store(out + q * kLanes, Arith::template quad<C>(codes, false));
-      store(out + (q + 2) * kLanes, Arith::template quad<C>(codes, true));
     }
   }
 }
@@ -88,9 +69,7 @@ template <class Arith, class C>
   constexpr int kColumns = Arith::kLanes / 8;  // j that share a column vector
   for (int j = j_begin; j < j_end; j += kColumns, panel += kChunkSteps * Arith::kSlots * 4 * Arith::kLanes) {
     const std::uint32_t* words = codes + j * 4 * C::kWords;
-    if constexpr (Arith::kByColumns)
-      decode_quads<Arith, C>(words, row_words, steps, panel);
-    else if constexpr (Arith::kLanes == 16)
+    if constexpr (Arith::kLanes == 16)
       decode_columns<Arith, C>(words, row_words, steps, tables, j, panel);
     else
       decode_lines<Arith, C>(words, row_words, steps, tables, j, panel);

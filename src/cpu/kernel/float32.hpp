@@ -94,7 +94,17 @@ struct Float32 {
     return (F)bits - zero.under[field];
   }
 
-  // The same by columns (column_words): a 4-bit code is looked up, by the low four bits of a lane, among 16 floats.
+  // The same by columns: a 4-bit code is looked up, by the low four bits of a lane, among 16 floats.
+  static constexpr int kUnits = 4;
+  template <class C>
+  using Codes = U;
+  // One k pair of 16 columns. words: of one step and two neighbouring j, whose lines follow each other.
+  template <class C>
+  [[gnu::always_inline]] static U column_codes(const std::uint32_t* words, int pair) {
+    constexpr int kLinePairs = kLanes / C::kWords, kLines = 4 / kLinePairs;  // of one j and step
+    const std::uint32_t* line = words + pair / kLinePairs * kLanes;
+    return column_words<kLinePairs>(load<U>(line), load<U>(line + kLines * kLanes), pair);
+  }
   template <class C>
   struct ColumnTable {
     F table, zero;

@@ -43,10 +43,10 @@ struct LargestScales {
   }
 };
 
-// Tables of one group. Called for every chunk, so nothing here waits: what may be bad is only collected.
+// Tables of one group. Called for every chunk, so nothing here waits: what may be bad is only collected. One copy for all arithmetics.
 template <class Isa, class C>
-[[gnu::always_inline]] inline void load_group(const Weights& w, std::int64_t block, std::int64_t group, GroupTables& tables,
-                                              LargestScales<Isa>& largest) {
+[[gnu::noinline]] void load_group(const Weights& w, std::int64_t block, std::int64_t group, GroupTables& tables,
+                                  LargestScales<Isa>& largest) {
   using F = Lanes<8>::F;
   using U = Lanes<8>::U;
   constexpr int kAtOnce = Isa::kLanes;
@@ -82,6 +82,15 @@ template <class Isa, class C>
       store(tables.zeros_f32 + 8 * j, __builtin_convertvector((Lanes<8>::I)z, F));
     }
   }
+}
+
+// What load_group will read of them.
+template <class C>
+[[gnu::always_inline]] inline void prefetch_group(const Weights& w, std::int64_t block, std::int64_t group) {
+  const std::int64_t element = w.scale_type == ElementType::f32 ? 4 : 2;
+  const char* scales = static_cast<const char*>(w.scales) + (group * w.scale_row + block * kBlockColumns) * element;
+  for (std::int64_t byte = 0; byte < kBlockColumns * element; byte += 64) __builtin_prefetch(scales + byte, 0, 3);
+  if constexpr (C::kZeros) __builtin_prefetch(w.zeros + group * w.zero_row_words + block * (kBlockColumns * C::kBits / 32), 0, 3);
 }
 
 // Columns [0, columns) of one row, as C's type.
@@ -141,9 +150,9 @@ template <class Isa, class C>
   }
 }
 
-// Sums of args.blocks blocks -> C, with bias.
+// Sums of args.blocks blocks -> C, with bias. One copy for all arithmetics.
 template <class Isa, class C>
-[[gnu::always_inline]] inline void store_blocks(const BlockArgs& args, int rows) {
+[[gnu::noinline]] void store_blocks(const BlockArgs& args, int rows) {
   using F = typename Isa::F;
   constexpr int kVectors = kBlockColumns / Isa::kLanes;
   const std::int64_t element = args.c_type == ElementType::f32 ? 4 : 2;

@@ -41,9 +41,16 @@ struct Int8Quads {
   static constexpr bool kScreens = false;
   static constexpr bool kSubnormals = false;
 
-  // Codes of two quads of 16 columns: q and q + 2.
+  // By columns. Codes of two quads of 16 columns: q and q + 2.
+  static constexpr int kUnits = 2;
   template <class C>
   using Codes = std::conditional_t<C::kBits == 4, U, std::array<U, 2>>;
+  template <class C>
+  struct ColumnTable {};
+  template <class C>
+  [[gnu::always_inline]] static ColumnTable<C> column_table(const std::uint32_t*) {
+    return {};
+  }
   // q: 0 or 1. words: of one step and two neighbouring j, whose lines follow each other.
   template <class C>
   [[gnu::always_inline]] static Codes<C> column_codes(const std::uint32_t* words, int q) {
@@ -63,11 +70,11 @@ struct Int8Quads {
     }
   }
   template <class C>
-  [[gnu::always_inline]] static Weight quad(const Codes<C>& codes, bool upper) {
+  [[gnu::always_inline]] static Weight column_weight(const Codes<C>& codes, const ColumnTable<C>&, int upper) {
     if constexpr (C::kBits == 4)
-      return (upper ? codes >> 4 : codes) & 0x0f0f0f0fu;
+      return (upper == 0 ? codes : codes >> 4) & 0x0f0f0f0fu;
     else
-      return upper ? high_halves(codes[0], codes[1]) : low_halves(codes[0], codes[1]);
+      return upper == 0 ? low_halves(codes[0], codes[1]) : high_halves(codes[0], codes[1]);
   }
 
   [[gnu::always_inline]] static Sum dot(Sum sum, Weight w, U a) { return Isa::dot_u8_s8(sum, w, a); }

@@ -192,15 +192,23 @@ bool stream_blocks(const BlockArgs& args) {
     end = begin + Arith::kChunkSteps;
     if (end > (group + 1) * w.group_steps) end = (group + 1) * w.group_steps;
     if (end > w.steps) end = w.steps;
-    // Where the prefetches go: the same steps of the next block, from the last block to the next chunk of the first, at the end of K to
-    // the first chunk of the next blocks. Never straight down: rows of C of a power of two columns share the few ways of one cache set.
-    const std::int64_t down = end < w.steps ? (end - begin) * w.row_words - (args.blocks - 1) * C::kBlockWords
-                                            : (args.next_block - args.block - args.blocks + 1) * C::kBlockWords - begin * w.row_words;
+    // Where the prefetches go: the same steps of the block `ahead` blocks on, from the last blocks to the next chunk of the first, at the
+    // end of K to the first chunk of the next blocks. Never straight down: rows of C of a power of two columns share the few ways of one
+    // cache set.
+    const std::int64_t down = end < w.steps
+                                  ? (end - begin) * w.row_words - (args.blocks - args.ahead) * C::kBlockWords
+                                  : (args.next_block - args.block - args.blocks + args.ahead) * C::kBlockWords - begin * w.row_words;
     for (int block = 0; block < args.blocks; ++block) {
       load_group<Isa, C>(w, args.block + block, group, tables, scales);
+      if (end == w.steps)
+        prefetch_group<C>(w, args.next_block + block, 0);
+      else
+        prefetch_group<C>(w, args.block + block, end / w.group_steps);
       if (end == w.steps) prefetch_c(args, block, 0, args.rows);
       const std::uint32_t* codes = w.codes + begin * w.row_words + (args.block + block) * C::kBlockWords;
       float* sums = args.sums + static_cast<std::int64_t>(block) * args.rows * kBlockColumns;
+      // The next block's sums, which are in L2 when there are many rows.
+      for (int i = 0; i < args.rows * kBlockColumns; i += 16) __builtin_prefetch(sums + args.rows * kBlockColumns + i, 1, 3);
       for (int tile = 0; tile < args.tiles; ++tile) {
         const int row = cut.begin(tile), rows = cut.rows(tile);
         const std::uint32_t* a = args.a + (row * w.steps + begin * rows) * kWordsARowStep;
@@ -209,7 +217,7 @@ bool stream_blocks(const BlockArgs& args) {
                                 args.begins + (chunk * kChunkPartials * args.row_stride + row) * Arith::kBeginWords,
                                 args.row_stride * Arith::kBeginWords};
         float* to = sums + row * kBlockColumns;
-        const std::int64_t next = tile > 0 ? 0 : block + 1 < args.blocks ? C::kBlockWords : down;
+        const std::int64_t next = tile > 0 ? 0 : block + args.ahead < args.blocks ? args.ahead * C::kBlockWords : down;
         StreamFunctions<Arith, C>::kFor[rows](codes, w.row_words, next, end - begin, a, tables, of_rows, to);
       }
     }

@@ -30,47 +30,53 @@ template <class Arith, class C>
   store(to, Arith::fma(load<F>(tables.scales + at), value, load<F>(to)));
 }
 
-// One tile of kRows rows, kVectors vectors of 16 columns of one block, one chunk: quads of whole columns, so that lanes need not be added
-// up at the end of a chunk, and activations are broadcast from a quarter of the memory.
+// One tile of kRows rows, kVectors vectors of 16 columns of one block, one chunk: pairs or quads of whole columns, so that lanes need not
+// be added up at the end of a chunk, and activations are broadcast from a quarter of the memory.
 template <class Arith, class C, int kRows, int kVectors>
 [[gnu::always_inline]] inline void column_part(const std::uint32_t* codes, std::int64_t row_words, std::int64_t ahead, std::int64_t steps,
                                                const std::uint32_t* a, const GroupTables& tables, int column, ChunkRows rows, float* sums) {
   using U = typename Arith::U;
   using Sum = typename Arith::Sum;
+  static_assert(Arith::kParts == 1);
   constexpr int kLanes = Arith::kLanes;
   constexpr int kVectorWords = 2 * 4 * C::kWords;  // of two j and one step
+  constexpr int kDwords = Arith::kSlots * 4;
+  typename Arith::template ColumnTable<C> table[C::kZeros ? kVectors : 1];
+#pragma GCC unroll 4
+  for (int v = 0; v < (C::kZeros ? kVectors : 1); ++v) table[v] = Arith::template column_table<C>(tables.zeros + column + v * kLanes);
   const std::uint32_t* words = codes + column / kLanes * kVectorWords;
   Sum sum[kRows][kVectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
   for (int row = 0; row < kRows; ++row) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) sum[row][v] = splat<Sum>(rows.begins[row]);
+    for (int v = 0; v < kVectors; ++v) sum[row][v] = Arith::kBeginWords > 0 ? splat<Sum>(rows.begins[row]) : Sum{};
   }
   for (std::int64_t step = 0; step < steps; ++step) {
 #pragma GCC unroll 16
     for (int line = 0; line < kVectors * kVectorWords; line += 16) __builtin_prefetch(words + ahead + line, 0, 3);
-#pragma GCC unroll 2
-    for (int q = 0; q < 2; ++q) {
+#pragma GCC unroll 4
+    for (int unit = 0; unit < Arith::kUnits; ++unit) {
       typename Arith::template Codes<C> codes_of[kVectors];
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) codes_of[v] = Arith::template column_codes<C>(words + v * kVectorWords, q);
-#pragma GCC unroll 2
-      for (int upper = 0; upper < 2; ++upper) {
+      for (int v = 0; v < kVectors; ++v) codes_of[v] = Arith::template column_codes<C>(words + v * kVectorWords, unit);
+#pragma GCC unroll 4
+      for (int d = unit; d < kDwords; d += Arith::kUnits) {
         typename Arith::Weight w[kVectors];
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) w[v] = Arith::template quad<C>(codes_of[v], upper != 0);
-#pragma GCC unroll 8
+        for (int v = 0; v < kVectors; ++v)
+          w[v] = Arith::template column_weight<C>(codes_of[v], table[C::kZeros ? v : 0], d / Arith::kUnits);
+#pragma GCC unroll 12
         for (int row = 0; row < kRows; ++row) {
-          const U av = splat<U>(a[(2 * upper + q) * kRows + row]);
+          const U av = splat<U>(a[d * kRows + row]);
 #pragma GCC unroll 4
           for (int v = 0; v < kVectors; ++v) sum[row][v] = Arith::dot(sum[row][v], w[v], av);
         }
       }
     }
     words += row_words;
-    a += 4 * kRows;
+    a += kDwords * kRows;
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 12
   for (int row = 0; row < kRows; ++row) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) add_chunk<Arith, C>(sum[row][v], column + v * kLanes, tables, rows, row, sums);

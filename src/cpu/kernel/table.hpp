@@ -42,6 +42,7 @@ template <class Isa, class Arith, class Pack>
 constexpr Kernels tile_kernels(const char* name) {
   Kernels k = common_facts<Isa, Arith>(name);
   k.tile_rows = Arith::kTileRows;
+  k.row_block = Arith::kRowBlock;
   k.panel_words = static_cast<std::int64_t>(kChunkSteps) * Arith::kSlots * 4 * panel_columns<Arith>();
   k.pack[0] = k.pack[1] = pack_rows<Pack, Isa, 0>;
   k.block[0] = tile_block<Arith, Isa, Codec<4, false>>;

@@ -14,13 +14,14 @@ namespace {
 
 template <class Isa, class Base>
 struct Tuned512 : Base {
-  static constexpr int kStreamRows = Base::kByColumns ? 8 : 4;
+  static constexpr int kStreamRows = Base::kByColumns ? 12 : 4;
   static constexpr int kTileRows = 12;  // 24 sums, 2 column vectors, 1 activation: 27 of 32 registers
   static constexpr int kTileVectors = 2;
-  // 16 sums, 12 for three rows (24 spill). By columns: as many as keep a step's lines in registers.
+  static constexpr int kRowBlock = 512;  // L2: 1 MB or more
+  // 16 sums, 12 for three rows (24 spill). By columns: 24 sums at most.
   template <class C>
   static constexpr int stream_columns(int rows) {
-    if (Base::kByColumns) return rows <= 2 ? 8 : 4;
+    if (Base::kByColumns) return rows <= 4 ? 8 : 4;
     if (C::kBits == 4) return rows == 1 ? 8 : rows == 2 ? 4 : 2;
     return 4;
   }
@@ -40,14 +41,16 @@ struct Arithmetics512 {
   using Table = Tuned512<Isa, Float32Table<Isa, false>>;
   using TableOfBf16 = Tuned512<Isa, Float32Table<Isa, true>>;
   using Int8 = Tuned512<Isa, Int8Quads<Isa>>;
-  static constexpr int kDotRows = 16, kFloatRows = 8;  // up to which streams are the faster ones (Xeon: docs/kernels/cpu.md)
-  static constexpr Arithmetic kTable[5] = {
-      {stream_kernels<Isa, Split, Split>("bf16 dot, activations hi + lo"), tile_kernels<Isa, Float, Float>("f32"), 7},
-      {stream_kernels<Isa, Rounded, Rounded>("bf16 dot"), tile_kernels<Isa, Rounded, Rounded>("bf16 dot"), kDotRows},
-      {stream_kernels<Isa, Int8, Int8>("int8 dot"), tile_kernels<Isa, Int8, Int8>("int8 dot"), kDotRows},
+  // Up to which streams are the faster ones: Zen 5 where bf16 dots are fast, the Xeon where they are not (docs/kernels/cpu.md).
+  static constexpr int kRows = 64, kSlowRows = 16, kSlowFloatRows = 8;
+  static constexpr Arithmetic kTable[6] = {
+      {stream_kernels<Isa, Split, Split>("bf16 dot, activations hi + lo"), tile_kernels<Isa, Float, Float>("f32"), kRows},
+      {stream_kernels<Isa, Rounded, Rounded>("bf16 dot"), tile_kernels<Isa, Rounded, Rounded>("bf16 dot"), kRows},
+      {stream_kernels<Isa, Int8, Int8>("int8 dot"), tile_kernels<Isa, Int8, Int8>("int8 dot"), kRows},
       {stream_kernels<Isa, Table, TableOfBf16>("f32 of bf16, codes looked up"), tile_kernels<Isa, Float, FloatOfBf16>("f32 of bf16"),
-       kFloatRows},
-      {stream_kernels<Isa, Table, Table>("f32, codes looked up"), tile_kernels<Isa, Float, Float>("f32"), kFloatRows},
+       kSlowFloatRows},
+      {stream_kernels<Isa, Table, Table>("f32, codes looked up"), tile_kernels<Isa, Float, Float>("f32"), kSlowFloatRows},
+      {stream_kernels<Isa, Int8, Int8>("int8 dot"), tile_kernels<Isa, Int8, Int8>("int8 dot"), kSlowRows},
   };
 };
 

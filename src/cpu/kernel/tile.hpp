@@ -16,13 +16,15 @@
 namespace billfish::cpu {
 namespace {
 
-constexpr int kPanelInL1 = 16384;  // bytes of a panel that stays in L1 with a tile of rows beside it
+// Bytes of a panel that stays in L1 with a tile of rows beside it: of 32 KB, of 48.
+template <class Arith>
+constexpr int kPanelInL1 = Arith::kLanes == 16 ? 32768 : 16384;
 
 // Columns decoded at a time: a whole block, or as many as one call of a tile kernel multiplies.
 template <class Arith>
 constexpr int panel_columns() {
   constexpr int kColumnBytes = kChunkSteps * Arith::kSlots * 4 * 4;
-  return kColumnBytes * kBlockColumns <= kPanelInL1 ? kBlockColumns : Arith::kLanes * Arith::kTileVectors;
+  return kColumnBytes * kBlockColumns <= kPanelInL1<Arith> ? kBlockColumns : Arith::kLanes * Arith::kTileVectors;
 }
 
 // Codes of the next panel, asked for into L2 a step or two for every chunk: a burst of them holds up the dots until memory has answered.
