@@ -172,7 +172,8 @@ class Measured:
                     policy = policies[row["policy"]]
                     is_shared = row["detail"][2] > 0
                     table = (policy.name, ceil_div(row["blocks"], MULTIPROCESSORS) if is_shared else "cluster")
-                    found.setdefault((problem, which), []).append((table, row["blocks"] if is_shared else row["cluster"] // policy.abreast, us))
+                    ways = row["blocks"] if is_shared else row["cluster"] // policy.abreast
+                    found.setdefault((problem, which), []).append((table, ways, us))
         # A large M's times say what larger ones take: without them nothing holds the model beyond what was measured.
         if not found:
             sys.exit("fit_costs: no candidate of the sm90 family was timed in these files")
@@ -203,9 +204,16 @@ class Fit:
         for table, rows in measured.groups.items():
             of = []
             for problem, ways in [(measured.problems[measured.rows[j][0]], measured.rows[j][2]) for j in rows]:
-                policy = policies[table[0]]
-                of.append(cluster_features(policy, problem, ways, resident) if table[1] == "cluster" else shared_features(policy, problem, ways))
+                if table[1] == "cluster":
+                    of.append(cluster_features(policies[table[0]], problem, ways, resident))
+                else:
+                    of.append(shared_features(policies[table[0]], problem, ways))
             self.features[table] = np.array(of, dtype=float)
+        # A variant that was only timed with more tokens than a tile of it has is not for what was timed: its table stays.
+        self.fitted = []
+        for table, rows in measured.groups.items():
+            if any(policies[table[0]].deep(measured.problems[measured.rows[j][0]][0]) == 1 for j in rows):
+                self.fitted.append(table)
         self.near = np.exp(-8 * np.log(measured.us / measured.best[measured.owner]))
         self.model = np.zeros(len(measured.rows))
         self.refresh()
@@ -230,7 +238,8 @@ class Fit:
         self.refresh()
 
     def fit_tables(self, power):
-        for table, rows in self.data.groups.items():
+        for table in self.fitted:
+            rows = self.data.groups[table]
             us, weight = self.data.us[rows], self.near[rows] ** power
             if table[1] != "cluster" and len(rows) >= 6:
                 scale = weight / us
@@ -259,7 +268,7 @@ class Fit:
         return np.mean(np.log(with_zeros)) + 0.35 * np.mean(np.log(without)) + 0.2 * error
 
     def search(self, seconds):
-        random, tables = np.random.default_rng(1), list(self.data.groups)
+        random, tables = np.random.default_rng(1), self.fitted
         best, began = self.score(), time.monotonic()
         while time.monotonic() - began < seconds:
             table = tables[random.integers(len(tables))]

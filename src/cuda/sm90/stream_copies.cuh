@@ -46,7 +46,8 @@ struct StreamProducer {
     }
   }
 
-  // One thread, which also lets the next launch begin. A slot is always the same team's: a team that waited for a slot's turn after next would take the next for it.
+  // One thread, which also lets the next launch begin. A slot is always the same team's: a team that waited for a slot's turn after next
+  // would take the next for it.
   __device__ void run(const Range& range) const {
     ptx::allow_dependents();
     const int count = range.end - range.begin;

@@ -83,7 +83,7 @@ bool can_take(const gemm::Problem& p, const gemm::DeviceFacts& device) {
 
 // Above 8 tokens the wgmma kernel is faster from some items a multiprocessor on: mma.sync takes more clocks and power. At M = 16 and 4096 x
 // 4096, 8 items, 6.3 us here and 5.2 there, 2048 x 11008, 11 items, 6.7 and 6.2, 14336 x 4096, 27 items, 13.1 and 11.4. It has no loops for
-// groups inside an item (group 32: 4096 x 28672, 54 items, 24.2 here and 26.0 there, 8192 x 57344, 217 items, 92.9 and 95.9), and 8-bit codes
+// groups inside an item (of 32: 4096 x 28672, 54 items, 24.2 here and 26.0 there, 8192 x 57344, 217 items, 92.9 and 95.9), and 8-bit codes
 // were only compared where they are many.
 constexpr std::int64_t kMostItems = 5, kMostItemsOf8Bits = 48;
 

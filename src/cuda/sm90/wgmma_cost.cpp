@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Called by wgmma_plan.cpp. Fitted to an exhaustive search: H200, u4b8, f16, group 128, nine layer shapes, 14 M from 16 to 2048, dependent
-// launches, 2026-11-22 (docs/kernels/sm90-wgmma.md). On average the pick is 0 to 5 % off the best that was found, 1 % over all.
+// launches, 2026-11-22 (docs/kernels/sm90-wgmma.md). On average the pick is 0 to 1 % off the best that was found.
 // bench/fit_costs.py does it again.
 #include "cuda/sm90/wgmma_cost.hpp"
 
@@ -13,19 +13,19 @@ namespace billfish::cuda::wgmma {
 
 namespace {
 
-// A stage's time; bringing its weights from memory adds to it for one of the tiles along M that need them. 8-bit codes, whose stages are half
-// as long: with half the time picks are 2 % off the best, with all of it 12 % (M = 64 and 256, nine layers).
+// A stage's time; bringing its weights from memory adds to it for one of the tiles along M that need them. 8-bit codes, whose stages are
+// half as long: with half the time picks are 2 % off the best, with all of it 12 % (M = 64 and 256, nine layers).
 double stage_time(double stage, double memory, const Tiling& tiling) {
   return tiling.part * (stage + memory / static_cast<double>(std::min<std::int64_t>(tiling.along_m, sm90::kTokenTilesDeep)));
 }
 
 // A stage of a lone block takes `stage`; the more of the chip is busy, the longer: `busy` at one block an SM, `shared` more where blocks
-// share SMs.
+// share SMs; of variants that have one block an SM, `shared` is the end of a tile that is not split, to `block`.
 struct ClusterCost {
   double fixed, stage, busy, shared, block, late, slack, memory;
 };
 constexpr ClusterCost kClusterCosts[sm90::kPolicies] = {
-    {0.000, 0.207, 1.593, 0.382, 0.937, 5.590, 1.000, 0.147},  // 256x8
+    {0.989, 0.372, 0.837, 0.347, 0.916, 5.895, 0.977, 0.000},  // 256x8
     {0.000, 0.258, 0.481, 0.491, 1.461, 4.018, 0.977, 0.044},  // 128x16
     {0.012, 0.458, 0.665, 0.412, 1.513, 3.766, 0.993, 0.067},  // 256x16
     {0.000, 0.325, 0.439, 0.468, 1.598, 7.766, 1.031, 0.048},  // 128x32
@@ -44,12 +44,13 @@ constexpr ClusterCost kClusterCosts[sm90::kPolicies] = {
 // (cudaOccupancyMaxActiveClusters, H200): processing clusters of uneven size leave some idle.
 constexpr int kResident[2][sm90::kMaxSplits] = {{132, 132, 117, 120, 110, 102, 105, 120}, {264, 264, 237, 248, 235, 234, 224, 240}};
 
-// Blocks with equal shares: a stage of a block, the end of a tile, and what each block adds that leaves sums of the same tile.
+// Blocks with equal shares: a stage of a block, the end of a tile, and what each block adds that leaves sums of the same tile. At one block
+// an SM, and at two.
 struct SharedCost {
   double fixed, stage, end, helper, memory;
 };
 constexpr SharedCost kSharedCosts[sm90::kPolicies][2] = {
-    {{0.000, 0.408, 1.648, 0.193, 0.145}, {0.652, 0.731, 2.219, 0.175, 0.263}},  // 256x8
+    {{0.300, 0.447, 1.531, 0.231, 0.000}, {1.774, 0.803, 1.440, 0.192, 0.000}},  // 256x8
     {{0.000, 0.285, 1.741, 0.204, 0.041}, {0.000, 0.519, 2.130, 0.259, 0.107}},  // 128x16
     {{0.000, 0.534, 2.246, 0.071, 0.156}, {0.003, 0.961, 3.395, 0.168, 0.217}},  // 256x16
     {{0.000, 0.353, 2.663, 0.000, 0.041}, {0.205, 0.668, 2.978, 0.110, 0.103}},  // 128x32
