@@ -17,8 +17,7 @@
 namespace billfish::api {
 namespace {
 
-constexpr std::int64_t kRegisters = 65536;   // of a multiprocessor, on every architecture from 8.0 on
-constexpr std::int64_t kTokenTilesDeep = 8;  // sm90: tiles along M that run side by side
+constexpr std::int64_t kRegisters = 65536;  // of a multiprocessor, on every architecture from 8.0 on
 
 struct Planned {
   gemm::Problem problem;
@@ -178,10 +177,11 @@ bool locate_sm90(const Planned& planned, std::int64_t block, std::int64_t index,
     piece = {block / d.splits, items * piece.split / d.splits, items * (piece.split + 1) / d.splits, piece.split};
   }
   if (piece.tile >= tiles) return false;
-  const std::int64_t deep = kTokenTilesDeep * columns, band = piece.tile / deep;
-  const std::int64_t height = std::min(kTokenTilesDeep, d.tiles_m - band * kTokenTilesDeep), inside = piece.tile - band * deep;
+  const std::int64_t deep = sm90::kTokenTilesDeep * columns, band = piece.tile / deep;
+  const std::int64_t height = std::min<std::int64_t>(sm90::kTokenTilesDeep, d.tiles_m - band * sm90::kTokenTilesDeep),
+                     inside = piece.tile - band * deep;
   const std::int64_t column = inside / height;
-  work.m0 = (band * kTokenTilesDeep + inside - column * height) * d.tile_m;
+  work.m0 = (band * sm90::kTokenTilesDeep + inside - column * height) * d.tile_m;
   work.n0 = (column * abreast + block % abreast) * d.tile_n;
   const bool beyond = work.n0 >= planned.problem.n;  // the last of a unit that is wider than what is left
   work.k0 = beyond ? 0 : std::min(planned.problem.k, piece.begin * d.tile_k);
