@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fits the cost tables of src/cuda/sm90/wgmma_cost.cpp to what `billfish tune` measured.
 
-  billfish tune --device cuda --shapes h200 --m 16 32 48 64 96 128 192 256 512 1024 2048 --finalists 3 --out plans.json    on the GPU
+  billfish tune --device cuda --shapes h200 --m 16 32 48 64 96 128 192 256 512 1024 --out plans.json    on the GPU
   bench/fit_costs.py plans.json... [--seconds 120] [--write]                                                              anywhere
 
 Every candidate that tune timed counts, the more the nearer it is to the best of its problem. First each table is fitted alone (where that
@@ -36,6 +36,8 @@ POLICIES = ROOT / "src/cuda/sm90/wgmma_policy.hpp"
 MULTIPROCESSORS = 132
 SECOND_TILE = 1.5  # kSecondTile
 TOKEN_TILES_DEEP = 8  # kTokenTilesDeep
+HEAT, SHARED_HEAT, COOL, HOT = 6.5, 0.02, 50, 300  # kHeat, kSharedHeat, kCool, kHot
+DIGITS = 3  # of the numbers in the source: a pick may hang on the last
 CLUSTER, SHARED = "kClusterCosts[", "kSharedCosts["
 MOST = [20, 5, 3, 3, 30, 6, 1.2, 5]  # of a ClusterCost's numbers
 
@@ -52,12 +54,17 @@ class Policy:
     def __init__(self, name, fields):
         self.name = name
         self.tokens, self.stage_k = int(fields["tokens"]), int(fields["stage_k"])
-        self.columns = 128 * int(fields["tiles"])
-        self.blocks_per_sm, self.abreast = int(fields["blocks_per_sm"]), int(fields.get("abreast", 1))
+        self.columns = 64 * int(fields["tiles"]) * int(fields["groups"])
+        self.blocks_per_sm, self.abreast = int(fields["blocks_per_sm"]), int(fields["abreast"])
+        self.bytes = (2 * self.tokens / self.abreast + self.columns / 2) / (self.tokens * self.columns)
 
     def work(self, m, k, n):
         """Tiles, and stages of each."""
         return ceil_div(m, self.tokens) * ceil_div(n, self.columns * self.abreast), ceil_div(k, self.stage_k)
+
+    def held_by_power(self, us, shares):
+        """What a search by turns finds, on a chip that has been at its power limit for a while."""
+        return us * (1 + (HEAT * self.bytes + SHARED_HEAT * shares) * np.clip((us - COOL) / (HOT - COOL), 0, 1))
 
     def deep(self, m):
         """Tiles along M that need the same weights side by side."""
@@ -70,7 +77,8 @@ def read_policies():
     configs = re.findall(r"\{(\.tokens[^}]*)\}", body[: body.index("};")])
     names = re.findall(r'"([^"]+)"', re.search(r"kPolicyNames\[kPolicies\] = \{([^}]*)\}", text).group(1))
     assert len(configs) == len(names)
-    return {name: Policy(name, dict(re.findall(r"\.(\w+) = (\w+)", config))) for name, config in zip(names, configs)}
+    defaults = dict(re.findall(r"\n  int (\w+) = (\d+);", text[: text.index("kConfigs[] = {")]))
+    return {name: Policy(name, defaults | dict(re.findall(r"\.(\w+) = (\w+)", config))) for name, config in zip(names, configs)}
 
 
 def table_of(text, name):
@@ -186,7 +194,8 @@ class Measured:
         self.problems = [problem for problem, _ in keys]
         self.rows = [(i, *row) for i, key in enumerate(keys) for row in found[key]]
         self.owner = np.array([row[0] for row in self.rows])
-        self.us = np.array([row[3] for row in self.rows])
+        self.cool = np.array([row[3] for row in self.rows])
+        self.us = np.array([policies[row[1][0]].held_by_power(row[3], row[1][1] != "cluster") for row in self.rows])
         self.in_cluster = np.array([row[1][1] == "cluster" for row in self.rows])
         self.starts = np.searchsorted(self.owner, np.arange(len(self.problems)))
         self.best = np.minimum.reduceat(self.us, self.starts)
@@ -219,9 +228,9 @@ class Fit:
         self.refresh()
 
     def times(self, table, cost):
-        if table[1] != "cluster":
-            return self.features[table] @ cost
-        return cluster_time(cost, self.policies[table[0]], self.features[table])
+        policy, features = self.policies[table[0]], self.features[table]
+        shares = table[1] != "cluster"
+        return policy.held_by_power(features @ cost if shares else cluster_time(cost, policy, features), shares)
 
     def refresh(self):
         for table, rows in self.data.groups.items():
@@ -234,7 +243,7 @@ class Fit:
             self.fit_tables(power)
             if self.score() < score:
                 best, score = dict(self.tables), self.score()
-        self.tables = best
+        self.tables = {table: cost.round(DIGITS) for table, cost in best.items()}
         self.refresh()
 
     def fit_tables(self, power):
@@ -242,8 +251,8 @@ class Fit:
             rows = self.data.groups[table]
             us, weight = self.data.us[rows], self.near[rows] ** power
             if table[1] != "cluster" and len(rows) >= 6:
-                scale = weight / us
-                self.tables[table] = nnls(self.features[table] * scale[:, None], us * scale)[0]
+                scale = weight / self.data.cool[rows]
+                self.tables[table] = nnls(self.features[table] * scale[:, None], weight)[0]
             elif table[1] == "cluster" and len(rows) >= 10:
                 begin = np.clip(self.tables[table], 1e-3, np.array(MOST) * 0.99)
 
@@ -275,7 +284,7 @@ class Fit:
             cost, rows = self.tables[table].copy(), self.data.groups[table]
             i = random.integers(len(cost))
             factor, more = math.exp(random.normal() * random.choice([0.02, 0.06, 0.2])), random.normal() * random.choice([0, 0.05])
-            cost[i] = max(0.0, cost[i] * factor + more)
+            cost[i] = round(max(0.0, cost[i] * factor + more), DIGITS)
             before = self.model[rows].copy()
             self.model[rows] = self.times(table, cost)
             score = self.score() if (self.model[rows] > 0).all() else math.inf
@@ -296,9 +305,9 @@ def text_of(tables, policies, kind):
     lines = []
     for name, policy in policies.items():
         if kind == CLUSTER:
-            lines.append("    {" + ", ".join(f"{v:.3f}" for v in tables[name, "cluster"]) + f"}},  // {name}")
+            lines.append("    {" + ", ".join(f"{v:.{DIGITS}f}" for v in tables[name, "cluster"]) + f"}},  // {name}")
         else:
-            groups = ["{" + ", ".join(f"{v:.3f}" for v in tables[name, i + 1]) + "}" for i in range(policy.blocks_per_sm)]
+            groups = ["{" + ", ".join(f"{v:.{DIGITS}f}" for v in tables[name, i + 1]) + "}" for i in range(policy.blocks_per_sm)]
             lines.append("    {" + ", ".join(groups + ["{}"] * (2 - len(groups))) + f"}},  // {name}")
     return "\n" + "\n".join(lines) + "\n"
 

@@ -56,5 +56,7 @@ inline __device__ void mbarrier_wait(std::uint32_t barrier, int parity) {
       "r"(parity)
       : "memory");
 }
+// No mbarrier: a barrier of `threads` threads; id 0 is __syncthreads.
+inline __device__ void named_barrier(int id, int threads) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
 
 }  // namespace billfish::ptx

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The copy engine: bulk copies and tensor-map copies into shared memory, completing on an mbarrier.
+// The copy engine: bulk copies and tensor-map copies into shared memory, completing on an mbarrier, and from there back to memory.
 #pragma once
 
 #include <cuda.h>
@@ -33,6 +33,16 @@ inline __device__ void tensor_copy_to(unsigned blocks, std::uint32_t target, con
       "l"(map), "r"(x), "r"(y), "r"(barrier), "h"(static_cast<unsigned short>(blocks))
       : "memory");
 }
+// From shared memory to the box of `map` whose first element is (x, y); what lies outside of the tensor is not written.
+inline __device__ void tensor_store(const CUtensorMap* map, int x, int y, std::uint32_t source) {
+  asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];" ::"l"(map), "r"(x), "r"(y), "r"(source)
+               : "memory");
+}
+inline __device__ void commit_stores() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+// Until the copy engine has read all that this thread has committed: its shared memory may be written again, or given back.
+inline __device__ void wait_for_stores_to_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
+// Between a thread's writes to shared memory and the copy engine's reads of them, which another thread starts behind a barrier.
+inline __device__ void fence_writes_before_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 inline __device__ void prefetch_tensor_map(const CUtensorMap* map) { asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory"); }
 
 }  // namespace billfish::ptx

@@ -13,7 +13,7 @@ namespace billfish::sm90 {
 
 // Of the wgmma kernel: a block has two slots for sums in the workspace, for a tile that begins with it and for one that begins before it.
 constexpr int kSlotsOfBlock = 2;
-constexpr int kFlagBytes = 8 * 4;  // of a slot: a flag a warp
+constexpr int kFlagBytes = 12 * 4;  // of a slot: a flag a warp
 
 struct Shares {
   int items;              // of a tile: parts of K

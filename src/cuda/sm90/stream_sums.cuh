@@ -7,7 +7,7 @@
 #pragma once
 
 #include "cuda/ptx/left_values.cuh"
-#include "cuda/ptx/store_matrix.cuh"
+#include "cuda/ptx/barrier.cuh"
 #include "cuda/sm90/stream_loop.cuh"
 #include "cuda/sm90/output.cuh"
 

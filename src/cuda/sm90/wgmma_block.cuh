@@ -30,18 +30,16 @@ struct Variant {
   static constexpr bool kScaleSums = kConfig.scale_sums && !kIsFine;
   static constexpr SharedMap kMap = shared_map(kConfig, Codec::kBits, Codec::kZeros, kFine, kCluster);
   static constexpr int kColumns = kConfig.columns();
-  static constexpr int kSteps = kConfig.stage_k / 16;   // k16 steps of a stage
-  static constexpr int kPanels = kConfig.stage_k / 64;  // 128-byte wide panels of activations
-  // A k16 step of weights, in parts of the 2 KB that are the most a tensor map's box may be wide; a part's steps lie together.
-  static constexpr int kRowBytes = kColumns * Codec::kBits * 2;
-  static constexpr int kPartBytes = kRowBytes < 2048 ? kRowBytes : 2048;
-  static constexpr int kParts = kRowBytes / kPartBytes;
+  static constexpr int kSteps = kConfig.stage_k / 16;                   // k16 steps of a stage
+  static constexpr int kPanels = kConfig.stage_k / 64;                  // 128-byte wide panels of activations
+  static constexpr int kPartBytes = part_bytes(kConfig, Codec::kBits);  // of a k16 step of weights
+  static constexpr int kParts = kColumns * Codec::kBits * 2 / kPartBytes;
+  // Rows of scales come in parts, too, and a part's rows lie together.
+  static constexpr int kScaleParts = kColumns / scale_columns(kConfig);
+  static constexpr int kScalePartBytes = scale_rows(kConfig, kFine) * scale_columns(kConfig) * 2;
   static constexpr int kAccumulators = kConfig.tokens / 2;  // a thread and m64 tile
   static constexpr int kStages = kMap.stages;
   static_assert(kStages >= 2, "a slot is released one stage late");
-  // After setmaxnreg: a block trades within what it got at launch, 168 a thread of 384.
-  static constexpr int kProducerRegisters = kConfig.consumer_warps() == 8 ? 40 : 24;
-  static constexpr int kConsumerRegisters = kConfig.consumer_warps() == 8 ? 232 : 112;
 };
 
 // Shared-memory addresses of a block.
@@ -113,6 +111,7 @@ struct Walk {
     return work;
   }
   __device__ bool next() { return false; }
+  __device__ bool more() const { return false; }
 };
 
 // Without clusters: the shared tiles of its range, from the last to the first, then whole tiles, one grid apart. The range lies in shared
@@ -146,15 +145,10 @@ struct Walk<V, false> {
     return work;
   }
   __device__ bool next() {
-    if (!sharing()) {
-      tile += static_cast<int>(Unit<V>::count());
-    } else if (tile > range(2)) {
-      --tile;
-    } else {
-      tile = args.shared_tiles + static_cast<int>(Unit<V>::index());
-    }
-    return tile < args.tiles_m * args.tiles_n;
+    tile = next_tile();
+    return tile < tiles();
   }
+  __device__ bool more() const { return next_tile() < tiles(); }
 
   // Who has parts of the tile.
   __device__ Meeting meeting() const {
@@ -164,6 +158,11 @@ struct Walk<V, false> {
 
  private:
   __device__ bool sharing() const { return tile < args.shared_tiles; }
+  __device__ int tiles() const { return args.tiles_m * args.tiles_n; }
+  __device__ int next_tile() const {
+    if (!sharing()) return tile + static_cast<int>(Unit<V>::count());
+    return tile > range(2) ? tile - 1 : args.shared_tiles + static_cast<int>(Unit<V>::index());
+  }
   __device__ int range(int i) const {
     int value;
     asm volatile("ld.shared.b32 %0, [%1];" : "=r"(value) : "r"(shared.range() + i * 4));

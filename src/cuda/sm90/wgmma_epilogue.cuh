@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// From whole sums to C: some tokens x 64 columns at a time pass through shared memory of the warpgroup's own, so that rows of C are written
-// 16 bytes at a time.
+// From whole sums to C. A tile that is one block's alone lies in shared memory, rows of 64 columns, until the copy engine has written it:
+// the block goes on with its next tile meanwhile. Chunks of a tile that blocks share go through the same memory, written by threads.
 #pragma once
 
-#include "cuda/ptx/store_matrix.cuh"
+#include "cuda/ptx/bulk_copy.cuh"
+#include "cuda/ptx/elect.cuh"
+#include "cuda/ptx/matrix.cuh"
 #include "cuda/sm90/output.cuh"
 #include "cuda/sm90/wgmma_consumer.cuh"
 
@@ -11,57 +13,100 @@ namespace billfish::sm90 {
 
 template <class V>
 struct Epilogue {
+  using Accumulators = typename Consumer<V>::Accumulators;
+  static constexpr int kTiles = V::kConfig.tiles;
   static constexpr int kPanels = V::kConfig.tokens / 8;
   static constexpr int kStaged = staged_tokens(V::kConfig);
+  static constexpr int kAtOnce = Chunks<V>::kAtOnce;  // panels of a chunk
+  using Chunk = float[kAtOnce * 4];
 
   const WgmmaArguments& args;
+  const CUtensorMap* c_map;  // boxes of kStaged tokens x 64 columns
   Shared<V> shared;
   int m0, n0;             // of the tile
   int group, warp, lane;  // of warps, along the columns; within the warpgroup
 
-  // A tile that is this block's alone.
-  __device__ void store(const typename Consumer<V>::Accumulators& sums) const {
-    constexpr int kCount = kPanels % 2 == 0 ? 2 : 1;  // panels at once
-#pragma unroll
-    for (int t = 0; t < V::kConfig.tiles; ++t) {
-      float bias[2];
-      load_bias(bias, t);
-#pragma unroll
-      for (int panel = 0; panel < kPanels; panel += kCount) {
-        if (panel * 8 >= args.m - m0) continue;
-        float whole[kCount * 4];  // a copy: ptxas serialises a wgmma whose sums change elsewhere
-#pragma unroll
-        for (int i = 0; i < kCount * 4; ++i) whole[i] = sums[t][panel * 4 + i] + bias[i / 2 % 2];
-        if constexpr (kStaged > 0) {
-          if (args.vector_store) {
-            stage<kCount>(whole, panel % (kStaged / 8));
-            const int end = (panel + kCount) * 8;
-            if (end % kStaged == 0 || end == V::kConfig.tokens || end >= args.m - m0) {
-              ptx::named_barrier(1 + group, 128);
-              write_rows(t, (end - 1) / kStaged * kStaged, end);
-              ptx::named_barrier(1 + group, 128);
-            }
-            continue;
-          }
-        }
-        write_elements<kCount>(whole, panel, column_of(t));
+  // A tile that is this block's alone. Straight code for what is nearly always so; the rest is a loop, because a tile's end is run once,
+  // and then instructions are slower to fetch than to execute.
+  __device__ void store(const Accumulators& sums) const {
+    if constexpr (kStaged > 0) {
+      if (args.vector_store) {
+        send(sums);
+        return;
       }
+    }
+    const int chunks = kTiles * Chunks<V>::used(args.m - m0);
+    constexpr int kUnroll = kStaged > 0 ? 1 : kTiles * Chunks<V>::kOfPart;
+#pragma unroll kUnroll
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      Chunk whole;
+      begin(whole, sums, at(chunk));
+      end(whole, at(chunk));
     }
   }
 
-  // Some panels of m64 tile `t`, from `panel` on, without regard to others.
-  template <int kCount>
-  __device__ void store_panels(const float (&whole)[kCount * 4], int t, int panel) const {
+  // Which chunk of which m64 tile a number means.
+  struct At {
+    int t, i;
+  };
+  __device__ At at(int chunk) const {
+    static_assert(kTiles <= 2);
+    const int used = Chunks<V>::used(args.m - m0), t = chunk >= used ? 1 : 0;
+    return {t, chunk - t * used};
+  }
+
+  // This block's sums of a chunk, and the bias.
+  __device__ void begin(Chunk& whole, const Accumulators& sums, At at) const {
+    float bias[2];
+    load_bias(bias, at.t);
+    select(whole, sums, at.t * Chunks<V>::kOfPart + at.i);
+#pragma unroll
+    for (int j = 0; j < kAtOnce * 4; ++j) whole[j] += bias[j / 2 % 2];
+  }
+  // To C.
+  __device__ void end(const Chunk& whole, At at) const {
     if constexpr (kStaged > 0) {
       if (args.vector_store) {
-        stage<kCount>(whole, panel % (kStaged / 8));
+        const std::uint32_t place = place_of(at.t);
+#pragma unroll
+        for (int j = 0; j < kAtOnce; ++j) stage(&whole[j * 4], place, j);
         ptx::named_barrier(1 + group, 128);
-        write_rows(t, panel * 8, (panel + kCount) * 8);
+        write_rows(at.t, at.i * kAtOnce * 8);
         ptx::named_barrier(1 + group, 128);
         return;
       }
     }
-    write_elements<kCount>(whole, panel, column_of(t));
+    write_elements(whole, at.i * kAtOnce, column_of(at.t));
+  }
+
+  // Before staging memory is written again by all of a warpgroup.
+  __device__ void await_staging() const {
+    if constexpr (kStaged > 0) {
+      await_stores(warp);
+      ptx::named_barrier(1 + group, 128);
+    }
+  }
+  // Before the block ends.
+  static __device__ void await_stores(int warp) {
+    if constexpr (kStaged > 0) {
+      if (warp == 0 && ptx::elect_thread()) ptx::wait_for_stores_to_read();
+    }
+  }
+
+ private:
+  // The registers have no indices at run time. A bit says which chunk, behind an asm, because the compiler would put the number that a
+  // chunk's is compared with in place of the chunk's, and all sums into memory.
+  static __device__ void select(Chunk& chunk, const Accumulators& sums, int number) {
+    unsigned wanted = 1u << number;
+    asm volatile("" : "+r"(wanted));
+#pragma unroll
+    for (int at = 0; at < kTiles * Chunks<V>::kOfPart; ++at) {
+#pragma unroll
+      for (int j = 0; j < kAtOnce * 4; ++j) {
+        const float sum = sums[at / Chunks<V>::kOfPart][at % Chunks<V>::kOfPart * (kAtOnce * 4) + j];
+        if (at == 0 || (wanted >> at & 1u) != 0) chunk[j] = sum;
+      }
+    }
   }
 
   __device__ void load_bias(float (&bias)[2], int t) const {
@@ -70,62 +115,90 @@ struct Epilogue {
     bias[1] = n + 8 < args.n ? bias_of(args, n + 8) : 0.0f;
   }
 
- private:
-  // The first of the 16 columns that the lane has of an m64 tile.
-  __device__ int column_of(int t) const { return n0 + (Consumer<V>::sub_block_of(group, warp, lane) + t) * 16; }
-
-  // Row = token, eight 16-byte pieces, two of a warp's 8 columns each, piece p at p ^ (token % 8) against bank conflicts.
-  template <int kCount>
-  __device__ void stage(const float (&sums)[kCount * 4], int panel) const {
-    const std::uint32_t base = shared.staging() + group * (kStaged * 128);
-    constexpr int kAtOnce = kCount % 2 == 0 ? 2 : 1;
+  // All tokens, those beyond M too: the copy engine leaves them out.
+  __device__ void send(const Accumulators& sums) const {
+    float bias[kTiles][2];
 #pragma unroll
-    for (int j = 0; j < kCount; j += kAtOnce) {
-      std::uint32_t matrices[kAtOnce * 2];
+    for (int t = 0; t < kTiles; ++t) load_bias(bias[t], t);
 #pragma unroll
-      for (int i = 0; i < kAtOnce * 2; ++i) {
-        const int at = (j + i / 2) * 4 + i % 2 * 2;
-        matrices[i] = pack_pair(args.c_type, sums[at], sums[at + 1]);
+    for (int first = 0; first < V::kConfig.tokens; first += kStaged) {
+      if (first >= args.m - m0) break;
+      await_staging();
+#pragma unroll
+      for (int t = 0; t < kTiles; ++t) {
+        const std::uint32_t place = place_of(t);
+#pragma unroll
+        for (int panel = 0; panel < kStaged / 8; ++panel) {
+          float whole[4];  // a copy: ptxas serialises a wgmma whose sums change elsewhere
+#pragma unroll
+          for (int i = 0; i < 4; ++i) whole[i] = sums[t][(first / 8 + panel) * 4 + i] + bias[t][i / 2];
+          stage(whole, place, panel);
+        }
       }
-      const int token = (panel + j + lane / 16) * 8 + lane % 8;
-      const int piece = warp * 2 + lane / 8 % 2;
-      ptx::store_matrices_transposed(base + token * 128 + (piece ^ (token % 8)) * 16, matrices);
+      ptx::fence_writes_before_copies();
+      ptx::named_barrier(1 + group, 128);
+      if (warp == 0 && ptx::elect_thread()) {
+#pragma unroll
+        for (int i = 0; i < kTiles; ++i) {
+          const int box = group * kTiles + i;
+          ptx::tensor_store(c_map, n0 + box * 64, m0 + first, box_of(box));
+        }
+        ptx::commit_stores();
+      }
     }
   }
 
-  // Tokens [begin, end) of the tile, which lie in shared memory where those from the last multiple of kStaged lie.
-  __device__ void write_rows(int t, int begin, int end) const {
-    const std::uint32_t base = shared.staging() + group * (kStaged * 128);
-    const int piece = lane % 8;
-    const int block = piece / 2;
-    const int n = n0 + ((group * 4 + block) * V::kConfig.tiles + t) * 16 + piece % 2 * 8;
-    end = min(end, args.m - m0);
-    for (int row = begin + warp * 4 + lane / 8; row < end; row += 16) {
-      const int token = row % kStaged;
-      std::uint32_t words[4];
+  // The first of the 16 columns that the lane has of an m64 tile.
+  __device__ int column_of(int t) const { return n0 + (Consumer<V>::sub_block_of(group, warp, lane) + t) * 16; }
+
+  // Staged: 64 columns of a token are eight pieces of 16 bytes, piece p at p ^ (token % 8), which is how the copy engine reads them, too.
+  __device__ std::uint32_t box_of(int box) const { return shared.staging() + box * (kStaged * 128); }
+
+  // Of an 8 x 8 matrix's 8 columns of C, two after two come from another lane's quarter of the 64-column block (Consumer::sub_block_of).
+  // When it is transposed, a lane has two columns of a token: where its word of a panel's first 8 columns lies.
+  __device__ std::uint32_t place_of(int t) const {
+    const int pair = lane % 4, token = lane / 4;
+    const int sub_block = Consumer<V>::sub_block_of(group, warp, pair * 8) + t;
+    return box_of(sub_block / 4) + token * 128 + ((sub_block % 4 * 2) ^ token) * 16 + pair * 4;
+  }
+
+  // 16 columns x 8 tokens.
+  __device__ void stage(const float* sums, std::uint32_t place, int panel) const {
 #pragma unroll
-      for (int pair = 0; pair < 4; ++pair) {  // of columns, which quarter of a 64-column block goes with it: Consumer::sub_block_of
-        constexpr int kWarps = V::kConfig.tiles < 4 ? 4 / V::kConfig.tiles : 1;  // that have a 64-column block
-        const int from = block / kWarps * kWarps + (block + kWarps - pair % kWarps) % kWarps;
-        const int place = from * 2 + piece % 2;
-        asm volatile("ld.shared.b32 %0, [%1];" : "=r"(words[pair]) : "r"(base + token * 128 + (place ^ (token % 8)) * 16 + pair * 4));
-      }
-      auto* target = static_cast<unsigned short*>(args.c) + std::int64_t{m0 + row} * args.ldc + n;
+    for (int h = 0; h < 2; ++h) {
+      const std::uint32_t word = ptx::transpose_matrix(pack_pair(args.c_type, sums[h * 2], sums[h * 2 + 1]));
+      asm volatile("st.shared.b32 [%0], %1;" ::"r"((place ^ (h * 16)) + panel * 1024), "r"(word) : "memory");
+    }
+  }
+
+  // A chunk of m64 tile `t`, whose first token is `begin` and lies first in staging memory.
+  __device__ void write_rows(int t, int begin) const {
+    const int piece = lane % 8;
+    const int sub_block = (group * 4 + piece / 2) * kTiles + t;
+    const int n = n0 + sub_block * 16 + piece % 2 * 8;
+    const std::uint32_t from = box_of(sub_block / 4);
+    const int end = min(kAtOnce * 8, args.m - m0 - begin);
+    for (int token = warp * 4 + lane / 8; token < end; token += 16) {
+      uint4 words;
+      asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+                   : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
+                   : "r"(from + token * 128 + ((sub_block % 4 * 2 + piece % 2) ^ (token % 8)) * 16));
+      auto* target = static_cast<unsigned short*>(args.c) + std::int64_t{m0 + begin + token} * args.ldc + n;
       if (n + 8 <= args.n) {
-        *reinterpret_cast<uint4*>(target) = make_uint4(words[0], words[1], words[2], words[3]);
+        *reinterpret_cast<uint4*>(target) = words;
       } else {
+        const std::uint32_t all[4] = {words.x, words.y, words.z, words.w};
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
-          if (n + i < args.n) target[i] = static_cast<unsigned short>(words[i / 2] >> (16 * (i % 2)));
+          if (n + i < args.n) target[i] = static_cast<unsigned short>(all[i / 2] >> (16 * (i % 2)));
         }
       }
     }
   }
 
-  template <int kCount>
-  __device__ void write_elements(const float (&sums)[kCount * 4], int panel, int column) const {
+  __device__ void write_elements(const Chunk& sums, int panel, int column) const {
 #pragma unroll
-    for (int i = 0; i < kCount * 4; ++i) {
+    for (int i = 0; i < kAtOnce * 4; ++i) {
       const int token = m0 + panel * 8 + i / 4 * 8 + lane % 4 * 2 + i % 2;
       const int n = column + i / 2 % 2 * 8 + lane / 4;
       if (token < args.m && n < args.n) store_element(args.c, args.c_type, std::int64_t{token} * args.ldc + n, sums[i]);

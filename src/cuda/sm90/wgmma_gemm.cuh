@@ -16,17 +16,21 @@ template <class V>
 __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm)
     wgmma_gemm(const __grid_constant__ CUtensorMap a_map, const __grid_constant__ CUtensorMap codes_map,
                const __grid_constant__ CUtensorMap scales_map, const __grid_constant__ CUtensorMap zeros_map,
-               const __grid_constant__ WgmmaArguments args) {
+               const __grid_constant__ CUtensorMap c_map, const __grid_constant__ WgmmaArguments args) {
   extern __shared__ unsigned char memory[];
   const Shared<V> shared{(ptx::shared_address(memory) + 1023u) & ~1023u};
   const int warp = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 32, 0);  // uniform, so that descriptors stay so
   const int lane = static_cast<int>(threadIdx.x) % 32;
+  if constexpr (!V::kCluster && V::kConfig.blocks_per_sm == 2) {
+    if (args.shared_tiles == 0 && static_cast<int>(Unit<V>::index()) >= args.tiles_m * args.tiles_n) return;  // idle: plan_of says why
+  }
   const Producer<V> producer{&a_map, &codes_map, &scales_map, &zeros_map, args, shared};
   if (warp == V::kConfig.consumer_warps()) {
     if (lane == 0) {
       ptx::prefetch_tensor_map(&codes_map);
       ptx::prefetch_tensor_map(&scales_map);
       ptx::prefetch_tensor_map(&a_map);
+      if (staged_tokens(V::kConfig) > 0 && args.vector_store) ptx::prefetch_tensor_map(&c_map);
       for (int slot = 0; slot < V::kStages; ++slot) {
         ptx::mbarrier_init(shared.full(slot), 1);
         ptx::mbarrier_init(shared.empty(slot), V::kConfig.consumer_warps() * V::kAbreast);
@@ -50,7 +54,7 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
   Walk<V> walk{args, shared};
 
   if (warp >= V::kConfig.consumer_warps()) {
-    if constexpr (V::kConfig.blocks_per_sm == 1) ptx::release_registers<V::kProducerRegisters>();
+    if constexpr (V::kConfig.blocks_per_sm == 1) ptx::release_registers<V::kConfig.producer_registers()>();
     if (warp == V::kConfig.consumer_warps()) {
       producer.run(walk);
       __syncwarp();
@@ -62,7 +66,7 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
     return;
   }
 
-  if constexpr (V::kConfig.blocks_per_sm == 1) ptx::claim_registers<V::kConsumerRegisters>();
+  if constexpr (V::kConfig.blocks_per_sm == 1) ptx::claim_registers<V::kConfig.consumer_registers()>();
   const int thread = static_cast<int>(threadIdx.x);
   const Consumer<V> consumer{args, shared, warp / 4, warp % 4, lane};
   Ring<V> ring;
@@ -88,7 +92,7 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
       __syncwarp();
       const Visit visit = Visit::saved(shared.visit(warp));
       __syncwarp();
-      const Epilogue<V> epilogue{args, shared, visit.m0, visit.n0, consumer.group, warp % 4, lane};
+      const Epilogue<V> epilogue{args, &c_map, shared, visit.m0, visit.n0, consumer.group, warp % 4, lane};
       if (visit.is_shared()) {
         const SharedSums<V> shared_sums{epilogue, visit};
         shared_sums.leave(sums);
@@ -98,6 +102,7 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
       }
       more = walk.next();
     }
+    Epilogue<V>::await_stores(warp % 4);
     if constexpr (V::kAbreast > 1) {  // a block that has ended must not be written to any more
       __syncwarp();
       ptx::cluster_arrive();

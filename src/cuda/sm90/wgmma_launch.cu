@@ -38,6 +38,9 @@ PreparedKernels& prepared_of(WeightType weight, ElementType a) {
   return tables[static_cast<int>(weight)][a == ElementType::bf16];
 }
 
+// 16-byte stores of C.
+bool vector_store(const gemm::Problem& p) { return p.aligned_c && p.c != ElementType::f32; }
+
 Status encode_activations(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& call, CUtensorMap& map) {
   return encode_tensor_map(map, {.type = p.a == ElementType::bf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
                                  .base = call.a,
@@ -53,7 +56,7 @@ Status encode_codes(const gemm::Plan& plan, const PackedMatrix& w, CUtensorMap& 
                                  .base = w.codes,
                                  .sizes = {row_bytes / 8, w.padded_k() / 16},
                                  .strides = {row_bytes},
-                                 .box = {std::min(plan.tile_n * bits_of(w.type) / 4, 256), plan.tile_k / 16}});
+                                 .box = {sm90::part_bytes(sm90::kConfigs[plan.policy], bits_of(w.type)) / 8, plan.tile_k / 16}});
 }
 
 // Rows of scales that a stage may touch.
@@ -68,13 +71,25 @@ Status encode_scales(const gemm::Plan& plan, const PackedMatrix& w, CUtensorMap&
                                                       .base = w.scales,
                                                       .sizes = {w.padded_n(), w.groups()},
                                                       .strides = {w.padded_n() * 2},
-                                                      .box = {plan.tile_n, rows}}));
+                                                      .box = {sm90::scale_columns(sm90::kConfigs[plan.policy]), rows}}));
   if (!has_zeros(w.type)) return {};
   return encode_tensor_map(zeros, {.type = CU_TENSOR_MAP_DATA_TYPE_UINT8,
                                    .base = w.zeros,
                                    .sizes = {w.padded_n() / 2, w.groups()},
                                    .strides = {w.padded_n() / 2},
                                    .box = {plan.tile_n / 2, rows}});
+}
+
+// What the kernel stores tiles through, where C allows 16-byte stores.
+Status encode_output(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& call, CUtensorMap& map) {
+  const int tokens = sm90::staged_tokens(sm90::kConfigs[plan.policy]);
+  if (tokens == 0 || !vector_store(p)) return {};
+  return encode_tensor_map(map, {.type = CU_TENSOR_MAP_DATA_TYPE_UINT16,
+                                 .base = call.c,
+                                 .sizes = {p.n, p.m},
+                                 .strides = {p.m == 1 ? round_up(p.n * 2, 16) : call.ldc * 2},
+                                 .box = {64, tokens},
+                                 .swizzle = CU_TENSOR_MAP_SWIZZLE_128B});
 }
 
 // Activations lie [tokens][64 k] with 128-byte swizzle: 8 tokens are 1024 bytes apart (in units of 16 bytes).
@@ -115,7 +130,7 @@ sm90::WgmmaArguments arguments_of(const gemm::Plan& plan, const gemm::Problem& p
   args.bias_type = static_cast<int>(w.bias_type);
   args.bias_permuted = w.bias_permuted;
   args.c_type = static_cast<int>(p.c);
-  args.vector_store = p.aligned_c && p.c != ElementType::f32;
+  args.vector_store = vector_store(p);
   return args;
 }
 
@@ -127,10 +142,11 @@ Status run(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& cal
   const void* kernel = kernel_of(p.weight, p.a, plan.policy, fine, splits);
   const int device = call.weights->device.index;
   BILLFISH_RETURN_IF_ERROR(prepared_of(p.weight, p.a).ensure(device, kernel_index(plan.policy, fine, splits), kernel, plan.shared_bytes));
-  CUtensorMap a_map, codes_map, scales_map{}, zeros_map{};
+  CUtensorMap a_map, codes_map, scales_map{}, zeros_map{}, c_map{};
   BILLFISH_RETURN_IF_ERROR(encode_activations(plan, p, call, a_map));
   BILLFISH_RETURN_IF_ERROR(encode_codes(plan, *call.weights, codes_map));
   BILLFISH_RETURN_IF_ERROR(encode_scales(plan, *call.weights, scales_map, zeros_map));
+  BILLFISH_RETURN_IF_ERROR(encode_output(plan, p, call, c_map));
   sm90::WgmmaArguments args = arguments_of(plan, p, call);
 
   cudaLaunchAttribute attributes[2];
@@ -154,7 +170,7 @@ Status run(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& cal
   config.stream = static_cast<cudaStream_t>(call.stream);
   config.attrs = attributes;
   config.numAttrs = static_cast<unsigned>(count);
-  void* parameters[] = {&a_map, &codes_map, &scales_map, &zeros_map, &args};
+  void* parameters[] = {&a_map, &codes_map, &scales_map, &zeros_map, &c_map, &args};
   return status_of(cudaLaunchKernelExC(&config, kernel, parameters), "launching the sm90 kernel");
 }
 

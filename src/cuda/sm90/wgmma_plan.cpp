@@ -175,8 +175,11 @@ gemm::Plan plan_of(const gemm::Problem& p, const gemm::DeviceFacts& device, int 
   gemm::Plan plan = common_plan(p, policy, splits > 1);
   plan.splits = splits;
   plan.cluster = splits * config.abreast;
-  // Without a split the grid is persistent.
-  plan.blocks = (splits == 1 ? std::min(tiles, resident_clusters(device, config)) : tiles * splits) * config.abreast;
+  // Without a split the grid is persistent. Where two blocks fit a multiprocessor, a grid of fewer than there are multiprocessors would
+  // still have two of them on some: idle ones come with it, one for each place.
+  const std::int64_t units = std::max(1, device.multiprocessors / config.abreast);
+  const std::int64_t places = config.blocks_per_sm == 2 ? round_up(tiles, units) : tiles;
+  plan.blocks = (splits == 1 ? std::min(places, resident_clusters(device, config)) : tiles * splits) * config.abreast;
   plan.chain = chain_of(p, config, ceil_div(ceil_div(p.k, config.stage_k), splits), splits);
   return plan;
 }

@@ -34,7 +34,11 @@ struct Producer {
       }
       if (args.rows > 0) {
         const int row = scale_row(args, first);
-        ptx::tensor_copy(shared.scales(slot), scales_map, work.n0, row, full);
+#pragma unroll
+        for (int part = 0; part < V::kScaleParts; ++part) {
+          ptx::tensor_copy(shared.scales(slot) + part * V::kScalePartBytes, scales_map, work.n0 + part * scale_columns(V::kConfig), row,
+                           full);
+        }
         if constexpr (V::Codec::kZeros) ptx::tensor_copy(shared.zeros(slot), zeros_map, work.n0 / 2, row, full);
       }
     }
@@ -67,9 +71,10 @@ struct Producer {
     for (int i = 0; i < first; ++i) start_weights(work, work.begin + i, i);
   }
 
-  // Lets the next launch begin, too.
+  // Lets the next launch begin, too: at once, or when its weights would not come before this one's any more.
   __device__ void run(Walk<V> walk) const {
-    ptx::allow_dependents();
+    bool held = V::kConfig.held_for > 0;
+    if (!held) ptx::allow_dependents();
     Ring<V> ring;
     Work work = walk.work();
     int stage = work.begin;
@@ -85,7 +90,12 @@ struct Producer {
     }
     stage += ahead;
     while (true) {
+      const bool is_last = held && !walk.more();
       for (; stage < work.end; ++stage) {
+        if (is_last && held && work.end - stage <= V::kConfig.held_for) {
+          ptx::allow_dependents();
+          held = false;
+        }
         ptx::mbarrier_wait(shared.empty(ring.slot), ring.parity ^ 1);
         start_weights(work, stage, ring.slot);
         start_activations(work, stage, ring.slot);

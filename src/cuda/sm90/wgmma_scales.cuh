@@ -22,12 +22,16 @@ struct Places {
     const int block = sub_block / 4 * (128 * Codec::kBits);
     words = held(shared.weights(0) + block / V::kPartBytes * (V::kSteps * V::kPartBytes) + block % V::kPartBytes +
                  lane * (4 * Codec::kBits) + sub_block % 4 * (4 * Codec::kWords));
-    scales = held(shared.scales(0) + (sub_block / 4 * 64 + lane / 4 * 8 + sub_block % 4 * 2) * 2);
+    const int column = sub_block / 4 * 64;
+    scales = held(shared.scales(0) + column / scale_columns(V::kConfig) * V::kScalePartBytes +
+                  (column % scale_columns(V::kConfig) + lane / 4 * 8 + sub_block % 4 * 2) * 2);
     zeros = Codec::kZeros ? held(shared.zeros(0) + (sub_block / 4 * 8 + lane / 4) * 4) : 0;
   }
 
   __device__ std::uint32_t words_of(int slot, int step) const { return words + slot * V::kMap.stage + step * V::kPartBytes; }
-  __device__ std::uint32_t scales_of(int slot, int row) const { return scales + slot * V::kMap.stage + row * V::kColumns * 2; }
+  __device__ std::uint32_t scales_of(int slot, int row) const {
+    return scales + slot * V::kMap.stage + row * scale_columns(V::kConfig) * 2;
+  }
   __device__ std::uint32_t zeros_of(int slot, int row) const { return zeros + slot * V::kMap.stage + row * V::kColumns / 2; }
 
  private:

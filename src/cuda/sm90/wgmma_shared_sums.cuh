@@ -47,6 +47,7 @@ struct SharedSums {
   // This block's chunks, one after the other, to C.
   __device__ void collect(const Accumulators& sums) const {
     if (visit.first >= visit.last) return;
+    epilogue.await_staging();
     if constexpr (kByValue) {
       collect_values(sums);
     } else {
@@ -58,47 +59,13 @@ struct SharedSums {
   static constexpr int kAtOnce = Chunks<V>::kAtOnce;
   static constexpr int kThreads = Chunks<V>::kThreads;
   static constexpr bool kByValue = V::kConfig.by_value();
-  using Chunk = float[kAtOnce * 4];
+  using Chunk = typename Epilogue<V>::Chunk;
+  using At = typename Epilogue<V>::At;
 
   // This thread's values in the first slot.
   __device__ float* values() const { return epilogue.args.slots + ((epilogue.group * 4 + epilogue.warp) * 32 + epilogue.lane) * 4; }
   // In a slot.
   static __device__ unsigned place_of(int t, int panel) { return (t * Chunks<V>::kPanels + panel) * (kThreads * 4); }
-
-  // Which chunk of which m64 tile a number means.
-  struct At {
-    int t, i;
-  };
-  __device__ At at(int chunk) const {
-    static_assert(V::kConfig.tiles <= 2);
-    const int used = Chunks<V>::used(epilogue.args.m - visit.m0), t = chunk >= used ? 1 : 0;
-    return {t, chunk - t * used};
-  }
-
-  // This block's sums of a chunk, and the bias.
-  __device__ void begin(Chunk& whole, const Accumulators& sums, At at) const {
-    float bias[2];
-    epilogue.load_bias(bias, at.t);
-    select(whole, sums, at.t * Chunks<V>::kOfPart + at.i);
-#pragma unroll
-    for (int j = 0; j < kAtOnce * 4; ++j) whole[j] += bias[j / 2 % 2];
-  }
-  __device__ void end(const Chunk& whole, At at) const { epilogue.template store_panels<kAtOnce>(whole, at.t, at.i * kAtOnce); }
-
-  // The registers have no indices at run time. A bit says which chunk, behind an asm, because the compiler would put the number that a
-  // chunk's is compared with in place of the chunk's, and all sums into memory.
-  static __device__ void select(Chunk& chunk, const Accumulators& sums, int number) {
-    unsigned wanted = 1u << number;
-    asm volatile("" : "+r"(wanted));
-#pragma unroll
-    for (int at = 0; at < V::kConfig.tiles * Chunks<V>::kOfPart; ++at) {
-#pragma unroll
-      for (int j = 0; j < kAtOnce * 4; ++j) {
-        const float sum = sums[at / Chunks<V>::kOfPart][at % Chunks<V>::kOfPart * (kAtOnce * 4) + j];
-        if (at == 0 || (wanted >> at & 1u) != 0) chunk[j] = sum;
-      }
-    }
-  }
 
   static __device__ void add(Chunk& whole, int panel, const float4& v) {
     whole[panel * 4] += v.x, whole[panel * 4 + 1] += v.y, whole[panel * 4 + 2] += v.z, whole[panel * 4 + 3] += v.w;
@@ -113,13 +80,13 @@ struct SharedSums {
   __device__ void collect_values(const Accumulators& sums) const {
 #pragma unroll 1
     for (int chunk = visit.first; chunk < visit.last; ++chunk) {
-      const At where = at(chunk);
+      const At where = epilogue.at(chunk);
       const unsigned place = place_of(where.t, where.i * kAtOnce);
       Chunk whole;
-      begin(whole, sums, where);
+      epilogue.begin(whole, sums, where);
 #pragma unroll 1
       for (int first = 0; first < others(); first += Chunks<V>::kBeside) add_values(whole, first, place);
-      end(whole, where);
+      epilogue.end(whole, where);
 #pragma unroll 1
       for (int i = 0; i < others(); ++i) {  // last, because stores wait for each other
 #pragma unroll
@@ -190,17 +157,17 @@ struct SharedSums {
   };
   __device__ Step after(Step step) const { return step.other + 1 < others() ? Step{step.chunk, step.other + 1} : Step{step.chunk + 1, 0}; }
   __device__ void fetch(float4 (&left)[kAtOnce], Step step) const {
-    const At where = at(step.chunk < visit.last ? step.chunk : visit.first);  // behind the last: anything
+    const At where = epilogue.at(step.chunk < visit.last ? step.chunk : visit.first);  // behind the last: anything
     const float* const from = slot_of(step.other) + place_of(where.t, where.i * kAtOnce);
 #pragma unroll
     for (int panel = 0; panel < kAtOnce; ++panel) left[panel] = ptx::load_flagged(from + panel * (kThreads * 4));
   }
   __device__ void take(Chunk& whole, const Accumulators& sums, const float4 (&left)[kAtOnce], Step step) const {
-    const At where = at(step.chunk);
-    if (step.other == 0) begin(whole, sums, where);
+    const At where = epilogue.at(step.chunk);
+    if (step.other == 0) epilogue.begin(whole, sums, where);
 #pragma unroll
     for (int panel = 0; panel < kAtOnce; ++panel) add(whole, panel, left[panel]);
-    if (step.other == others() - 1) end(whole, where);
+    if (step.other == others() - 1) epilogue.end(whole, where);
   }
 };
 
