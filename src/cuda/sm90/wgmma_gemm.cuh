@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sm90 kernel: C = A x decode(W), operands swapped (weights^T are A of wgmma, in registers; activations^T are B, in shared memory), one
-// main loop for every M. Two consumer warpgroups and a producer warp. A tile of C has one block, or a cluster that splits K, or, where
-// there is a workspace of zeros, as many blocks as make all shares equal; tiles side by side may have a cluster that shares activations.
-// docs/kernels/sm90-wgmma.md tells it with pictures and numbers. Launched by wgmma_launch.cu.
+// main loop for every M. Two or three consumer warpgroups and a producer warp. A tile of C has one block, or a cluster that splits K, or,
+// where there is a workspace of zeros, as many blocks as make all shares equal; tiles side by side may have a cluster that shares
+// activations. docs/kernels/sm90-wgmma.md tells it with pictures and numbers. Launched by wgmma_launch.cu.
 #pragma once
 
 #include "cuda/sm90/wgmma_consumer.cuh"

@@ -13,12 +13,12 @@ constexpr int kTokenTilesDeep = 8;  // tiles along M that run side by side: thei
 
 // How a block of threads covers C and K. A tile is `columns` x `tokens` of C; every warpgroup holds `tiles` wgmma tiles of 64 columns.
 struct WgmmaConfig {
-  int tokens;         // N of wgmma
-  int tiles = 2;      // m64 tiles a warpgroup
-  int stage_k = 128;  // codes along K in a stage
-  int batch = 2;      // k16 steps decoded and multiplied together: more than one where registers allow, a step alone is bound by latency
-  int blocks_per_sm = 1;  // resident at once: 2 lets the next launch prefetch under this one
-  int most_stages = 4;    // of the ring: with more than 40 to 70 KB of weights on their way to a multiprocessor memory gives fewer a second
+  int tokens;               // N of wgmma
+  int tiles = 2;            // m64 tiles a warpgroup
+  int stage_k = 128;        // codes along K in a stage
+  int batch = 2;            // k16 steps decoded and multiplied together: a step alone is bound by latency, more need registers
+  int blocks_per_sm = 1;    // resident at once: 2 lets the next launch prefetch under this one
+  int most_stages = 4;      // of the ring: memory gives less with more than 40 to 70 KB of weights on their way to a multiprocessor
   bool alias_sums = false;  // partial sums of a cluster are exchanged in the stages' memory, after the main loop
   bool scale_sums = false;  // a stage's scale multiplies its f32 sums, not the weights: 4 of 13 instructions a word fewer (one row a stage)
   int parts = 1;            // scale_sums: sets of a stage's sums; 2 fold a stage's while the next one's first batch is on the tensor cores
