@@ -3,7 +3,7 @@
 """Fits the cost tables of src/cuda/sm90/wgmma_cost.cpp to what `billfish tune` measured.
 
   billfish tune --device cuda --shapes h200 --m 16 32 48 64 96 128 192 256 512 1024 --out plans.json    on the GPU
-  bench/fit_costs.py plans.json... [--seconds 120] [--write]                                                              anywhere
+  bench/fit_costs.py plans.json... [--seconds 120] [--write]                                                        anywhere
 
 Every candidate that tune timed counts, the more the nearer it is to the best of its problem. First each table is fitted alone (where that
 is better than the tables there are), then all are moved, a number at a time, to where the plans that they pick are fast: what counts is the
