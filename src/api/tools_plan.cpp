@@ -37,7 +37,8 @@ void describe_sm90(Planned& planned) {
   billfish_plan_details& d = planned.details;
   const sm90::WgmmaConfig config = sm90::config_of(planned.plan.policy, bits_of(p.weight));
   const bool splits = planned.plan.cluster > config.abreast;
-  const sm90::SharedMap map = sm90::shared_map(config, bits_of(p.weight), has_zeros(p.weight), planned.plan.detail[0] != 0, splits);
+  const auto grain = static_cast<sm90::Grain>(planned.plan.detail[0]);
+  const sm90::SharedMap map = sm90::shared_map(config, bits_of(p.weight), has_zeros(p.weight), grain, splits);
   d.blocks_per_sm = config.blocks_per_sm;
   d.registers = registers_for(std::int64_t{config.threads()} * config.blocks_per_sm);
   d.persistent = !splits;

@@ -45,8 +45,8 @@ class DeviceGuard {
 // Which of up to kMost kernels have been prepared on which device. Lock-free: two threads may prepare the same kernel, harmlessly.
 class PreparedKernels {
  public:
-  static constexpr int kMost = 64;  // kernels of a family
-  bool is_ready(int device, int index) const { return (done_[device].load(std::memory_order_acquire) & std::uint64_t{1} << index) != 0; }
+  static constexpr int kMost = 128;  // kernels of a family
+  bool is_ready(int device, int index) const { return (done_[device][index / 64].load(std::memory_order_acquire) & bit(index)) != 0; }
   // Loads `kernel` into the current device and allows it `shared_bytes` of dynamic shared memory, unless that was done before.
   Status ensure(int device, int index, const void* kernel, std::int64_t shared_bytes) {
     if (is_ready(device, index)) return {};
@@ -54,12 +54,13 @@ class PreparedKernels {
     cudaFuncAttributes attributes;
     if (error == cudaSuccess) error = cudaFuncGetAttributes(&attributes, kernel);  // loads a lazily loaded module
     if (error != cudaSuccess) return status_of(error, "preparing a kernel");
-    done_[device].fetch_or(std::uint64_t{1} << index, std::memory_order_release);
+    done_[device][index / 64].fetch_or(bit(index), std::memory_order_release);
     return {};
   }
 
  private:
-  std::atomic<std::uint64_t> done_[kMaxDevices] = {};
+  static constexpr std::uint64_t bit(int index) { return std::uint64_t{1} << index % 64; }
+  std::atomic<std::uint64_t> done_[kMaxDevices][kMost / 64] = {};
 };
 
 }  // namespace billfish::cuda

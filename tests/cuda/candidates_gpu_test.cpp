@@ -16,12 +16,12 @@ struct Shape {
   std::int64_t m, n, k, group;
   WeightType type;
 };
-// Few columns and many, K of few stages and of many, one scale row a stage and several, tokens in every variant's tile and beyond;
-// in the end many blocks a tile with a stage or two each, which meet at once.
-constexpr Shape kShapes[] = {{1, 4096, 2048, 128, WeightType::u4b8},   {8, 1024, 4096, 32, WeightType::u4},
-                             {13, 2048, 1024, -1, WeightType::u4b8},   {32, 4096, 4096, 128, WeightType::u4b8},
-                             {64, 832, 2752, 64, WeightType::u8b128},  {100, 4096, 1024, 128, WeightType::u4},
-                             {300, 2368, 2048, 128, WeightType::u4b8}, {520, 576, 1152, 128, WeightType::u4b8}};
+// Few columns and many, K of few stages and of many, one scale row a stage and several, evenly and unevenly, rows of C that begin anywhere,
+// tokens in every variant's tile and beyond; in the end many blocks a tile with a stage or two each, which meet at once.
+constexpr Shape kShapes[] = {
+    {1, 4096, 2048, 128, WeightType::u4b8},   {8, 1024, 4096, 32, WeightType::u4},     {13, 2048, 1024, -1, WeightType::u4b8},
+    {32, 4096, 4096, 128, WeightType::u4b8},  {64, 832, 2752, 64, WeightType::u8b128}, {100, 4096, 1024, 128, WeightType::u4},
+    {300, 2368, 2048, 128, WeightType::u4b8}, {150, 331, 1424, 48, WeightType::u4},    {520, 577, 1152, 32, WeightType::u4b8}};
 constexpr Shape kSmallShapes[] = {{9, 192, 256, 64, WeightType::u4}};  // run under tools that take a hundred times as long
 
 std::string name_of_plan(const gemm::Plan& plan) {

@@ -261,5 +261,24 @@ TEST(Facts, ADeviceThatIsNotHereIsTypicalOfItsArchitecture) {
   EXPECT_EQ(typical_facts(200).kind, DeviceKind::cuda);
 }
 
+// Where the kernel looks for a k16 step's scales, by the group's length in steps.
+TEST(Sm90Grain, EveryStepFindsItsRow) {
+  for (const int steps : {4, 8}) {
+    for (int group = 1; group <= 40; ++group) {
+      const sm90::Grain grain = sm90::grain_of(steps, group);
+      EXPECT_GE(sm90::most_rows(steps, grain), sm90::rows_touched(steps, group)) << "room for " << steps << " steps, groups of " << group;
+      if (grain == sm90::Grain::stage) EXPECT_EQ(sm90::rows_touched(steps, group), 1);
+      if (grain != sm90::Grain::pairs) continue;
+      for (int step = 0; step < steps; ++step) EXPECT_EQ(step / 2 >> sm90::pairs_shift(group), step / group) << group;
+    }
+    EXPECT_EQ(sm90::grain_of(steps, 2), sm90::Grain::pairs) << "group 32";
+    EXPECT_EQ(sm90::grain_of(steps, 3), sm90::Grain::steps) << "group 48";
+  }
+}
+
+TEST(Sm90Grain, AnyGroupHasAVariantAlsoForTheSameBitsAtEveryBatchSize) {
+  EXPECT_TRUE(std::ranges::any_of(sm90::kConfigs, [](const sm90::WgmmaConfig& c) { return c.any_group && !c.scale_sums; }));
+}
+
 }  // namespace
 }  // namespace billfish::cuda

@@ -18,9 +18,9 @@ inline __device__ void fence_mbarrier_init() { asm volatile("fence.mbarrier_init
 inline __device__ void mbarrier_expect(std::uint32_t barrier, int bytes) {  // and arrive once
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
-// Between a thread's loads from shared memory and the arrival that lets the copy engine write there again: an arrival alone may overtake
-// them (seen on an H200: what was read was the next copy's).
-inline __device__ void fence_loads_before_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+// Between what a thread does with shared memory and what the copy engine does with it next, behind a barrier: it reads what was written, or
+// writes where was read (an arrival alone may overtake the loads: seen on an H200, what was read was the next copy's).
+inline __device__ void fence_before_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 // A predicated instruction, not a branch: a branch between wgmmas makes ptxas serialise them.
 inline __device__ void mbarrier_arrive_if(std::uint32_t barrier, bool condition) {
   asm volatile("{ .reg .pred p; setp.ne.b32 p, %1, 0; @p mbarrier.arrive.shared::cta.b64 _, [%0]; }" ::"r"(barrier),

@@ -41,8 +41,6 @@ inline __device__ void tensor_store(const CUtensorMap* map, int x, int y, std::u
 inline __device__ void commit_stores() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
 // Until the copy engine has read all that this thread has committed: its shared memory may be written again, or given back.
 inline __device__ void wait_for_stores_to_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
-// Between a thread's writes to shared memory and the copy engine's reads of them, which another thread starts behind a barrier.
-inline __device__ void fence_writes_before_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 inline __device__ void prefetch_tensor_map(const CUtensorMap* map) { asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory"); }
 
 }  // namespace billfish::ptx

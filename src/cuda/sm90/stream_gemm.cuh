@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(V::kConfig.threads(), 2)
         } else {
           loop.template multiply_groups<0>(sums, slot, (end - tile * args.shares.items - left) * V::kSteps);
         }
-        ptx::fence_loads_before_copies();
+        ptx::fence_before_copies();
         __syncwarp();  // the warp has read the slot
         ptx::mbarrier_arrive_if(shared.empty(slot), lane == 0);
       } else {
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(V::kConfig.threads(), 2)
           loop.set(columns, row);
         }
         loop.multiply(part, columns, slot);
-        ptx::fence_loads_before_copies();
+        ptx::fence_before_copies();
         __syncwarp();
         ptx::mbarrier_arrive_if(shared.empty(slot), lane == 0);
         loop.template fold<false>(sums, part, columns);

@@ -82,10 +82,10 @@ bool can_take(const gemm::Problem& p, const gemm::DeviceFacts& device) {
 }
 
 // Above 8 tokens the wgmma kernel is faster from some items a multiprocessor on: mma.sync takes more clocks and power. At M = 16 and 4096 x
-// 4096, 8 items, 6.3 us here and 5.2 there, 2048 x 11008, 11 items, 6.7 and 6.2, 14336 x 4096, 27 items, 13.1 and 11.4. It has no loops for
-// groups inside an item (of 32: 4096 x 28672, 54 items, 24.2 here and 26.0 there, 8192 x 57344, 217 items, 92.9 and 95.9), and 8-bit codes
-// were only compared where they are many.
-constexpr std::int64_t kMostItems = 5, kMostItemsOf8Bits = 48;
+// 4096, 8 items, 6.3 us here and 5.2 there, 2048 x 11008, 11 items, 6.7 and 6.2, 14336 x 4096, 27 items, 13.1 and 11.4; groups of 32 are
+// alike (4096 x 4096 7.1 and 5.7, 8192 x 57344 96 and 82), and so are 8-bit codes, whose items have half the K (4096 x 4096, 16 items, 7.8
+// and 6.9, 4096 x 6144 9.4 and 9.0, 8192 x 8192 20.2 and 20.2).
+constexpr std::int64_t kMostItems = 5, kMostItemsOf8Bits = 10;
 
 // Of the ring. A block with few items leaves two of them for after the dependency wait: with all of them on their way before it, the next
 // launch's copies come between this one and its activations (4096 x 4096, M = 1, 8 items: 4.80 us with 8 slots, 4.53 with 6, 4.75 with 4).
@@ -98,9 +98,8 @@ int slots_for(std::int64_t items) {
 
 bool takes(const gemm::Problem& p, const gemm::DeviceFacts& device) {
   const ShareWork work = work_of(p);
-  const bool is_small_group = p.group < p.k && p.group % item_k(p) != 0, is_8_bits = bits_of(p.weight) == 8;
-  const std::int64_t most = (is_8_bits ? kMostItemsOf8Bits : kMostItems) * device.multiprocessors;
-  if (p.m > 8 && (is_8_bits || !is_small_group) && work.tiles * work.items > most) return false;
+  const std::int64_t most = (bits_of(p.weight) == 8 ? kMostItemsOf8Bits : kMostItems) * device.multiprocessors;
+  if (p.m > 8 && work.tiles * work.items > most) return false;
   return can_take(p, device);
 }
 

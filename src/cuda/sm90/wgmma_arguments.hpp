@@ -28,6 +28,7 @@ struct WgmmaArguments {
   int group_steps;          // k16 steps in a group; per column: larger than `steps`
   unsigned group_magic;     // step / group_steps = umulhi(step, magic) + step * identity
   unsigned group_identity;  // 1 if group_steps == 1
+  int pairs_shift;          // of Grain::pairs: a row of scales lasts 1 << pairs_shift pairs of steps
   int rows;                 // of scales that a stage brings: 0 if they are per column
   int per_column;
   int scale_bf16, bias_type, c_type;  // ElementType values; scale_bf16: scales are bf16

@@ -17,18 +17,18 @@ namespace billfish::sm90 {
 
 using cuda::Decode;
 
-template <int kPolicy, WeightType kWeight, bool kIsBf16, bool kIsFine, bool kIsCluster>
+template <int kPolicy, WeightType kWeight, bool kIsBf16, Grain kGrainOf, bool kIsCluster>
 struct Variant {
   using Codec = Decode<kWeight, kIsBf16>;  // the seam for weight types
   static constexpr WgmmaConfig kConfig = config_of(kPolicy, Codec::kBits);
   static constexpr bool kBf16 = kIsBf16;
-  static constexpr bool kFine = kIsFine;
+  static constexpr Grain kGrain = kGrainOf;
   static constexpr bool kCluster = kIsCluster;      // a tile is a cluster's, each block has a part of its K
   static constexpr int kAbreast = kConfig.abreast;  // tiles side by side have a cluster of as many blocks: a unit
   static_assert(kAbreast == 1 || (!kCluster && kConfig.tokens % (8 * kAbreast) == 0),
                 "a part of the activations is whole swizzle patterns");
-  static constexpr bool kScaleSums = kConfig.scale_sums && !kIsFine;
-  static constexpr SharedMap kMap = shared_map(kConfig, Codec::kBits, Codec::kZeros, kFine, kCluster);
+  static constexpr bool kScaleSums = kConfig.scale_sums && kGrain == Grain::stage;
+  static constexpr SharedMap kMap = shared_map(kConfig, Codec::kBits, Codec::kZeros, kGrain, kCluster);
   static constexpr int kColumns = kConfig.columns();
   static constexpr int kSteps = kConfig.stage_k / 16;                   // k16 steps of a stage
   static constexpr int kPanels = kConfig.stage_k / 64;                  // 128-byte wide panels of activations
@@ -36,7 +36,7 @@ struct Variant {
   static constexpr int kParts = kColumns * Codec::kBits * 2 / kPartBytes;
   // Rows of scales come in parts, too, and a part's rows lie together.
   static constexpr int kScaleParts = kColumns / scale_columns(kConfig);
-  static constexpr int kScalePartBytes = scale_rows(kConfig, kFine) * scale_columns(kConfig) * 2;
+  static constexpr int kScalePartBytes = scale_rows(kConfig, kGrain) * scale_columns(kConfig) * 2;
   static constexpr int kAccumulators = kConfig.tokens / 2;  // a thread and m64 tile
   static constexpr int kStages = kMap.stages;
   static_assert(kStages >= 2, "a slot is released one stage late");
@@ -222,7 +222,7 @@ __device__ Visit visit_of(const WgmmaArguments& args, const Meeting& meeting, co
   return {work.m0, work.n0, meeting, meeting.first_chunk(chunks), meeting.last_chunk(chunks), meeting.takers(chunks)};
 }
 
-// Row of scales that k16 step `step` uses.
+// Row of scales that k16 step `step` uses: of any group.
 inline __device__ int scale_row(const WgmmaArguments& args, int step) {
   return static_cast<int>(__umulhi(static_cast<unsigned>(step), args.group_magic) + static_cast<unsigned>(step) * args.group_identity);
 }

@@ -24,6 +24,9 @@ struct Consumer {
   static constexpr bool kEarlyWords = kBatches > 1 && (kParts == 1 || V::kConfig.blocks_per_sm == 1) && kTiles* Codec::kWords <= 2;
   static_assert(kBatches % kBuffers == 0, "the fragment buffer of a batch must be known at compile time");
   static_assert(kBatches == 1 || kBatches % 2 == 0, "and so must its words");
+  // Rows of scales that a batch has of its own, and the steps that each is for.
+  static constexpr int kRowSteps = V::kGrain == Grain::pairs && kBatch > 1 ? 2 : 1;
+  static constexpr int kRows = V::kGrain == Grain::stage ? 0 : kBatch / kRowSteps;
 
   const WgmmaArguments& args;
   Shared<V> shared;
@@ -74,7 +77,7 @@ struct Consumer {
   // The sums of `work`'s stages, of which there is at least one.
   __device__ void multiply_tile(const Work& work, Ring<V>& ring, Accumulators& sums) const {
     Flow flow{sums, ring};
-    if (!V::kFine && args.per_column) flow.scales.load_columns(args, work.n0, sub_block(), lane);
+    if (kRows == 0 && args.per_column) flow.scales.load_columns(args, work.n0, sub_block(), lane);
     if constexpr (kParts > 0) {
 #pragma unroll
       for (int t = 0; t < kTiles; ++t) {
@@ -84,7 +87,7 @@ struct Consumer {
     }
     int stage = work.begin;  // for scales of small groups
     int left = work.end - work.begin;
-    enter(flow);
+    enter(flow, stage);
     decode_batch(flow, stage, 0);
     multiply<0>(flow, flow.slot, 0, 0);
     while (true) {
@@ -126,23 +129,31 @@ struct Consumer {
     Ring<V>& ring;              // stands at the slot that comes next
     int slot;                   // that is being multiplied
     bool next_is_here = false;  // looked at, not waited for: a wait costs 110 clocks even then
-    Scales<V> scales;           // of the words at hand
     Words words[2];
+    Scales<V> scales;                          // of the stage, if it has one row of them
+    Scales<V> rows[2][kRows > 0 ? kRows : 1];  // else of the words
     Fragment fragments[kBuffers];
     Accumulators parts[kParts > 0 ? kParts : 1];
     std::uint32_t pair[kTiles];  // kParts: the scales of the stage that is being multiplied
   };
 
   // Waits for the next slot, unless it is known to be here, and loads what its first two batches are decoded from.
-  __device__ void enter(Flow& flow) const {
+  __device__ void enter(Flow& flow, int stage) const {
     flow.slot = flow.ring.slot;
     if (!flow.next_is_here) {
       ptx::mbarrier_wait(shared.full(flow.slot), flow.ring.parity);
       if constexpr (kEarlyWords) load_words(flow.words[0], flow.slot, 0);
     }
     if constexpr (!kEarlyWords) load_words(flow.words[0], flow.slot, 0);
-    if constexpr (!V::kFine) flow.scales.load_row(args, places, flow.slot, 0);
-    if constexpr (kBatches > 1) load_words(flow.words[1], flow.slot, 1);
+    if constexpr (kRows == 0) {
+      flow.scales.load_row(places, flow.slot, 0, args.per_column == 0);
+      flow.scales.finish_row(args, places, args.per_column == 0);
+    }
+    load_rows(flow, stage, 0);
+    if constexpr (kBatches > 1) {
+      load_words(flow.words[1], flow.slot, 1);
+      load_rows(flow, stage, 1);
+    }
     flow.ring.advance();
   }
 
@@ -154,25 +165,42 @@ struct Consumer {
     }
   }
 
+  // Of a stage's rows of scales, the one for its `step`.
+  __device__ int row_of(int stage, int step) const {
+    if constexpr (V::kGrain == Grain::pairs) return step / 2 >> args.pairs_shift;
+    const int first = stage * V::kSteps;
+    return scale_row(args, min(first + step, args.steps - 1)) - scale_row(args, first);
+  }
+
+  __device__ void load_rows(Flow& flow, int stage, int batch) const {
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) flow.rows[batch % 2][i].load_row(places, flow.slot, row_of(stage, batch * kBatch + i * kRowSteps));
+  }
+
   // Decodes a batch whose words have been loaded, and loads those of the batch after the next in their place.
   __device__ void decode_batch(Flow& flow, int stage, int batch) const {
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
-      if constexpr (V::kFine) {
-        const int step = stage * V::kSteps + batch * kBatch + i;
-        const int row = scale_row(args, min(step, args.steps - 1)) - scale_row(args, stage * V::kSteps);
-        flow.scales.load_row(args, places, flow.slot, row);
-      }
-      decode(flow.words[batch % 2][i], flow.scales, flow.fragments[batch % kBuffers][i]);
+      Scales<V>& scales = kRows == 0 ? flow.scales : flow.rows[batch % 2][i / kRowSteps];
+      if (kRows > 0 && i % kRowSteps == 0) scales.finish_row(args, places);
+      decode(flow.words[batch % 2][i], scales, flow.fragments[batch % kBuffers][i]);
     }
-    if (batch + 2 < kBatches) load_words(flow.words[batch % 2], flow.slot, batch + 2);
+    if (batch + 2 < kBatches) {
+      load_words(flow.words[batch % 2], flow.slot, batch + 2);
+      load_rows(flow, stage, batch + 2);
+    }
   }
 
   static __device__ void decode(const std::uint32_t (&words)[kTiles * Codec::kWords], const Scales<V>& scales,
                                 std::uint32_t (&fragment)[kTiles][4]) {
 #pragma unroll
     for (int t = 0; t < kTiles; ++t) {
-      Codec::block(words + t * Codec::kWords, scales.addend[t][0], scales.addend[t][1], fragment[t]);
+      if constexpr (Scales<V>::kInPlace) {
+        Codec::block_in_place(words + t, scales.addend[t][0], scales.addend[t][1], scales.in_place_addend[t][0],
+                              scales.in_place_addend[t][1], fragment[t]);
+      } else {
+        Codec::block(words + t * Codec::kWords, scales.addend[t][0], scales.addend[t][1], fragment[t]);
+      }
       if constexpr (!V::kScaleSums) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
@@ -219,7 +247,7 @@ struct Consumer {
   }
 
   __device__ void prepare_stage(Flow& flow, int stage) const {
-    enter(flow);
+    enter(flow, stage);
     ptx::wgmma_wait<kBuffers - 1>();
     decode_batch(flow, stage, 0);
   }

@@ -30,7 +30,7 @@ struct Epilogue {
   // and then instructions are slower to fetch than to execute.
   __device__ void store(const Accumulators& sums) const {
     if constexpr (kStaged > 0) {
-      if (args.vector_store) {
+      if (is_staged()) {
         send(sums);
         return;
       }
@@ -66,12 +66,12 @@ struct Epilogue {
   // To C.
   __device__ void end(const Chunk& whole, At at) const {
     if constexpr (kStaged > 0) {
-      if (args.vector_store) {
+      if (is_staged()) {
         const std::uint32_t place = place_of(at.t);
 #pragma unroll
         for (int j = 0; j < kAtOnce; ++j) stage(&whole[j * 4], place, j);
         ptx::named_barrier(1 + group, 128);
-        write_rows(at.t, at.i * kAtOnce * 8);
+        write_chunk(at.t, at.i * kAtOnce * 8);
         ptx::named_barrier(1 + group, 128);
         return;
       }
@@ -94,6 +94,9 @@ struct Epilogue {
   }
 
  private:
+  // Tiles go to C through shared memory, by the copy engine where C allows 16-byte stores.
+  __device__ bool is_staged() const { return args.c_type != kF32; }
+
   // The registers have no indices at run time. A bit says which chunk, behind an asm, because the compiler would put the number that a
   // chunk's is compared with in place of the chunk's, and all sums into memory.
   static __device__ void select(Chunk& chunk, const Accumulators& sums, int number) {
@@ -135,9 +138,12 @@ struct Epilogue {
           stage(whole, place, panel);
         }
       }
-      ptx::fence_writes_before_copies();
+      ptx::fence_before_copies();
       ptx::named_barrier(1 + group, 128);
-      if (warp == 0 && ptx::elect_thread()) {
+      if (!args.vector_store) {
+#pragma unroll 1
+        for (int t = 0; t < kTiles; ++t) write_rows(t, first);
+      } else if (warp == 0 && ptx::elect_thread()) {
 #pragma unroll
         for (int i = 0; i < kTiles; ++i) {
           const int box = group * kTiles + i;
@@ -171,20 +177,18 @@ struct Epilogue {
     }
   }
 
-  // A chunk of m64 tile `t`, whose first token is `begin` and lies first in staging memory.
-  __device__ void write_rows(int t, int begin) const {
-    const int piece = lane % 8;
-    const int sub_block = (group * 4 + piece / 2) * kTiles + t;
-    const int n = n0 + sub_block * 16 + piece % 2 * 8;
-    const std::uint32_t from = box_of(sub_block / 4);
+  // A chunk of m64 tile `t`, whose first token is `begin` and lies first in staging memory. A lane has 16 bytes of a row.
+  __device__ void write_chunk(int t, int begin) const {
     const int end = min(kAtOnce * 8, args.m - m0 - begin);
+    const int piece = lane % 8;
+    const int n = column_of_tile(t, piece * 8);
     for (int token = warp * 4 + lane / 8; token < end; token += 16) {
       uint4 words;
       asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
                    : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
-                   : "r"(from + token * 128 + ((sub_block % 4 * 2 + piece % 2) ^ (token % 8)) * 16));
-      auto* target = static_cast<unsigned short*>(args.c) + std::int64_t{m0 + begin + token} * args.ldc + n;
-      if (n + 8 <= args.n) {
+                   : "r"(staged(t, token, piece * 8)));
+      unsigned short* const target = row_of(begin + token) + n;
+      if (args.vector_store && n + 8 <= args.n) {
         *reinterpret_cast<uint4*>(target) = words;
       } else {
         const std::uint32_t all[4] = {words.x, words.y, words.z, words.w};
@@ -195,6 +199,31 @@ struct Epilogue {
       }
     }
   }
+
+  // The tokens of m64 tile `t` that are staged, where rows of C may begin anywhere: a lane has an element of each half of a row, and a warp
+  // writes 64 bytes side by side.
+  __device__ void write_rows(int t, int begin) const {
+    const int end = min(kStaged, args.m - m0 - begin);
+    const int n[2] = {column_of_tile(t, lane), column_of_tile(t, 32 + lane)};
+#pragma unroll 2
+    for (int token = warp; token < end; token += 4) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        unsigned short element;
+        asm volatile("ld.shared.u16 %0, [%1];" : "=h"(element) : "r"(staged(t, token, half * 32 + lane)));
+        if (n[half] < args.n) row_of(begin + token)[n[half]] = element;
+      }
+    }
+  }
+
+  // Of the 64 columns of m64 tile `t`, which are the four warps': one in C, and where it lies of a staged token.
+  __device__ int sub_block_of_tile(int t, int column) const { return (group * 4 + column / 16) * kTiles + t; }
+  __device__ int column_of_tile(int t, int column) const { return n0 + sub_block_of_tile(t, column) * 16 + column % 16; }
+  __device__ std::uint32_t staged(int t, int token, int column) const {
+    const int sub_block = sub_block_of_tile(t, column);
+    return box_of(sub_block / 4) + token * 128 + ((sub_block % 4 * 2 + column % 16 / 8) ^ (token % 8)) * 16 + column % 8 * 2;
+  }
+  __device__ unsigned short* row_of(int token) const { return static_cast<unsigned short*>(args.c) + std::int64_t{m0 + token} * args.ldc; }
 
   __device__ void write_elements(const Chunk& sums, int panel, int column) const {
 #pragma unroll

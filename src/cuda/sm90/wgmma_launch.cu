@@ -18,20 +18,20 @@ namespace billfish::cuda::wgmma {
 
 namespace {
 
-const void* kernel_of(WeightType weight, ElementType a, int policy, bool fine, bool cluster) {
+const void* kernel_of(WeightType weight, ElementType a, int policy, sm90::Grain grain, bool cluster) {
   const bool bf16 = a == ElementType::bf16;
   switch (weight) {
-    case WeightType::u4b8: return (bf16 ? sm90::kernel_u4b8_bf16 : sm90::kernel_u4b8_f16)(policy, fine, cluster);
-    case WeightType::u4: return (bf16 ? sm90::kernel_u4_bf16 : sm90::kernel_u4_f16)(policy, fine, cluster);
-    case WeightType::u8b128: return (bf16 ? sm90::kernel_u8b128_bf16 : sm90::kernel_u8b128_f16)(policy, fine, cluster);
+    case WeightType::u4b8: return (bf16 ? sm90::kernel_u4b8_bf16 : sm90::kernel_u4b8_f16)(policy, grain, cluster);
+    case WeightType::u4: return (bf16 ? sm90::kernel_u4_bf16 : sm90::kernel_u4_f16)(policy, grain, cluster);
+    case WeightType::u8b128: return (bf16 ? sm90::kernel_u8b128_bf16 : sm90::kernel_u8b128_f16)(policy, grain, cluster);
     case WeightType::u8: return nullptr;
   }
   return nullptr;
 }
 
 // Index of a kernel among those of its codec and activation type.
-int kernel_index(int policy, bool fine, bool cluster) { return policy * 4 + fine * 2 + cluster; }
-static_assert(sm90::kPolicies * 4 <= PreparedKernels::kMost);
+int kernel_index(int policy, sm90::Grain grain, bool cluster) { return (policy * sm90::kGrains + static_cast<int>(grain)) * 2 + cluster; }
+static_assert(sm90::kPolicies * sm90::kGrains * 2 <= PreparedKernels::kMost);
 
 PreparedKernels& prepared_of(WeightType weight, ElementType a) {
   static PreparedKernels tables[3][2];
@@ -125,6 +125,7 @@ sm90::WgmmaArguments arguments_of(const gemm::Plan& plan, const gemm::Problem& p
   args.group_identity = args.group_steps == 1;
   args.group_magic =
       args.group_steps == 1 ? 0 : static_cast<unsigned>(((std::uint64_t{1} << 32) + args.group_steps - 1) / args.group_steps);
+  args.pairs_shift = sm90::pairs_shift(args.group_steps);
   args.rows = rows_of(plan, w);
   args.scale_bf16 = w.scale_type == ElementType::bf16;
   args.bias_type = static_cast<int>(w.bias_type);
@@ -137,11 +138,11 @@ sm90::WgmmaArguments arguments_of(const gemm::Plan& plan, const gemm::Problem& p
 }  // namespace
 
 Status run(const gemm::Plan& plan, const gemm::Problem& p, const gemm::Call& call) {
-  const bool fine = plan.detail[0] != 0;
+  const auto grain = static_cast<sm90::Grain>(plan.detail[0]);
   const bool splits = plan.cluster > sm90::kConfigs[plan.policy].abreast;
-  const void* kernel = kernel_of(p.weight, p.a, plan.policy, fine, splits);
+  const void* kernel = kernel_of(p.weight, p.a, plan.policy, grain, splits);
   const int device = call.weights->device.index;
-  BILLFISH_RETURN_IF_ERROR(prepared_of(p.weight, p.a).ensure(device, kernel_index(plan.policy, fine, splits), kernel, plan.shared_bytes));
+  BILLFISH_RETURN_IF_ERROR(prepared_of(p.weight, p.a).ensure(device, kernel_index(plan.policy, grain, splits), kernel, plan.shared_bytes));
   CUtensorMap a_map, codes_map, scales_map{}, zeros_map{}, c_map{};
   BILLFISH_RETURN_IF_ERROR(encode_activations(plan, p, call, a_map));
   BILLFISH_RETURN_IF_ERROR(encode_codes(plan, *call.weights, codes_map));
@@ -184,13 +185,13 @@ Status prepare(int device) {
   for (WeightType weight : {WeightType::u4b8, WeightType::u4, WeightType::u8b128}) {
     for (ElementType a : {ElementType::f16, ElementType::bf16}) {
       for (int policy = 0; policy < sm90::kPolicies; ++policy) {
-        for (bool fine : {false, true}) {
+        for (sm90::Grain grain : {sm90::Grain::stage, sm90::Grain::pairs, sm90::Grain::steps}) {
           for (bool cluster : {false, true}) {
-            const void* kernel = kernel_of(weight, a, policy, fine, cluster);
+            const void* kernel = kernel_of(weight, a, policy, grain, cluster);
             if (kernel == nullptr) continue;
             const int bytes =
-                sm90::shared_map(sm90::config_of(policy, bits_of(weight)), bits_of(weight), has_zeros(weight), fine, cluster).total;
-            BILLFISH_RETURN_IF_ERROR(prepared_of(weight, a).ensure(device, kernel_index(policy, fine, cluster), kernel, bytes));
+                sm90::shared_map(sm90::config_of(policy, bits_of(weight)), bits_of(weight), has_zeros(weight), grain, cluster).total;
+            BILLFISH_RETURN_IF_ERROR(prepared_of(weight, a).ensure(device, kernel_index(policy, grain, cluster), kernel, bytes));
           }
         }
       }

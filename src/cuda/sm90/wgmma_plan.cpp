@@ -22,12 +22,13 @@ namespace {
 
 using sm90::WgmmaConfig;
 
-// More than one row of scales in a stage.
-bool is_fine(const gemm::Problem& p, const WgmmaConfig& config) { return p.group < p.k && p.group % config.stage_k != 0; }
+sm90::Grain grain_of(const gemm::Problem& p, const WgmmaConfig& config) {
+  return p.group < p.k ? sm90::grain_of(config.stage_k / 16, static_cast<int>(p.group / 16)) : sm90::Grain::stage;
+}
 
 // `cluster`: clusters split K.
 sm90::SharedMap map_of(const gemm::Problem& p, const WgmmaConfig& config, bool cluster) {
-  return sm90::shared_map(config, bits_of(p.weight), has_zeros(p.weight), is_fine(p, config), cluster);
+  return sm90::shared_map(config, bits_of(p.weight), has_zeros(p.weight), grain_of(p, config), cluster);
 }
 
 // Tiles of a block, or of the blocks that stand abreast.
@@ -89,6 +90,7 @@ void each_way(const gemm::Problem& p, const gemm::DeviceFacts& device, Visit&& v
     const WgmmaConfig config = sm90::config_of(policy, bits_of(p.weight));
     // The same bits for every M: variants that round alike, and never a split.
     if (p.batch_invariant && config.scale_sums) continue;
+    if (grain_of(p, config) == sm90::Grain::steps && !config.any_group) continue;
     const Tiling tiling = {tiles_of(p, config), ceil_div(p.k, config.stage_k), ceil_div(p.m, config.tokens),
                            static_cast<double>(config.stage_k) / sm90::kConfigs[policy].stage_k};
     const sm90::SharedMap map = map_of(p, config, true);
@@ -157,13 +159,13 @@ gemm::Plan common_plan(const gemm::Problem& p, int policy, bool cluster) {
   plan.threads = config.threads();
   plan.shared_bytes = map.total;
   plan.dependent_launch = p.dependent_launch;
-  plan.detail[0] = is_fine(p, config);
+  plan.detail[0] = static_cast<int>(grain_of(p, config));
   return plan;
 }
 
 // A part's stages one after the other, or a stage's products and then the stages' sums; in the end the parts.
 std::int64_t chain_of(const gemm::Problem& p, const WgmmaConfig& config, std::int64_t stages, int splits) {
-  const bool scaled_sums = config.scale_sums && !is_fine(p, config);
+  const bool scaled_sums = config.scale_sums && grain_of(p, config) == sm90::Grain::stage;
   return (scaled_sums ? config.stage_k + stages : stages * config.stage_k) + splits;
 }
 
@@ -178,9 +180,10 @@ gemm::Plan plan_of(const gemm::Problem& p, const gemm::DeviceFacts& device, int 
   // Without a split the grid is persistent. Where the next launch is held back, idle blocks come with this one, so that there is one for
   // each place and none of the others share a multiprocessor; where it is not, they were a loss (up to 60 % with a few tiles).
   const std::int64_t units = std::max(1, device.multiprocessors / config.abreast);
-  const std::int64_t places = config.held_for > 0 ? round_up(tiles, units) : tiles;
+  const std::int64_t stages = ceil_div(p.k, config.stage_k);
+  const std::int64_t places = config.held_for > 0 && stages > plan.stages ? round_up(tiles, units) : tiles;
   plan.blocks = (splits == 1 ? std::min(places, resident_clusters(device, config)) : tiles * splits) * config.abreast;
-  plan.chain = chain_of(p, config, ceil_div(ceil_div(p.k, config.stage_k), splits), splits);
+  plan.chain = chain_of(p, config, ceil_div(stages, splits), splits);
   return plan;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/types.hpp"
+#include "cuda/sm90/scale_rows.hpp"
 
 namespace billfish::sm90 {
 
@@ -24,6 +25,7 @@ struct WgmmaConfig {
   int parts = 1;            // scale_sums: sets of a stage's sums; 2 fold a stage's while the next one's first batch is on the tensor cores
   int abreast = 1;          // blocks of a cluster side by side along the columns; each brings its part of the activations to all of them
   bool clusters = true;     // false: no kernel for clusters that split K, which run where there is no workspace of zeros
+  bool any_group = false;   // has a kernel for groups of Grain::steps, which are rare: a few variants do
   int held_for = 0;         // stages that are left when the next launch may begin; 0: it may at once
   int groups = 2;           // warpgroups side by side along the columns
 
@@ -52,22 +54,22 @@ struct WgmmaConfig {
 
 // policy = index into this list; a variant exists only if it won somewhere.
 constexpr WgmmaConfig kConfigs[] = {
-    {.tokens = 8, .blocks_per_sm = 2, .scale_sums = true},                                             // 256x8
-    {.tokens = 16, .tiles = 1, .batch = 4, .blocks_per_sm = 2, .most_stages = 6, .scale_sums = true},  // 128x16
-    {.tokens = 16, .batch = 1, .blocks_per_sm = 2, .scale_sums = true},                                // 256x16
-    {.tokens = 16, .scale_sums = true, .parts = 2, .clusters = false, .groups = 3},                    // 384x16
-    {.tokens = 32, .tiles = 1, .batch = 4, .blocks_per_sm = 2, .most_stages = 6, .scale_sums = true},  // 128x32
-    {.tokens = 32, .batch = 4, .scale_sums = true, .parts = 2, .clusters = false},                     // 256x32
-    {.tokens = 48, .batch = 4, .clusters = false},                                                     // 256x48
-    {.tokens = 64, .tiles = 1, .batch = 4, .blocks_per_sm = 2, .alias_sums = true, .held_for = 20},    // 128x64
-    {.tokens = 64, .tiles = 1, .batch = 4, .blocks_per_sm = 2, .abreast = 2, .held_for = 20},          // 2x128x64
-    {.tokens = 64},                                                                                    // 256x64
-    {.tokens = 64, .tiles = 1, .batch = 4, .clusters = false, .groups = 3},                            // 192x64
-    {.tokens = 96, .tiles = 1, .batch = 4, .clusters = false, .groups = 3},                            // 192x96
-    {.tokens = 128, .stage_k = 64, .most_stages = 6, .alias_sums = true},                              // 256x128
-    {.tokens = 128, .tiles = 1, .stage_k = 64, .most_stages = 6, .clusters = false, .groups = 3},      // 192x128
-    {.tokens = 256, .tiles = 1, .stage_k = 64, .most_stages = 6, .abreast = 2},                        // 2x128x256
-    {.tokens = 256, .tiles = 1, .stage_k = 64, .most_stages = 6, .alias_sums = true},                  // 128x256
+    {.tokens = 8, .blocks_per_sm = 2, .scale_sums = true},                                                            // 256x8
+    {.tokens = 16, .tiles = 1, .batch = 4, .blocks_per_sm = 2, .most_stages = 6, .scale_sums = true, .parts = 2},     // 128x16
+    {.tokens = 16, .batch = 1, .blocks_per_sm = 2, .scale_sums = true, .any_group = true},                            // 256x16
+    {.tokens = 16, .scale_sums = true, .parts = 2, .clusters = false, .groups = 3},                                   // 384x16
+    {.tokens = 32, .tiles = 1, .batch = 4, .blocks_per_sm = 2, .most_stages = 6, .scale_sums = true},                 // 128x32
+    {.tokens = 32, .batch = 4, .scale_sums = true, .parts = 2, .clusters = false},                                    // 256x32
+    {.tokens = 48, .batch = 4, .clusters = false},                                                                    // 256x48
+    {.tokens = 64, .tiles = 1, .batch = 4, .blocks_per_sm = 2, .alias_sums = true, .held_for = 20},                   // 128x64
+    {.tokens = 64, .tiles = 1, .batch = 4, .blocks_per_sm = 2, .abreast = 2, .held_for = 20},                         // 2x128x64
+    {.tokens = 64, .any_group = true},                                                                                // 256x64
+    {.tokens = 64, .tiles = 1, .batch = 4, .clusters = false, .groups = 3},                                           // 192x64
+    {.tokens = 96, .tiles = 1, .batch = 4, .clusters = false, .groups = 3},                                           // 192x96
+    {.tokens = 128, .stage_k = 64, .most_stages = 6, .alias_sums = true},                                             // 256x128
+    {.tokens = 128, .tiles = 1, .stage_k = 64, .most_stages = 6, .clusters = false, .any_group = true, .groups = 3},  // 192x128
+    {.tokens = 256, .tiles = 1, .stage_k = 64, .most_stages = 6, .abreast = 2},                                       // 2x128x256
+    {.tokens = 256, .tiles = 1, .stage_k = 64, .most_stages = 6, .alias_sums = true, .any_group = true},              // 128x256
 };
 constexpr int kPolicies = sizeof(kConfigs) / sizeof(kConfigs[0]);
 constexpr const char* kPolicyNames[kPolicies] = {"256x8",    "128x16", "256x16", "384x16", "128x32",  "256x32",  "256x48",    "128x64",
@@ -102,7 +104,7 @@ struct SharedMap {
 
 constexpr int round_to(int value, int to) { return (value + to - 1) / to * to; }
 
-constexpr int scale_rows(const WgmmaConfig& c, bool fine) { return fine ? c.stage_k / 16 : 1; }
+constexpr int scale_rows(const WgmmaConfig& c, Grain grain) { return most_rows(c.stage_k / 16, grain); }
 
 // Bytes that the exchange needs at the receiving block that owns most columns, and the worst number of splits.
 constexpr int exchange_bytes(const WgmmaConfig& c, int splits) {
@@ -121,21 +123,17 @@ constexpr int worst_exchange_bytes(const WgmmaConfig& c) {
 // Tokens of a tile that lie in shared memory at once on their way to C: all of them where a block has the multiprocessor to itself, so that
 // nobody waits for the copy engine. 0: few enough to be written as they are.
 constexpr int staged_tokens(const WgmmaConfig& c) {
-#ifdef STAGE_ALL
-  if (c.tokens < 32) return c.tokens;
-#else
   if (c.tokens < 32) return 0;
-#endif
   return c.blocks_per_sm == 1 ? c.tokens : 32;
 }
 
-// `fine`: more than one scale row a stage. `cluster`: clusters split K.
-constexpr SharedMap shared_map(const WgmmaConfig& c, int bits, bool zeros, bool fine, bool cluster) {
+// `cluster`: clusters split K.
+constexpr SharedMap shared_map(const WgmmaConfig& c, int bits, bool zeros, Grain grain, bool cluster) {
   SharedMap map{};
   map.weights = c.columns() * c.stage_k * bits / 8;
   map.activations = c.tokens * c.stage_k * 2;
-  map.scales = scale_rows(c, fine) * c.columns() * 2;
-  map.zeros = zeros ? scale_rows(c, fine) * c.columns() / 2 : 0;
+  map.scales = scale_rows(c, grain) * c.columns() * 2;
+  map.zeros = zeros ? scale_rows(c, grain) * c.columns() / 2 : 0;
   map.stage = round_to(map.weights + map.activations + map.scales + map.zeros, 1024);
   const int exchange = cluster && !c.alias_sums ? worst_exchange_bytes(c) : 0;
   const int staging = staged_tokens(c) * c.columns() * 2;

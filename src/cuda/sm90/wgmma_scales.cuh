@@ -53,6 +53,9 @@ struct Scales {
   std::uint32_t pair[kTiles];       // columns h = 0, 1 of a tile, packed; in the activations' type where they multiply the weights
   std::uint32_t zeros[1];           // stored zeros only: of all columns of the lane, packed
   std::uint32_t addend[kTiles][2];  // stored zeros only: what Decode wants of each column
+  // And what it wants of codes that stay where they are: two instructions a word fewer, where registers allow.
+  static constexpr bool kInPlace = Codec::kZeros && Codec::kInPlace && kTiles * V::kConfig.blocks_per_sm < 4;
+  std::uint32_t in_place_addend[kTiles][2];
 
   __device__ void load_columns(const WgmmaArguments& args, int n0, int sub_block, int lane) {
 #pragma unroll
@@ -76,10 +79,13 @@ struct Scales {
 
   // Row `row` of the stage: 64-column block b of a row has lane / 4's eight scales side by side, {t, h} in order. Nothing is loaded where
   // scales are per column: those stay. Predicated loads, because a branch would keep the words' loads from being scheduled with them.
-  __device__ void load_row(const WgmmaArguments& args, const Places<V>& places, int slot, int row) {
-    const bool wanted = V::kFine || args.per_column == 0;
+  __device__ void load_row(const Places<V>& places, int slot, int row, bool wanted = true) {
     ptx::load_shared_if(wanted, pair, places.scales_of(slot, row));
     if constexpr (Codec::kZeros) ptx::load_shared_if(wanted, zeros, places.zeros_of(slot, row));
+  }
+
+  // Before it is used.
+  __device__ void finish_row(const WgmmaArguments& args, const Places<V>& places, bool wanted = true) {
     make_addends(places.sub_block);
     if (wanted && converts(args)) convert();
   }
@@ -92,6 +98,10 @@ struct Scales {
         const std::uint32_t both = (zeros[0] >> (4 * (sub_block % 4 + t))) & 0x000f000fu;
         addend[t][0] = Codec::addend(0) + __byte_perm(both, 0, 0x1010);
         addend[t][1] = Codec::addend(0) + __byte_perm(both, 0, 0x3232);
+        if constexpr (kInPlace) {
+#pragma unroll
+          for (int h = 0; h < 2; ++h) in_place_addend[t][h] = Codec::in_place_addend_of(addend[t][h]);
+        }
       }
     }
   }

@@ -2,5 +2,7 @@
 #include "cuda/sm90/wgmma_instances.cuh"
 
 namespace billfish::sm90 {
-const void* kernel_u8b128_f16(int policy, bool fine, bool cluster) { return kernel_of<WeightType::u8b128, false>(policy, fine, cluster); }
+const void* kernel_u8b128_f16(int policy, Grain grain, bool cluster) {
+  return kernel_of<WeightType::u8b128, false>(policy, grain, cluster);
+}
 }  // namespace billfish::sm90
