@@ -4,7 +4,7 @@
 //
 // Words of this room. A *step* is one k block of 16 rows of Marlin bytes. A *chunk* is at most 16 steps of one group: the sums of a chunk
 // start at zero, and are multiplied by the group's scales when they join the result. A *block* is 64 columns. A *panel* is one block of
-// codes, decoded. *Panel order* is the order in which the columns of a block come out of the decode:
+// codes, decoded or only put into columns. *Panel order* is the order in which the columns of a block come out of the decode:
 //     column 16w + 8h + j  ->  position 8j + 4h + w (4-bit), 8j + 2w + h (8-bit).
 #pragma once
 
@@ -97,7 +97,7 @@ struct Kernels {
   int row_block;             // tile: rows of A in flight at most; their sums and activations of one panel stay in L2
   int chunk_steps;           // the most
   int chain_a_step;          // products that one f32 accumulator takes in a step; 0: integer sums
-  std::int64_t panel_words;  // of one panel; 0 for stream kernels
+  std::int64_t panel_words;  // of one panel, of codes two; 0 for stream kernels
   bool quantizes;            // activations to int8: row_scales are needed
   bool sums_rows;            // zeros are subtracted after the sum: row_sums are needed
   bool screens;              // some activations are beyond it: `unusual` is needed
@@ -113,9 +113,10 @@ struct Arithmetic {
 // Indexed by Precision. Tile kernels of full and bf16 take any activation; what stream kernels cannot take goes there.
 // [3]: scalar and AVX2, int8 with 8-bit codes.
 // [3], [4], [5], AVX-512: bf16, full and int8 where bf16 dots are slower than f32 multiply-adds; int8 streams up to fewer rows there.
+// [6], AVX-512: bf16 with 8-bit codes where bf16 dots are fast.
 // [4], [5], AVX2: full and bf16 for processors that multiply subnormal numbers as fast as others.
 extern const Arithmetic kScalarArithmetic[4];
 extern const Arithmetic kAvx2Arithmetic[6];
-extern const Arithmetic kAvx512Arithmetic[6];
+extern const Arithmetic kAvx512Arithmetic[7];
 
 }  // namespace billfish::cpu

@@ -96,6 +96,8 @@ struct Tuned : Base {
   static constexpr int kTileRows = kRows;  // 12 sums, 2 column vectors, 1 activation: 15 of 16 registers
   static constexpr int kTileVectors = 2;
   static constexpr int kRowBlock = 192;  // L2: 512 KB; decoding costs a hundredth of multiplying
+  static constexpr int kPanelSteps = cpu::kChunkSteps;
+  static constexpr bool kPanelOfCodes = false, kTilesWideCodes = true;
   template <class C>
   static constexpr int stream_columns(int rows) {
     if (Base::kJoinsHalves) return rows == 1 ? 8 : rows == 2 ? 4 : rows <= 4 ? 2 : 1;

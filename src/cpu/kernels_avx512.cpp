@@ -35,9 +35,10 @@ struct Avx512 {  // one instruction a function
 
 }  // namespace
 
-constinit const Arithmetic kAvx512Arithmetic[6] = {
+constinit const Arithmetic kAvx512Arithmetic[7] = {
     Arithmetics512<Avx512>::kTable[0], Arithmetics512<Avx512>::kTable[1], Arithmetics512<Avx512>::kTable[2],
     Arithmetics512<Avx512>::kTable[3], Arithmetics512<Avx512>::kTable[4], Arithmetics512<Avx512>::kTable[5],
+    Arithmetics512<Avx512>::kTable[6],
 };
 
 }  // namespace billfish::cpu
@@ -45,7 +46,7 @@ constinit const Arithmetic kAvx512Arithmetic[6] = {
 #else
 
 namespace billfish::cpu {
-constinit const Arithmetic kAvx512Arithmetic[6] = {};  // not an x86 machine: facts() never offers it
+constinit const Arithmetic kAvx512Arithmetic[7] = {};  // not an x86 machine: facts() never offers it
 }  // namespace billfish::cpu
 
 #endif

@@ -43,6 +43,8 @@ struct Tuned : Base {
   static constexpr int kTileRows = 6;
   static constexpr int kTileVectors = 1;
   static constexpr int kRowBlock = 192;  // L2: 512 KB; decoding costs a hundredth of multiplying
+  static constexpr int kPanelSteps = cpu::kChunkSteps;
+  static constexpr bool kPanelOfCodes = false, kTilesWideCodes = true;
   template <class C>
   static constexpr int stream_columns(int rows) {
     return C::kBits == 4 ? 1 : (rows == 1 ? 2 : 1);

@@ -26,11 +26,12 @@ std::int64_t group_steps_of(const gemm::Problem& p) {
 }
 
 int arithmetic_index(const gemm::Problem& p, const gemm::DeviceFacts& facts, const Arithmetic* table) {
-  constexpr int kOther = 3, kFullWithoutDots = 4, kInt8WithoutDots = 5, kSubnormals = 4;
+  constexpr int kOther = 3, kFullWithoutDots = 4, kInt8WithoutDots = 5, kSubnormals = 4, kWideBf16 = 6;
   const bool dots = table == kAvx512Arithmetic;
   const bool bf16 = p.precision == Precision::bf16 || (p.precision == Precision::full && p.a == ElementType::bf16);
   if (dots && facts.slow_bf16_dot) return p.precision == Precision::int8 ? kInt8WithoutDots : bf16 ? kOther : kFullWithoutDots;
   if (p.precision == Precision::int8 && bits_of(p.weight) == 8 && !dots) return kOther;
+  if (dots && bf16 && bits_of(p.weight) == 8) return kWideBf16;
   const int index = static_cast<int>(bf16 ? Precision::bf16 : p.precision);
   return table == kAvx2Arithmetic && p.precision != Precision::int8 && fast_subnormals() ? kSubnormals + index : index;
 }

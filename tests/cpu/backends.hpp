@@ -14,7 +14,7 @@
 
 namespace billfish::cpu_tests {
 
-extern const cpu::Arithmetic kEmulatedAvx512[6];
+extern const cpu::Arithmetic kEmulatedAvx512[7];
 
 struct Backend {
   const char* name;

@@ -12,9 +12,10 @@ namespace billfish::cpu_tests {
 using cpu::Arithmetics512;
 using cpu::EmulatedAvx512;
 
-constinit const cpu::Arithmetic kEmulatedAvx512[6] = {
+constinit const cpu::Arithmetic kEmulatedAvx512[7] = {
     Arithmetics512<EmulatedAvx512>::kTable[0], Arithmetics512<EmulatedAvx512>::kTable[1], Arithmetics512<EmulatedAvx512>::kTable[2],
     Arithmetics512<EmulatedAvx512>::kTable[3], Arithmetics512<EmulatedAvx512>::kTable[4], Arithmetics512<EmulatedAvx512>::kTable[5],
+    Arithmetics512<EmulatedAvx512>::kTable[6],
 };
 
 TEST(Avx512Decode, TablesHoldEveryCodeMinusZero) {

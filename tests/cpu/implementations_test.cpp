@@ -95,7 +95,7 @@ TEST(CpuImplementations, MultiplyInF32WhereBf16DotsAreSlow) {
   EXPECT_EQ(std::string(cpu::avx512.plan(p, everything()).policy_name), "bf16 dot, activations hi + lo");
   p.precision = Precision::int8;  // these dots are fast everywhere
   EXPECT_EQ(std::string(cpu::avx512.plan(p, slow).policy_name), cpu::avx512.plan(p, everything()).policy_name);
-  p.m = 32;  // but not everywhere is streaming so many rows the faster way
+  p.m = 24;  // but not everywhere is streaming so many rows the faster way
   EXPECT_EQ(cpu::avx512.plan(p, slow).detail[0], 0);
   EXPECT_EQ(cpu::avx512.plan(p, everything()).detail[0], 1);
 }

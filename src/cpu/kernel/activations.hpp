@@ -15,6 +15,7 @@ namespace billfish::cpu {
 namespace {
 
 constexpr int kChunkRows = kChunkSteps * kStepRows;
+constexpr int kMostTileRows = 12;
 
 // Packed rows of steps [begin, end) of one row of A, as f32; zeros beyond k.
 template <class Isa>
@@ -49,6 +50,14 @@ template <class Isa>
   } else {
     for (int i = 0; i < count; i += Isa::kLanes) store(values + i, (F)(__builtin_convertvector(load<H>(from + i), U) << 16));
   }
+}
+
+// The row's next chunk: the other rows come first, so nothing else asks for it in time.
+[[gnu::always_inline]] inline void prefetch_steps(const PackArgs& args, int row, std::int64_t begin, std::int64_t end) {
+  if (args.perm != nullptr || end * kStepRows > args.k) return;
+  const std::int64_t element = args.a_type == ElementType::f32 ? 4 : 2;
+  const char* a = static_cast<const char*>(args.a) + row * args.lda * element;
+  for (std::int64_t byte = begin * kStepRows * element; byte < end * kStepRows * element; byte += 64) __builtin_prefetch(a + byte, 0, 3);
 }
 
 [[gnu::always_inline]] inline void flag_unusual(const PackArgs& args, int row) {
@@ -114,106 +123,119 @@ template <int kLow, int kHigh>
   return (Lanes<8>::I)(a * inverse + 12582912.0f) - 0x4b400000;
 }
 
+// Where a chunk lies: its number, its steps, those of its group, and of its panel (tiles) or all (streams).
+struct ChunkPlace {
+  std::int64_t number, begin, end, group_begin, group_end, panel_begin, panel_end;
+};
+
+// One row of one chunk. `q` and `found` are the row's: they last for the chunks of a group, and for all.
 // kRepeat: 0 for tiles, 1 for streams by columns (as tiles, one panel), else the words of a k pair: 4 or 8.
 template <class Arith, class Isa, int kRepeat>
-void pack_rows(const PackArgs& args) {
+[[gnu::always_inline]] inline void pack_chunk(const PackArgs& args, int row, const ChunkPlace& at, Quantized& q, Lanes<8>::U& found) {
   using F = Lanes<8>::F;
   using I = Lanes<8>::I;
   constexpr int kDwords = Arith::kSlots * Arith::kParts * 4;
   constexpr int kVector = Arith::kLanes;
   constexpr int kPairs = kRepeat <= 1 ? 1 : kVector / (kRepeat <= 1 ? 1 : kRepeat);  // k pairs a vector
   const std::int64_t rows = args.rows;
-  for (int row = 0; row < args.rows; ++row) {
-    alignas(64) float values[kChunkRows];
-    std::int64_t loaded = -1;  // the chunk that is in `values` begins there
-    std::int64_t panel_begin = 0, panel_end = 0, group_end = 0;
-    Quantized q;
-    Lanes<8>::U found{};
-    std::int64_t begin = 0, end = 0;
-    for (std::int64_t chunk = 0; begin < args.step_end; begin = end, ++chunk) {
-      const bool new_group = begin == group_end;
-      if (new_group) group_end = begin + args.group_steps < args.steps ? begin + args.group_steps : args.steps;
-      end = begin + Arith::kChunkSteps < group_end ? begin + Arith::kChunkSteps : group_end;
-      if constexpr (kRepeat <= 1) {
-        if (begin == panel_end) {
-          panel_begin = begin;
-          panel_end = kRepeat == 1 ? args.steps : end_of_panel<Arith>(begin, args.steps, args.group_steps);
+  alignas(64) float values[kChunkRows];
+  bool loaded = false;
+  if constexpr (Arith::kQuantizes) {
+    if (at.begin == at.group_begin) {
+      q = quantize_group<Isa>(args, row, at.begin, at.group_end, Arith::kChunkSteps, values);
+      loaded = at.end == at.group_end;
+    }
+  }
+  if (!loaded) load_steps<Isa>(args, row, at.begin, at.end, values);
+  prefetch_steps(args, row, at.end, 2 * at.end - at.begin);
+  if (Arith::kQuantizes && q.inverse == 0.0f) std::memset(values, 0, sizeof values);  // infinities, too
+  std::uint32_t* out = args.out;
+  if constexpr (kRepeat <= 1) {
+    const std::int64_t panel_steps = at.panel_end - at.panel_begin;
+    out += (at.panel_begin * args.all_rows + args.first_row * panel_steps + (at.begin - at.panel_begin) * rows) * kDwords + row;
+  } else {
+    out += (args.first_row * args.steps + at.begin * rows) * kDwords * kRepeat + row * kVector;
+  }
+  alignas(32) float sums[8] = {};
+  I lanes{}, partial{};  // sums of the quantised activations of k mod 8: of the chunk, and since a partial sum began
+  for (std::int64_t step = at.begin; step < at.end; ++step, out += rows * kDwords * (kRepeat > 1 ? kRepeat : 1)) {
+    const auto low = load<F>(values + (step - at.begin) * kStepRows), high = load<F>(values + (step - at.begin) * kStepRows + 8);
+    alignas(64) std::uint32_t dwords[kDwords];
+    if constexpr (Arith::kQuantizes) {
+      const I low_int = round_to_int(low, q.inverse), high_int = round_to_int(high, q.inverse);
+      Arith::pack((Lanes<8>::U)low_int, (Lanes<8>::U)high_int, dwords);
+      lanes += low_int + high_int;
+      if constexpr (Arith::kPartialSteps > 0) {
+        partial += low_int + high_int;
+        if ((step + 1 - at.begin) % Arith::kPartialSteps == 0 || step + 1 == at.end) {
+          const std::int64_t number = at.number * kChunkPartials + (step - at.begin) / Arith::kPartialSteps;
+          Arith::store_begin(partial, args.begins + (number * args.row_stride + row) * Arith::kBeginWords);
+          partial = I{};
         }
       }
-      if (begin < args.step_begin) continue;
-      if constexpr (Arith::kQuantizes) {
-        if (new_group) {
-          q = quantize_group<Isa>(args, row, begin, group_end, Arith::kChunkSteps, values);
-          loaded = begin + (group_end - begin - 1) / Arith::kChunkSteps * Arith::kChunkSteps;
-        }
-      }
-      if (loaded != begin) load_steps<Isa>(args, row, begin, end, values);
-      loaded = begin;
-      if (Arith::kQuantizes && q.inverse == 0.0f) std::memset(values, 0, sizeof values);  // infinities, too
-      std::uint32_t* out = args.out;
-      if constexpr (kRepeat <= 1) {
-        out += (panel_begin * args.all_rows + args.first_row * (panel_end - panel_begin) + (begin - panel_begin) * rows) * kDwords + row;
-      } else {
-        out += (args.first_row * args.steps + begin * rows) * kDwords * kRepeat + row * kVector;
-      }
-      alignas(32) float sums[8] = {};
-      I lanes{}, partial{};  // sums of the quantised activations of k mod 8: of the chunk, and since a partial sum began
-      for (std::int64_t step = begin; step < end; ++step, out += rows * kDwords * (kRepeat > 1 ? kRepeat : 1)) {
-        const auto low = load<F>(values + (step - begin) * kStepRows), high = load<F>(values + (step - begin) * kStepRows + 8);
-        alignas(64) std::uint32_t dwords[kDwords];
-        if constexpr (Arith::kQuantizes) {
-          const I low_int = round_to_int(low, q.inverse), high_int = round_to_int(high, q.inverse);
-          Arith::pack((Lanes<8>::U)low_int, (Lanes<8>::U)high_int, dwords);
-          lanes += low_int + high_int;
-          if constexpr (Arith::kPartialSteps > 0) {
-            partial += low_int + high_int;
-            if ((step + 1 - begin) % Arith::kPartialSteps == 0 || step + 1 == end) {
-              const std::int64_t at = chunk * kChunkPartials + (step - begin) / Arith::kPartialSteps;
-              Arith::store_begin(partial, args.begins + (at * args.row_stride + row) * Arith::kBeginWords);
-              partial = I{};
-            }
-          }
-        } else {
-          Arith::template pack<kRepeat>(low, high, dwords);
-        }
-        if constexpr (Arith::kScreens)
-          found |= unusual<Arith::kScreenLow, Arith::kScreenHigh>(low) | unusual<Arith::kScreenLow, Arith::kScreenHigh>(high);
-        if constexpr (Arith::kZeroAfterSum && !Arith::kQuantizes) Arith::template add_to_sums<kRepeat>(dwords, sums);
-        if constexpr (kRepeat <= 1) {
+    } else {
+      Arith::template pack<kRepeat>(low, high, dwords);
+    }
+    if constexpr (Arith::kScreens)
+      found |= unusual<Arith::kScreenLow, Arith::kScreenHigh>(low) | unusual<Arith::kScreenLow, Arith::kScreenHigh>(high);
+    if constexpr (Arith::kZeroAfterSum && !Arith::kQuantizes) Arith::template add_to_sums<kRepeat>(dwords, sums);
+    if constexpr (kRepeat <= 1) {
 #pragma GCC unroll 32
-          for (int i = 0; i < kDwords / Arith::kParts; ++i) {
-            for (int part = 0; part < Arith::kParts; ++part) {
-              out[(i * Arith::kParts + part) * rows] = dwords[(i / 4 * Arith::kParts + part) * 4 + i % 4];
-            }
-          }
-        } else {
-          for (int pv = 0; pv < 4 / kPairs; ++pv) {
-            for (int sp = 0; sp < Arith::kSlots * Arith::kParts; ++sp) {
-              std::uint32_t* to = out + (pv * Arith::kSlots * Arith::kParts + sp) * rows * kVector;
-#pragma GCC unroll 4
-              for (int pair = 0; pair < kPairs; ++pair) {
-                using Repeated = typename Lanes<kRepeat>::U;
-                store(to + pair * kRepeat, splat<Repeated>(dwords[sp * 4 + pv * kPairs + pair]));
-              }
-            }
-          }
+      for (int i = 0; i < kDwords / Arith::kParts; ++i) {
+        for (int part = 0; part < Arith::kParts; ++part) {
+          out[(i * Arith::kParts + part) * rows] = dwords[(i / 4 * Arith::kParts + part) * 4 + i % 4];
         }
       }
-      if constexpr (Arith::kQuantizes) {
-        args.row_scales[chunk * args.row_stride + row] = q.scale;
-        store(sums, __builtin_convertvector(lanes, F));  // integers below 2^24
-      }
-      if constexpr (Arith::kZeroAfterSum) {
-        const float total = ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
-        args.row_sums[chunk * args.row_stride + row] = total;
-        if constexpr (Arith::kBeginWords > 0 && Arith::kPartialSteps == 0)
-          args.begins[chunk * kChunkPartials * args.row_stride + row] =
-              static_cast<std::uint32_t>(-args.implicit_zero * static_cast<int>(total));
+    } else {
+      for (int pv = 0; pv < 4 / kPairs; ++pv) {
+        for (int sp = 0; sp < Arith::kSlots * Arith::kParts; ++sp) {
+          std::uint32_t* to = out + (pv * Arith::kSlots * Arith::kParts + sp) * rows * kVector;
+#pragma GCC unroll 4
+          for (int pair = 0; pair < kPairs; ++pair) {
+            using Repeated = typename Lanes<kRepeat>::U;
+            store(to + pair * kRepeat, splat<Repeated>(dwords[sp * 4 + pv * kPairs + pair]));
+          }
+        }
       }
     }
-    if constexpr (Arith::kScreens) {
+  }
+  if constexpr (Arith::kQuantizes) {
+    args.row_scales[at.number * args.row_stride + row] = q.scale;
+    store(sums, __builtin_convertvector(lanes, F));  // integers below 2^24
+  }
+  if constexpr (Arith::kZeroAfterSum) {
+    const float total = ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+    args.row_sums[at.number * args.row_stride + row] = total;
+    if constexpr (Arith::kBeginWords > 0 && Arith::kPartialSteps == 0)
+      args.begins[at.number * kChunkPartials * args.row_stride + row] =
+          static_cast<std::uint32_t>(-args.implicit_zero * static_cast<int>(total));
+  }
+}
+
+// Chunk by chunk and not row by row: the rows of a tile share every line that is written, which is in L1 for the rows after the first.
+template <class Arith, class Isa, int kRepeat>
+void pack_rows(const PackArgs& args) {
+  static_assert(Arith::kStreamRows <= kMostTileRows && Arith::kTileRows <= kMostTileRows);
+  Quantized q[kMostTileRows];
+  Lanes<8>::U found[kMostTileRows] = {};
+  ChunkPlace at{0, 0, 0, 0, 0, 0, kRepeat == 0 ? 0 : args.steps};
+  for (; at.begin < args.step_end; at.begin = at.end, ++at.number) {
+    if (at.begin == at.group_end) {
+      at.group_begin = at.begin;
+      at.group_end = at.begin + args.group_steps < args.steps ? at.begin + args.group_steps : args.steps;
+    }
+    at.end = at.begin + Arith::kChunkSteps < at.group_end ? at.begin + Arith::kChunkSteps : at.group_end;
+    if (at.begin == at.panel_end) {
+      at.panel_begin = at.begin;
+      at.panel_end = end_of_panel<Arith>(at.begin, args.steps, args.group_steps);
+    }
+    if (at.begin < args.step_begin) continue;
+    for (int row = 0; row < args.rows; ++row) pack_chunk<Arith, Isa, kRepeat>(args, row, at, q[row], found[row]);
+  }
+  if constexpr (Arith::kScreens) {
+    for (int row = 0; row < args.rows; ++row) {
       for (int i = 0; i < 8; ++i) {
-        if (found[i] != 0) flag_unusual(args, row);
+        if (found[row][i] != 0) flag_unusual(args, row);
       }
     }
   }

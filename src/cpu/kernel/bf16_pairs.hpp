@@ -7,6 +7,8 @@
 // 8-bit decode: as Float32, then two floats, which have eight significant bits at most, become one pair of bf16.
 #pragma once
 
+#include <array>
+
 #include "cpu/kernel/codec.hpp"
 #include "cpu/kernel/float32.hpp"
 #include "cpu/kernel/vector.hpp"
@@ -138,6 +140,37 @@ struct Bf16Pairs {
       const U codes = words >> (kSecondColumn<U> + 4u * slot);
       return Isa::lookup16(C::kZeros ? Isa::subtract8(codes & 0x000f000fu, of.bytes) : codes, of.table);
     }
+  }
+
+  // The same of a panel of codes (tile_codes.hpp), two vectors of columns at a time: a vector of words of one k pair is all of four j,
+  // column 16w of its words for the first vector, 16w + 8 for the second. 4-bit codes only.
+  static constexpr bool kPairsHalves = true;
+  template <class C>
+  using PairTable = std::array<U, 2>;  // zeros
+  template <class C>
+  [[gnu::always_inline]] static PairTable<C> pair_table(const std::uint32_t* zeros) {
+    if constexpr (!C::kZeros) return {};
+    const U a = load<U>(zeros), b = load<U>(zeros + kLanes), even = even_quarters(a, b), odd = odd_quarters(a, b);
+    return {even | (even << 16), odd | (odd << 16)};
+  }
+  template <class C>
+  [[gnu::always_inline]] static void sort_pair(const std::uint32_t* words, std::uint32_t* out) {
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {  // pairs 2 * half and 2 * half + 1 of four j
+      const U a = two_halves<U>(words + 8 * half, words + kLanes + 8 * half);
+      const U b = two_halves<U>(words + 2 * kLanes + 8 * half, words + 3 * kLanes + 8 * half);
+      store(out + 2 * half * kLanes, even_quarters(a, b));
+      store(out + (2 * half + 1) * kLanes, odd_quarters(a, b));
+    }
+  }
+  // What meets dword d of the activations in vector v.
+  template <class C>
+  [[gnu::always_inline]] static Weight pair_weight(const std::uint32_t* codes, const PairTable<C>& of, int d, int v) {
+    static constexpr Bf16Table<C::kZeros> kTable;
+    const int place = 8 * v + 4 * (d / 4);
+    U bits = load<U>(codes + d % 4 * kLanes);
+    if (place > 0) bits >>= place;
+    return Isa::lookup16(C::kZeros ? Isa::subtract8(bits & 0x000f000fu, of[v]) : bits, load<U>(kTable.value));
   }
 
   [[gnu::always_inline]] static Sum dot(Sum sum, Weight w, U a) { return Isa::dot_bf16(sum, w, a); }

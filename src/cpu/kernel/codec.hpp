@@ -62,7 +62,7 @@ constexpr std::int64_t end_of_panel(std::int64_t begin, std::int64_t steps, std:
     const std::int64_t group_end = (end / group_steps + 1) * group_steps;
     if (stop > group_end) stop = group_end;
     if (stop > steps) stop = steps;
-    if (stop > begin + kChunkSteps) break;
+    if (stop > begin + Arith::kPanelSteps) break;
     end = stop;
   }
   return end;

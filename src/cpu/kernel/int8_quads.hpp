@@ -77,6 +77,41 @@ struct Int8Quads {
       return upper == 0 ? low_halves(codes[0], codes[1]) : high_halves(codes[0], codes[1]);
   }
 
+  // The same of a panel of codes (tile_codes.hpp), two vectors of columns at a time: quads in place, of 4-bit codes q beside q + 2.
+  static constexpr bool kPairsHalves = false;
+  template <class C>
+  struct PairTable {};
+  template <class C>
+  [[gnu::always_inline]] static PairTable<C> pair_table(const std::uint32_t*) {
+    return {};
+  }
+  template <class C>
+  [[gnu::always_inline]] static void sort_pair(const std::uint32_t* words, std::uint32_t* out) {
+    constexpr int kVectorWords = 2 * 4 * C::kWords;
+#pragma GCC unroll 2
+    for (int q = 0; q < 2; ++q) {
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) {
+        const Codes<C> codes = column_codes<C>(words + v * kVectorWords, q);
+        if constexpr (C::kBits == 4) {
+          store(out + (2 * q + v) * kLanes, codes);
+        } else {
+          store(out + (2 * q + v) * kLanes, column_weight<C>(codes, {}, 0));
+          store(out + (2 * q + 4 + v) * kLanes, column_weight<C>(codes, {}, 1));
+        }
+      }
+    }
+  }
+  template <class C>
+  [[gnu::always_inline]] static Weight pair_weight(const std::uint32_t* codes, const PairTable<C>&, int d, int v) {
+    if constexpr (C::kBits == 4) {
+      const U bits = load<U>(codes + (d % 2 * 2 + v) * kLanes);
+      return (d < 2 ? bits : bits >> 4) & 0x0f0f0f0fu;
+    } else {
+      return load<U>(codes + (2 * d + v) * kLanes);
+    }
+  }
+
   [[gnu::always_inline]] static Sum dot(Sum sum, Weight w, U a) { return Isa::dot_u8_s8(sum, w, a); }
   template <class C>
   [[gnu::always_inline]] static F to_float(Sum sum) {

@@ -43,12 +43,14 @@ constexpr Kernels tile_kernels(const char* name) {
   Kernels k = common_facts<Isa, Arith>(name);
   k.tile_rows = Arith::kTileRows;
   k.row_block = Arith::kRowBlock;
-  k.panel_words = static_cast<std::int64_t>(kChunkSteps) * Arith::kSlots * 4 * panel_columns<Arith>();
+  k.panel_words = panel_words<Arith>();
   k.pack[0] = k.pack[1] = pack_rows<Pack, Isa, 0>;
   k.block[0] = tile_block<Arith, Isa, Codec<4, false>>;
   k.block[1] = tile_block<Arith, Isa, Codec<4, true>>;
-  k.block[2] = tile_block<Arith, Isa, Codec<8, false>>;
-  k.block[3] = tile_block<Arith, Isa, Codec<8, true>>;
+  if constexpr (Arith::kTilesWideCodes) {
+    k.block[2] = tile_block<Arith, Isa, Codec<8, false>>;
+    k.block[3] = tile_block<Arith, Isa, Codec<8, true>>;
+  }
   return k;
 }
 

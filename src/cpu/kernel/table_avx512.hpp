@@ -18,6 +18,8 @@ struct Tuned512 : Base {
   static constexpr int kTileRows = 12;  // 24 sums, 2 column vectors, 1 activation: 27 of 32 registers
   static constexpr int kTileVectors = 2;
   static constexpr int kRowBlock = 512;  // L2: 1 MB or more
+  static constexpr int kPanelSteps = cpu::kChunkSteps;
+  static constexpr bool kPanelOfCodes = false, kTilesWideCodes = true;
   // 16 sums, 12 for three rows (24 spill). By columns: 24 sums at most.
   template <class C>
   static constexpr int stream_columns(int rows) {
@@ -32,6 +34,19 @@ struct Tuned512 : Base {
   }
 };
 
+// Tiles that decode as they multiply. Rows: bf16 dots take six cycles, int8 dots four, so two a cycle need 14 sums, or 10, that take turns.
+// Together with as many of the panel, 4 vectors of weights and an activation that is more than 32 registers, and a few sums of the panel
+// wait in memory: 16 of bf16 (14 left it waiting for its weights) are 1 to 2 % faster than 14, of int8 14 are as much faster than 16.
+template <class Isa, class Base>
+struct Codes512 : Tuned512<Isa, Base> {
+  static constexpr int kTileRows = Base::kQuantizes ? 7 : 8;
+  static constexpr int kPanelSteps = 64;  // 32 KB of 4-bit codes, of which a call reads half at a time
+  static constexpr bool kPanelOfCodes = true;
+  static constexpr bool kTilesWideCodes = Base::kQuantizes;  // 8-bit codes as bf16 take too long to decode beside the dots
+  // Codes are read again for every vector of weights: kept, they would take the place of a sum.
+  [[gnu::always_inline]] static void forget_panel(const std::uint32_t*& panel) { __asm__("" : "+r"(panel)); }
+};
+
 template <class Isa>
 struct Arithmetics512 {
   using Split = Tuned512<Isa, Bf16Pairs<Isa, 2>>;
@@ -41,16 +56,19 @@ struct Arithmetics512 {
   using Table = Tuned512<Isa, Float32Table<Isa, false>>;
   using TableOfBf16 = Tuned512<Isa, Float32Table<Isa, true>>;
   using Int8 = Tuned512<Isa, Int8Quads<Isa>>;
+  using RoundedCodes = Codes512<Isa, Bf16Pairs<Isa, 1>>;
+  using Int8Codes = Codes512<Isa, Int8Quads<Isa>>;
   // Up to which streams are the faster ones: Zen 5 where bf16 dots are fast, the Xeon where they are not (docs/kernels/cpu.md).
-  static constexpr int kRows = 64, kSlowRows = 16, kSlowFloatRows = 8;
-  static constexpr Arithmetic kTable[6] = {
-      {stream_kernels<Isa, Split, Split>("bf16 dot, activations hi + lo"), tile_kernels<Isa, Float, Float>("f32"), kRows},
-      {stream_kernels<Isa, Rounded, Rounded>("bf16 dot"), tile_kernels<Isa, Rounded, Rounded>("bf16 dot"), kRows},
-      {stream_kernels<Isa, Int8, Int8>("int8 dot"), tile_kernels<Isa, Int8, Int8>("int8 dot"), kRows},
+  static constexpr int kSplitRows = 64, kWideRows = 64, kRows = 31, kSlowRows = 16, kSlowFloatRows = 8;
+  static constexpr Arithmetic kTable[7] = {
+      {stream_kernels<Isa, Split, Split>("bf16 dot, activations hi + lo"), tile_kernels<Isa, Float, Float>("f32"), kSplitRows},
+      {stream_kernels<Isa, Rounded, Rounded>("bf16 dot"), tile_kernels<Isa, RoundedCodes, RoundedCodes>("bf16 dot"), kRows},
+      {stream_kernels<Isa, Int8, Int8>("int8 dot"), tile_kernels<Isa, Int8Codes, Int8Codes>("int8 dot"), kRows},
       {stream_kernels<Isa, Table, TableOfBf16>("f32 of bf16, codes looked up"), tile_kernels<Isa, Float, FloatOfBf16>("f32 of bf16"),
        kSlowFloatRows},
       {stream_kernels<Isa, Table, Table>("f32, codes looked up"), tile_kernels<Isa, Float, Float>("f32"), kSlowFloatRows},
       {stream_kernels<Isa, Int8, Int8>("int8 dot"), tile_kernels<Isa, Int8, Int8>("int8 dot"), kSlowRows},
+      {stream_kernels<Isa, Rounded, Rounded>("bf16 dot"), tile_kernels<Isa, Rounded, Rounded>("bf16 dot"), kWideRows},
   };
 };
 

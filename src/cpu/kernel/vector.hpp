@@ -84,6 +84,16 @@ template <class Vector>
   return __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
 }
 
+// What even_quarters and odd_quarters made two of: quarters of a and b in turn, of their lower and their upper halves.
+template <class Vector>
+[[gnu::always_inline]] inline Vector low_quarters_in_turn(Vector a, Vector b) {
+  return __builtin_shufflevector(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+}
+template <class Vector>
+[[gnu::always_inline]] inline Vector high_quarters_in_turn(Vector a, Vector b) {
+  return __builtin_shufflevector(a, b, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+}
+
 // Of every eight lanes those with even numbers, then those with odd ones.
 template <class Vector>
 [[gnu::always_inline]] inline Vector halves_apart(Vector v) {
