@@ -5,6 +5,9 @@
   billfish tune --device cuda --shapes h200 --m 16 32 48 64 96 128 192 256 512 1024 --out plans.json    on the GPU
   bench/fit_costs.py plans.json... [--seconds 120] [--write]                                                        anywhere
 
+A file that is given twice counts twice: layers that matter beside small problems that only must not be picked badly. The tables there are:
+  m-16-48.json m-64.json m-96-1024.json, each three times, hot.json few.json of bench/results/nvidia-h200-2026-11-22-tune
+
 Every candidate that tune timed counts, the more the nearer it is to the best of its problem. First each table is fitted alone (where that
 is better than the tables there are), then all are moved, a number at a time, to where the plans that they pick are fast: what counts is the
 pick, not the time. Prints how far the picks are off the best, for callers with a workspace of zeros and without one, before and after;
