@@ -92,8 +92,8 @@ Status Calibration::check_covers(const std::vector<LinearLayer>& layers) const {
   if (missing == 0) return {};
   const std::string some = model.places.empty() ? "nothing" : quote(model.shards.front().header.tensors.front().name);
   if (missing == wanted) {
-    return bad_input(text(quote(model.path), " is of another model: it holds nothing of layer ", quote(first->name),
-                          ", nor of any other of the ", wanted, " (it holds ", some, ")"));
+    return bad_input(text(quote(model.path), " is of another model: it holds neither ", quote(text(first->name, ".X")), " nor ",
+                          quote(text(first->name, ".H")), ", nor samples of any other of the ", wanted, " layers (it holds ", some, ")"));
   }
   return bad_input(text(quote(model.path), " holds no samples of layer ", quote(first->name), " (", missing, " of ", wanted,
                         " layers have none): ", quote(text(first->name, ".X")), " or ", quote(text(first->name, ".H")), " is needed"));

@@ -417,7 +417,7 @@ class BadInput(Quantize):
         name = "model.layers.0.mlp.down_proj.X"
         self.refused([name, "[10,64]", "k = 96"], samples_of={**self.samples, name: tensor(samples(10, 64, 1), (10, 64), "F32")})
         self.refused(
-            ["another model", "'model.layers.0.mlp.down_proj'", "'bert.0.X'"], samples_of={"bert.0.X": tensor([1.0] * 64, (1, 64), "F32")}
+            ["another model", "'model.layers.0.mlp.down_proj.X'", "'bert.0.X'"], samples_of={"bert.0.X": tensor([1.0] * 64, (1, 64), "F32")}
         )
         partial = {key: value for key, value in self.samples.items() if key != name}
         self.refused(["no samples of layer 'model.layers.0.mlp.down_proj'", "1 of 14"], samples_of=partial)

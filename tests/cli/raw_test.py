@@ -80,6 +80,23 @@ class Check(CliTest):
                           ["r", "128", "--type", "u4"], ["r", "many"], ["r", "128", "--k", 9223372036854775800, "--n", 4096]):
             self.run_tool("check", *arguments, expect=USAGE)
 
+    def test_f16_outputs_that_overflow_to_infinity_are_right(self):
+        q, _, _ = self.raw_files(256, 64, 2)
+        with open(self.path("large.bin"), "wb") as file:
+            file.write(struct.pack("<128e", *[65504.0] * 128))
+        files = ("check", "b", "128", "--k", 256, "--n", 64, "--qweight", q, "--scales", self.path("large.bin"))
+        self.assertTrue(self.json_of(*files, "--out-type", "f16")["passed"])
+        self.assertTrue(self.json_of(*files, "--out-type", "bf16")["passed"])
+
+    def test_scales_that_are_not_finite_name_their_own_file(self):
+        q, _, _ = self.raw_files(256, 64, 2)
+        with open(self.path("nan.bin"), "wb") as file:
+            file.write(struct.pack("<128e", *[0.01] * 70, float("nan"), *[0.01] * 57))
+        words = ("nan.bin: the scale of group 1, column 6 is NaN", "must be finite")
+        self.fails(BAD_INPUT, words, "check", "b", "128", "--k", 256, "--n", 64, "--qweight", q, "--scales", self.path("nan.bin"))
+        self.fails(BAD_INPUT, words, "percolumn", self.path("nan.bin"), self.path("out.bin"), "--n", 64, "--groups", 2)
+        self.assertFalse(os.path.exists(self.path("out.bin")))
+
     def test_non_finite_scales_are_bad_input(self):
         q, s, _ = self.raw_files(128, 64, 1)
         for bits in (b"\0\x7c", b"\0\x7e"):  # infinity, NaN

@@ -2,6 +2,7 @@
 """inspect, dequantize, matmul: what is in a checkpoint, and its values, against the producers' own and against plain Python."""
 
 import json
+import math
 import os
 import random
 import shutil
@@ -226,6 +227,19 @@ class Matmul(CliTest):
             _, out_type, values = read_npy(self.path("y.npy"))
             self.assertEqual(out_type, dtype, arguments)
             self.check_product(3, values, tolerance, bias)
+
+    def test_outputs_that_overflow_are_told(self):
+        write_npy(self.path("x.npy"), self.x, (3, 96))
+        self.assertNotIn("infinite", self.matmul(self.path("x.npy")).stdout)
+        x = list(self.x)
+        x[96 + 5] = 1e5  # beyond f16
+        write_npy(self.path("x.npy"), x, (3, 96))
+        self.assertNotIn("infinite", self.matmul(self.path("x.npy")).stdout)
+        self.assertIn("outputs are infinite or not a number", self.matmul(self.path("x.npy"), "--act", "f16").stdout)
+        _, _, values = read_npy(self.path("y.npy"))
+        told = json.loads(self.matmul(self.path("x.npy"), "--act", "f16", "--json").stdout)["not_finite"]
+        self.assertEqual(told, sum(not math.isfinite(value) for value in values))
+        self.assertGreater(told, 0)
 
     def test_every_available_implementation_and_thread_count(self):
         write_npy(self.path("x.npy"), self.x, (3, 96))

@@ -102,6 +102,14 @@ class Usage(CliTest):
             for empty in ("", ",", " "):
                 self.fails(USAGE, [option, "empty"], "bench", "--device", "cpu", option, empty)
 
+    def test_numbers_are_decimal_and_fit_in_64_bits(self):
+        problem = ("explain", "--n", 64, "--k", 64, "--m")
+        self.fails(USAGE, ("--m", "010 begins with a zero"), *problem, "010")
+        self.fails(USAGE, ("--group", "is beyond 64 bits"), *problem, 8, "--group", "9" * 20)
+        self.fails(USAGE, ("--seed", "is beyond 64 bits"), "check", "r", "128", "--seed", "9" * 20)
+        self.fails(USAGE, ("--model-dim", "0 is not above 0"), "bench", "--model-dim", 0)
+        self.run_tool(*problem, "+8", "--group", "-1")
+
     def test_negative_numbers_are_values(self):
         for arguments in (["check", "r", "-1", "--k", "64", "--n", "64"], ["check", "--k", "64", "--n", "64", "r", "-1"]):
             self.assertIn("PASSED", self.run_tool(*arguments).stdout)

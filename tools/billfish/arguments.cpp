@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arguments.hpp"
 
+#include <cerrno>
+#include <cstdlib>
+#include <type_traits>
+
 #include <CLI/CLI.hpp>
 
 #include "errors.hpp"
@@ -38,12 +42,12 @@ Argument& Argument::within(int low, int high) {
 }
 
 Argument& Argument::positive() {
-  option_->check(CLI::PositiveNumber);
+  option_->check([](const std::string& word) { return std::strtod(word.c_str(), nullptr) > 0 ? "" : word + " is not above 0"; });
   return *this;
 }
 
 Argument& Argument::not_negative() {
-  option_->check(CLI::NonNegativeNumber);
+  option_->check([](const std::string& word) { return std::strtod(word.c_str(), nullptr) >= 0 ? "" : word + " is not 0 or more"; });
   return *this;
 }
 
@@ -54,9 +58,31 @@ Argument& Argument::check(const std::function<std::string(const std::string& wor
 
 Arguments::Arguments(const std::string& summary, const std::string& name) : app_(std::make_shared<CLI::App>(summary, name)) {}
 
+namespace {
+
+// CLI11 takes 010 for eight and the largest integer for any beyond it. What is no number at all it refuses itself.
+template <typename T>
+std::string what_is_wrong_with_integer(const std::string& word) {
+  const bool has_sign = !word.empty() && (word[0] == '-' || word[0] == '+');
+  const std::string digits = word.substr(has_sign ? 1 : 0);
+  if (digits.empty() || digits.find_first_not_of("0123456789") != std::string::npos) return "";
+  if (digits.size() > 1 && digits[0] == '0') return word + " begins with a zero: numbers are decimal";
+  errno = 0;
+  if (std::is_signed_v<T> || word[0] == '-') {
+    (void)std::strtoll(word.c_str(), nullptr, 10);
+  } else {
+    (void)std::strtoull(word.c_str(), nullptr, 10);
+  }
+  return errno == ERANGE ? word + " is beyond 64 bits" : "";
+}
+
+}  // namespace
+
 template <typename T>
 requires kIsOptionValue<T> Argument Arguments::add_option(const std::string& names, T& target, const std::string& help) {
-  return Argument(app_->add_option(names, target, help));
+  CLI::Option* const option = app_->add_option(names, target, help);
+  if constexpr (std::is_integral_v<T>) option->check(what_is_wrong_with_integer<T>);
+  return Argument(option);
 }
 template Argument Arguments::add_option(const std::string&, std::string&, const std::string&);
 template Argument Arguments::add_option(const std::string&, std::vector<std::string>&, const std::string&);

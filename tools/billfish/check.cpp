@@ -73,6 +73,7 @@ Raw layer_from_files(const Options& options, Raw raw, std::int64_t code_bytes) {
   }
   raw.scales = read_exactly(scales, grouped_bytes,
                             fmt::format("f16 [{}, {}] (K={}, group {})", raw.groups, options.n, options.k, options.group), hint);
+  refuse_not_finite(scales, raw.scales, options.n);
   return raw;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ctrl-C, SIGTERM and SIGHUP: what the tool was writing disappears, and the process returns 130. One thread waits for the signals, so
-// that cleaning up may do anything that ordinary code may.
+// Ctrl-C, Ctrl-\, SIGTERM and SIGHUP: what the tool was writing disappears, and the process returns 130. One thread waits for the signals,
+// so that cleaning up may do anything that ordinary code may.
 #pragma once
 
 #include <cstdio>

@@ -2,6 +2,7 @@
 // `billfish matmul`: y = x times one layer (+ its bias), from NumPy file to NumPy file.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 
@@ -69,6 +70,12 @@ Activations read_activations(const Options& options, std::int64_t k, Device devi
   return result;
 }
 
+std::int64_t count_not_finite(const std::vector<std::byte>& y, billfish_element_type type) {
+  std::vector<float> values(y.size() / static_cast<std::size_t>(bytes_of(type)));
+  billfish_tools_to_f32(y.data(), type, values.data(), static_cast<std::int64_t>(values.size()));
+  return std::ranges::count_if(values, [](float value) { return !std::isfinite(value); });
+}
+
 int run(Options options) {
   keep_inputs(options.out, "--out", {options.path, options.input});
   const Pool pool(options.words.threads);
@@ -84,6 +91,7 @@ int run(Options options) {
 
   std::vector<std::byte> y(static_cast<std::size_t>(x.m * matrix.n * bytes_of(out_type)));
   Product(packed, product).run(x.bytes.data(), x.m, y.data());
+  const std::int64_t not_finite = count_not_finite(y, out_type);
   // NumPy has no bf16: such an output is stored as the f32 that it equals.
   billfish_element_type stored = out_type;
   if (out_type == BILLFISH_BF16) {
@@ -108,10 +116,12 @@ int run(Options options) {
                 {"precision", options.words.precision},
                 {"device", text_of(device)},
                 {"implementation", implementation},
+                {"not_finite", not_finite},
                 {"out", options.out}});
   } else {
-    fmt::print("{}: {} {} on {} by {}, activations {}, precision {}\n", options.out, name_of(stored), shape_text(shape), text_of(device),
-               implementation.empty() ? "nothing (no rows)" : implementation, name_of(x.type), options.words.precision);
+    fmt::print("{}: {} {} on {} by {}, activations {}, precision {}{}\n", options.out, name_of(stored), shape_text(shape), text_of(device),
+               implementation.empty() ? "nothing (no rows)" : implementation, name_of(x.type), options.words.precision,
+               not_finite > 0 ? fmt::format("; {} outputs are infinite or not a number", not_finite) : "");
   }
   return kOk;
 }

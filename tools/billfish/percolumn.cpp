@@ -26,6 +26,7 @@ int run(const Options& options) {
     fail(kUsage, "--groups {} x --n {} is too large", options.groups, options.n);
   }
   const auto scales = read_exactly(options.scales, bytes, fmt::format("f16 [{}, {}]", options.groups, options.n), "check --n and --groups");
+  refuse_not_finite(options.scales, scales, options.n);
   const auto means = mean_scales(reinterpret_cast<const std::uint16_t*>(scales.data()), options.groups, options.n);
   OutputFile out(options.out);
   out.write(means.data(), means.size() * sizeof means[0]);

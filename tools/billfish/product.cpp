@@ -89,9 +89,11 @@ Comparison compare_with_oracle(const PackedLayer& layer, const ProductOptions& o
       billfish_tools_to_f32(first, options.c_type, row.data(), width);
       for (std::int64_t j = 0; j < width; ++j) {
         const double y = expected[i * width + j], limit = bound[i * width + j], value = row[j];
-        const double error = error_of(value, y);
+        // Beyond the output type's range infinity of y's sign is right, and the bound says so: there is no error to speak of.
+        const bool overflows = std::isinf(value) && std::isinf(limit) && std::isfinite(y) && std::signbit(value) == std::signbit(y);
+        const double error = overflows ? 0 : error_of(value, y);
         const double ratio = error == 0 ? 0 : error / limit;  // not a number, where value or bound is none: never passes
-        if (std::isfinite(y)) {
+        if (std::isfinite(y) && !overflows) {
           squares += y * y;
           error_squares += error * error;
         }

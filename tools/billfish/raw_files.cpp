@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "raw_files.hpp"
 
+#include <cmath>
+
 #include "billfish/billfish_tools.h"
 #include "errors.hpp"
 #include "files.hpp"
@@ -18,6 +20,17 @@ std::vector<std::byte> read_exactly(const std::string& path, std::int64_t expect
     fail(kBadInput, "{} has {} bytes where {} needs {}{}", path, size, shape, expected, hint.empty() ? "" : "; " + hint);
   }
   return read_file(path);
+}
+
+void refuse_not_finite(const std::string& path, const std::vector<std::byte>& scales, std::int64_t n) {
+  std::vector<float> values(scales.size() / 2);
+  billfish_tools_to_f32(scales.data(), BILLFISH_F16, values.data(), static_cast<std::int64_t>(values.size()));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (std::isfinite(values[i])) continue;
+    const auto at = static_cast<std::int64_t>(i);
+    fail(kBadInput, "{}: the scale of group {}, column {} is {}; scales must be finite", path, at / n, at % n,
+         std::isnan(values[i]) ? "NaN" : "infinite");
+  }
 }
 
 std::vector<std::uint16_t> mean_scales(const std::uint16_t* scales, std::int64_t groups, std::int64_t n) {
