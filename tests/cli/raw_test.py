@@ -86,24 +86,19 @@ class Check(CliTest):
             file.write(struct.pack("<128e", *[65504.0] * 128))
         files = ("check", "b", "128", "--k", 256, "--n", 64, "--qweight", q, "--scales", self.path("large.bin"))
         self.assertTrue(self.json_of(*files, "--out-type", "f16")["passed"])
-        self.assertTrue(self.json_of(*files, "--out-type", "bf16")["passed"])
+        document = self.json_of(*files, "--out-type", "bf16")
+        self.assertTrue(document["passed"])
+        self.assertGreater(document["largest"], 65504)
 
-    def test_scales_that_are_not_finite_name_their_own_file(self):
+    def test_scales_that_are_not_finite_are_bad_input_and_name_their_own_file(self):
         q, _, _ = self.raw_files(256, 64, 2)
-        with open(self.path("nan.bin"), "wb") as file:
-            file.write(struct.pack("<128e", *[0.01] * 70, float("nan"), *[0.01] * 57))
-        words = ("nan.bin: the scale of group 1, column 6 is NaN", "must be finite")
-        self.fails(BAD_INPUT, words, "check", "b", "128", "--k", 256, "--n", 64, "--qweight", q, "--scales", self.path("nan.bin"))
-        self.fails(BAD_INPUT, words, "percolumn", self.path("nan.bin"), self.path("out.bin"), "--n", 64, "--groups", 2)
-        self.assertFalse(os.path.exists(self.path("out.bin")))
-
-    def test_non_finite_scales_are_bad_input(self):
-        q, s, _ = self.raw_files(128, 64, 1)
-        for bits in (b"\0\x7c", b"\0\x7e"):  # infinity, NaN
-            with open(s, "r+b") as file:
-                file.seek(20)
-                file.write(bits)
-            self.run_tool("check", "b", "128", "--k", 128, "--n", 64, "--qweight", q, "--scales", s, expect=BAD_INPUT)
+        for value, word in ((float("nan"), "NaN"), (float("-inf"), "infinite")):
+            with open(self.path("bad.bin"), "wb") as file:
+                file.write(struct.pack("<128e", *[0.01] * 70, value, *[0.01] * 57))
+            words = (f"bad.bin: the scale of group 1, column 6 is {word}", "must be finite")
+            self.fails(BAD_INPUT, words, "check", "b", "128", "--k", 256, "--n", 64, "--qweight", q, "--scales", self.path("bad.bin"))
+            self.fails(BAD_INPUT, words, "percolumn", self.path("bad.bin"), self.path("out.bin"), "--n", 64, "--groups", 2)
+            self.assertFalse(os.path.exists(self.path("out.bin")))
 
 
 class Extract(CliTest):
