@@ -84,7 +84,7 @@ void pack_all_rows(const Job& job) {
 }
 
 // `item` counts groups of stream_blocks blocks, or parts of rows within blocks.
-void multiply_item(const Job& job, int slot, std::int64_t item) {
+void multiply_item(const Job& job, int slot, std::int64_t item, ReadyPanel& ready) {
   const Workspace& space = job.space;
   char* const mine = job.memory + space.slot + slot * space.slot_bytes;
   const int parts = std::min(space.row_parts, job.tiles);
@@ -108,6 +108,7 @@ void multiply_item(const Job& job, int slot, std::int64_t item) {
   args.begins = job.at<std::uint32_t>(space.begins);
   args.row_stride = space.rows;
   args.panel = reinterpret_cast<std::uint32_t*>(mine);
+  args.ready = &ready;
   args.sums = reinterpret_cast<float*>(mine + space.panel_bytes);
   args.columns = std::min<std::int64_t>(args.blocks * kBlockColumns, job.problem.n - column);
   alignas(64) float bias[kStreamBlocks * kBlockColumns] = {};
@@ -150,8 +151,9 @@ bool multiply_rows(Job& job, int rows) {
     const std::int64_t items = blocks * std::min(space.row_parts, job.tiles);
     std::atomic<std::int64_t> next{0};
     job.call.parallel.run(std::min<std::int64_t>(space.slots, items), [&](std::int64_t slot) {
+      ReadyPanel ready;
       for (std::int64_t item = next.fetch_add(1); item < items; item = next.fetch_add(1)) {
-        multiply_item(job, static_cast<int>(slot), item);
+        multiply_item(job, static_cast<int>(slot), item, ready);
       }
     });
   }
