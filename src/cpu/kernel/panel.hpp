@@ -26,7 +26,8 @@ constexpr std::int64_t panel_words() {
   return std::int64_t{Arith::kPanelSteps} * Arith::kSlots * 4 * panel_columns<Arith>();
 }
 
-// Codes of the next decoded panel, asked for into L2 a step or two for every chunk: a burst of them holds up the dots until memory has answered.
+// Codes of the next decoded panel, asked for into L2 a step or two for every chunk: a burst of them holds up the dots until memory has
+// answered.
 struct CodeFetch {
   const std::uint32_t* codes;
   std::int64_t row_words;

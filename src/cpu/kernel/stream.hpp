@@ -225,7 +225,7 @@ bool stream_blocks(const BlockArgs& args) {
     }
   }
   if constexpr (Arith::kSubnormals) Isa::restore_mode(mode);
-  store_blocks<Isa, C>(args, args.rows);
+  store_blocks<Isa, C>(args, 0, args.rows);
   return !scales.bad();
 }
 

@@ -131,7 +131,12 @@ bool tile_block(const BlockArgs& args) {
     };
     for (int column = 0; column < kBlockColumns; column += kDecoded) {
       decode(column);
-      for (int tile = args.tile_begin; tile < args.tile_end; ++tile) multiply(tile, column);
+      for (int tile = args.tile_begin; tile < args.tile_end; ++tile) {
+        multiply(tile, column);
+        // C while the sums are in L1, and among dots: its lines come from memory.
+        if (!down && column + kDecoded == kBlockColumns)
+          store_blocks<Isa, C>(args, cut.begin(tile) - first_row, cut.begin(tile + 1) - first_row);
+      }
     }
     if constexpr (Arith::kPanelOfCodes) {
       sort_rest<Arith, C>(sort);
@@ -140,7 +145,7 @@ bool tile_block(const BlockArgs& args) {
     }
     first_chunk += chunks;
   }
-  store_blocks<Isa, C>(args, rows_here);
+  if (w.steps == 0) store_blocks<Isa, C>(args, 0, rows_here);
   return !scales.bad();
 }
 
