@@ -99,7 +99,7 @@ struct Kernels {
   const char* name;          // for `explain`
   int words_a_row_step;      // packed words of A, a row and step
   bool repeats;              // 4 or 8 times, for each bit of a code: streams whose lanes are k pairs
-  bool odd_blocks;           // stream: no multiple of 8 blocks side by side
+  bool odd_blocks;           // streams by columns: no multiple of 8 blocks side by side
   int begin_words;           // of a row and partial sum, see PackArgs; 0: they begin at zero
   int tile_rows;             // rows of the largest tile
   int row_block;             // tile: rows of A in flight at most; their sums and activations of one panel stay in L2
