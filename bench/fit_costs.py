@@ -2,18 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fits the cost tables of src/cuda/sm90/wgmma_cost.cpp to what `billfish tune` measured.
 
-  billfish tune --device cuda --shapes h200 --m 16 32 48 64 96 128 192 256 512 1024 --out plans.json    on the GPU
-  bench/fit_costs.py plans.json... [--seconds 120] [--write]                                                        anywhere
+  billfish tune --device cuda --shapes h200 --m 64,128,256,512 --out plans.json               on the GPU
+  bench/fit_costs.py plans.json... [--seconds 120] [--write]                                  anywhere
 
-A file that is given twice counts twice: layers that matter beside small problems that only must not be picked badly. The tables there are:
-  m-16-48.json m-64.json m-96-1024.json, each twice, hot.json, and few.json (the problems of small.txt)
-  of bench/results/nvidia-h200-2026-11-22-tune, and then 150 seconds of moving two or three numbers at once in the tables of variants whose
-  picks were still off, which this program does not do: it made the picks of M = 16 0.4 % better and those of M = 256 0.2 %.
+A file that is given twice counts twice. The tables there are from
+  m-16-32.json m-16-32-before.json m-64-512.json m-48-1024.json pairs.json pairs.json few.json
+  of bench/results/nvidia-h200-2026-11-23-tune, --seconds 120. few.json: the problems of small.txt; pairs.json: what `billfish bench` took
+  with the plans of two sets of tables, where they differ. Search M of up to 32 apart from larger ones: where heavy cells come in between,
+  the chip comes to them from its power limit and has not recovered.
 
-Every candidate that tune timed counts, the more the nearer it is to the best of its problem. First each table is fitted alone (where that
-is better than the tables there are), then all are moved, a number at a time, to where the plans that they pick are fast: what counts is the
-pick, not the time. Prints how far the picks are off the best, for callers with a workspace of zeros and without one, before and after;
---write puts the tables into the source (clang-format them).
+What counts is the pick, not the time. A pick is no smooth function of the tables, so that each candidate gets a share of its problem, the
+more the faster the model has it, and what is made small is the shares' mean slowness, by its gradient (L-BFGS), in rounds that give ever
+larger shares to the fastest. Then again from tables near the best found so far, until the time is up. Prints how far the picks are off the
+best, for callers with a workspace of zeros and without one, before and after; --write puts the tables into the source (clang-format them).
 
 The model is written down twice, here and in wgmma_cost.cpp; `--check` holds the two against each other through a built tool:
   bench/fit_costs.py plans.json --check build/bin/billfish
@@ -31,20 +32,26 @@ import time
 
 try:
     import numpy as np
-    from scipy.optimize import least_squares, nnls
+    from scipy.optimize import minimize
 except ImportError as error:
     sys.exit(f"fit_costs: {error}: python3 -m venv .venv-fit && .venv-fit/bin/pip install numpy scipy, and run it by that python")
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COSTS = ROOT / "src/cuda/sm90/wgmma_cost.cpp"
 POLICIES = ROOT / "src/cuda/sm90/wgmma_policy.hpp"
+SHAPES = ROOT / "bench/shapes/h200.txt"
 MULTIPROCESSORS = 132
 SECOND_TILE = 1.5  # kSecondTile
 TOKEN_TILES_DEEP = 8  # kTokenTilesDeep
-HEAT, SHARED_HEAT, COOL, HOT = 6.5, 0.02, 50, 300  # kHeat, kSharedHeat, kCool, kHot
 DIGITS = 3  # of the numbers in the source: a pick may hang on the last
 CLUSTER, SHARED = "kClusterCosts[", "kSharedCosts["
 MOST = [20, 5, 3, 3, 30, 6, 1.2, 5]  # of a ClusterCost's numbers
+LEAST = 1e-3  # of any number, while it is fitted
+# How often the layers of bench/shapes/h200.txt count at an M: the rows of the benchmark's table, and what lies between them.
+COUNT = {16: 5, 32: 4, 48: 1.5, 64: 4, 96: 1.5, 128: 6, 192: 1.5, 256: 4, 512: 4, 1024: 3, 4096: 0.7}
+WITHOUT = 0.35  # callers without a workspace of zeros count so much
+# Shares fall by e for so much slowness; how much closeness to the measured times counts; steps. The last is all but the pick itself.
+ROUNDS = ((0.03, 0.2, 60), (0.012, 0.1, 100), (0.006, 0.1, 100), (0.003, 0.05, 60), (0.0015, 0.05, 60))
 
 
 def ceil_div(value, by):
@@ -55,21 +62,21 @@ def geometric(values):
     return math.exp(np.mean(np.log(values)))
 
 
+def layers_of(file):
+    lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    return {(int(k), int(n)) for k, n, *_ in lines}
+
+
 class Policy:
     def __init__(self, name, fields):
         self.name = name
         self.tokens, self.stage_k = int(fields["tokens"]), int(fields["stage_k"])
         self.columns = 64 * int(fields["tiles"]) * int(fields["groups"])
         self.blocks_per_sm, self.abreast = int(fields["blocks_per_sm"]), int(fields["abreast"])
-        self.bytes = (2 * self.tokens / self.abreast + self.columns / 2) / (self.tokens * self.columns)
 
     def work(self, m, k, n):
         """Tiles, and stages of each."""
         return ceil_div(m, self.tokens) * ceil_div(n, self.columns * self.abreast), ceil_div(k, self.stage_k)
-
-    def held_by_power(self, us, shares):
-        """What a search by turns finds, on a chip that has been at its power limit for a while."""
-        return us * (1 + (HEAT * self.bytes + SHARED_HEAT * shares) * np.clip((us - COOL) / (HOT - COOL), 0, 1))
 
     def deep(self, m):
         """Tiles along M that need the same weights side by side."""
@@ -199,8 +206,7 @@ class Measured:
         self.problems = [problem for problem, _ in keys]
         self.rows = [(i, *row) for i, key in enumerate(keys) for row in found[key]]
         self.owner = np.array([row[0] for row in self.rows])
-        self.cool = np.array([row[3] for row in self.rows])
-        self.us = np.array([policies[row[1][0]].held_by_power(row[3], row[1][1] != "cluster") for row in self.rows])
+        self.us = np.array([row[3] for row in self.rows])
         self.in_cluster = np.array([row[1][1] == "cluster" for row in self.rows])
         self.starts = np.searchsorted(self.owner, np.arange(len(self.problems)))
         self.best = np.minimum.reduceat(self.us, self.starts)
@@ -228,43 +234,79 @@ class Fit:
         for table, rows in measured.groups.items():
             if any(policies[table[0]].deep(measured.problems[measured.rows[j][0]][0]) == 1 for j in rows):
                 self.fitted.append(table)
-        self.near = np.exp(-8 * np.log(measured.us / measured.best[measured.owner]))
+        layers = layers_of(SHAPES)
+        count = np.array([COUNT.get(m, 1) if (k, n) in layers else 1 for m, k, n in measured.problems])
+        self.count = count / count.sum()
+        self.slow = np.log(measured.us / measured.best[measured.owner])
+        self.slow_in_cluster = np.log(measured.us / measured.best_in_cluster[measured.owner])
+        near = np.exp(-8 * self.slow)
+        self.near = near / near.sum()
         self.model = np.zeros(len(measured.rows))
         self.refresh()
 
     def times(self, table, cost):
         policy, features = self.policies[table[0]], self.features[table]
-        shares = table[1] != "cluster"
-        return policy.held_by_power(features @ cost if shares else cluster_time(cost, policy, features), shares)
+        return features @ cost if table[1] != "cluster" else cluster_time(cost, policy, features)
 
     def refresh(self):
         for table, rows in self.data.groups.items():
             self.model[rows] = self.times(table, self.tables[table])
 
-    def fit_alone(self):
-        """With candidates far from the best counting much, or hardly: whichever picks best, if better than what there is."""
-        best, score = dict(self.tables), self.score()
-        for power in (0.1, 0.25, 0.5, 1):
-            self.fit_tables(power)
-            if self.score() < score:
-                best, score = dict(self.tables), self.score()
-        self.tables = {table: cost.round(DIGITS) for table, cost in best.items()}
-        self.refresh()
+    def slopes(self, table, cost, times):
+        """Of the times of a table's candidates, by the logarithms of its numbers."""
+        if table[1] != "cluster":
+            return self.features[table] * cost
+        by = []
+        for i, value in enumerate(cost):
+            step = max(1e-5, value * 1e-4)
+            by.append((self.times(table, cost + step * (np.arange(len(cost)) == i)) - times) / step * value)
+        return np.array(by).T
 
-    def fit_tables(self, power):
+    def shared_out(self, logs, slow, sharpness, among):
+        """Mean slowness of shares, and its gradient by the logarithms of the model's times."""
+        starts, owner = self.data.starts, self.data.owner
+        fast = np.where(among, -logs / sharpness, -1e9)
+        share = np.exp(fast - np.maximum.reduceat(fast, starts)[owner])
+        share /= np.add.reduceat(share, starts)[owner]
+        mean = np.add.reduceat(share * slow, starts)
+        return np.sum(self.count * mean), -share * (slow - mean[owner]) / sharpness * self.count[owner]
+
+    def loss(self, logs_of_costs, sharpness, closeness):
+        self.set_tables(logs_of_costs)
+        self.refresh()
+        logs = np.log(np.maximum(self.model, LEAST))
+        whole, by_whole = self.shared_out(logs, self.slow, sharpness, True)
+        part, by_part = self.shared_out(logs, self.slow_in_cluster, sharpness, self.data.in_cluster)
+        off = logs - np.log(self.data.us)
+        distance = np.sqrt(off * off + 1e-4)
+        by = (by_whole + WITHOUT * by_part + closeness * self.near * off / distance) / self.model
+        slopes = []
         for table in self.fitted:
             rows = self.data.groups[table]
-            us, weight = self.data.us[rows], self.near[rows] ** power
-            if table[1] != "cluster" and len(rows) >= 6:
-                scale = weight / self.data.cool[rows]
-                self.tables[table] = nnls(self.features[table] * scale[:, None], weight)[0]
-            elif table[1] == "cluster" and len(rows) >= 10:
-                begin = np.clip(self.tables[table], 1e-3, np.array(MOST) * 0.99)
+            slopes.append(by[rows] @ self.slopes(table, self.tables[table], self.model[rows]))
+        return whole + WITHOUT * part + closeness * np.sum(self.near * distance), np.concatenate(slopes)
 
-                def error(cost, table=table, us=us, weight=weight):
-                    return np.log(np.maximum(self.times(table, cost), 1e-6) / us) * weight
+    def set_tables(self, logs_of_costs, digits=None):
+        ends = np.cumsum([len(self.tables[table]) for table in self.fitted])
+        for table, logs in zip(self.fitted, np.split(logs_of_costs, ends[:-1])):
+            self.tables[table] = np.exp(logs) if digits is None else np.exp(logs).round(digits)
 
-                self.tables[table] = least_squares(error, begin, bounds=(np.zeros(len(MOST)), MOST)).x
+    def search(self, seconds):
+        most = np.concatenate([np.log(MOST) if table[1] == "cluster" else np.full(len(self.tables[table]), 4.0) for table in self.fitted])
+        here = np.log(np.maximum(np.concatenate([self.tables[table] for table in self.fitted]), 2 * LEAST))
+        random, best, least, began, rounds = np.random.default_rng(7), None, math.inf, time.monotonic(), ROUNDS
+        while best is None or time.monotonic() - began < seconds:
+            if best is not None:
+                here, rounds = best + random.normal(size=len(best)) * random.choice([0.02, 0.06, 0.15]), ROUNDS[1:]
+            for sharpness, closeness, steps in rounds:
+                here = np.clip(here, math.log(LEAST), most)
+                bounds = [(math.log(LEAST), one) for one in most]
+                here = minimize(self.loss, here, (sharpness, closeness), "L-BFGS-B", True, bounds=bounds, options={"maxiter": steps}).x
+                self.set_tables(here, DIGITS)
+                self.refresh()
+                if self.score() < least:
+                    best, least = here.copy(), self.score()
+        self.set_tables(best, DIGITS)
         self.refresh()
 
     def picks(self):
@@ -278,25 +320,7 @@ class Fit:
 
     def score(self):
         with_zeros, without = self.picks()
-        error = np.sum(self.near * np.abs(np.log(np.maximum(self.model, 1e-3) / self.data.us))) / self.near.sum()
-        return np.mean(np.log(with_zeros)) + 0.35 * np.mean(np.log(without)) + 0.2 * error
-
-    def search(self, seconds):
-        random, tables = np.random.default_rng(1), self.fitted
-        best, began = self.score(), time.monotonic()
-        while time.monotonic() - began < seconds:
-            table = tables[random.integers(len(tables))]
-            cost, rows = self.tables[table].copy(), self.data.groups[table]
-            i = random.integers(len(cost))
-            factor, more = math.exp(random.normal() * random.choice([0.02, 0.06, 0.2])), random.normal() * random.choice([0, 0.05])
-            cost[i] = round(max(0.0, cost[i] * factor + more), DIGITS)
-            before = self.model[rows].copy()
-            self.model[rows] = self.times(table, cost)
-            score = self.score() if (self.model[rows] > 0).all() else math.inf
-            if score < best:
-                best, self.tables[table] = score, cost
-            else:
-                self.model[rows] = before
+        return np.sum(self.count * np.log(with_zeros)) + WITHOUT * np.sum(self.count * np.log(without))
 
     def report(self, what):
         with_zeros, without = self.picks()
@@ -347,7 +371,6 @@ def main():
     fit.report(f"{len(measured.problems)} problems, {len(measured.rows)} candidates; as it is")
     if options.check:
         return check(fit, options.check)
-    fit.fit_alone()
     fit.search(options.seconds)
     fit.report("fitted")
     text = COSTS.read_text(encoding="utf-8")

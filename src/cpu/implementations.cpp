@@ -63,7 +63,7 @@ gemm::Plan plan(const gemm::Problem& p, const gemm::DeviceFacts& facts) {
   result.tile_n = kBlockColumns;
   result.tile_k = kChunkSteps * kStepRows;
   result.threads = w.slots;
-  result.blocks = ceil_div(ceil_div(p.n, kBlockColumns), w.stream_blocks) * w.row_parts;
+  result.blocks = w.items * w.row_parts;
   result.workspace_bytes = w.bytes;
   // One accumulator takes a chunk; one of C takes all chunks, and the stream kernels add up to four partial sums.
   const int chain_a_step = std::max(kernels.chain_a_step, arithmetic.tile.chain_a_step);

@@ -52,6 +52,12 @@ struct PackArgs {
   std::uint8_t* unusual = nullptr;
 };
 
+// The first panel of codes of a block, in columns, which a tile kernel leaves for the next call of its thread.
+struct ReadyPanel {
+  std::int64_t block = -1;
+  const std::uint32_t* panel = nullptr;
+};
+
 struct BlockArgs {
   Weights weights;
   std::int64_t block = 0;            // the first of `blocks`
@@ -66,6 +72,7 @@ struct BlockArgs {
   const std::uint32_t* begins = nullptr;
   std::int64_t row_stride = 0;
   std::uint32_t* panel = nullptr;  // tile: panel_words
+  ReadyPanel* ready = nullptr;     // tile: read, and written for the next call
   float* sums = nullptr;           // [blocks][rows to compute][64], panel order
   const float* bias = nullptr;     // [blocks * 64], plain order, or null
   void* c = nullptr;               // of the first row and column
@@ -92,6 +99,7 @@ struct Kernels {
   const char* name;          // for `explain`
   int words_a_row_step;      // packed words of A, a row and step
   bool repeats;              // 4 or 8 times, for each bit of a code: streams whose lanes are k pairs
+  bool odd_blocks;           // streams by columns: no multiple of 8 blocks side by side
   int begin_words;           // of a row and partial sum, see PackArgs; 0: they begin at zero
   int tile_rows;             // rows of the largest tile
   int row_block;             // tile: rows of A in flight at most; their sums and activations of one panel stay in L2

@@ -15,9 +15,10 @@ struct Workspace {
   int rows = 0;  // rows of A in flight: a row block
   int tiles = 0;
   bool stream = false;
-  int stream_blocks = 1;
-  int row_parts = 1;  // tile: a row block is cut further where columns alone do not feed all threads
-  int slots = 1;      // parts that run at once, each with its own panel and sums
+  std::int64_t items = 1;  // that the blocks of columns are cut into, as even as can be: threads take one after the other
+  int stream_blocks = 1;   // of the largest item
+  int row_parts = 1;       // tile: a row block is cut further where columns alone do not feed all threads
+  int slots = 1;           // parts that run at once, each with its own panel and sums
   std::int64_t chunks = 0;
   std::int64_t a = 0, row_scales = 0, row_sums = 0, begins = 0, unusual = 0, slot = 0;
   std::int64_t slot_bytes = 0, panel_bytes = 0;

@@ -83,20 +83,25 @@ void pack_all_rows(const Job& job) {
   for (int tile = 0; tile < job.tiles; ++tile) pack(tile);
 }
 
-// `item` counts groups of stream_blocks blocks, or parts of rows within blocks.
-void multiply_item(const Job& job, int slot, std::int64_t item) {
+// Of item `item`: items differ by one block at most, the longer ones first.
+std::int64_t first_block(const Job& job, std::int64_t item) {
+  const std::int64_t blocks = ceil_div(job.problem.n, kBlockColumns);
+  return blocks / job.space.items * item + std::min(blocks % job.space.items, item);
+}
+
+// `number` counts items, or parts of rows within items.
+void multiply_item(const Job& job, int slot, std::int64_t number, ReadyPanel& ready) {
   const Workspace& space = job.space;
   char* const mine = job.memory + space.slot + slot * space.slot_bytes;
   const int parts = std::min(space.row_parts, job.tiles);
-  const std::int64_t block = item / parts * space.stream_blocks;
-  const int part = static_cast<int>(item % parts);
+  const std::int64_t item = number / parts, block = first_block(job, item);
+  const int part = static_cast<int>(number % parts);
   const std::int64_t column = block * kBlockColumns;
   BlockArgs args;
   args.weights = job.weights;
   args.block = block;
-  args.blocks = static_cast<int>(std::min<std::int64_t>(space.stream_blocks, ceil_div(job.problem.n, kBlockColumns) - block));
-  args.next_block = block + space.slots * space.stream_blocks;
-  if (args.next_block >= ceil_div(job.problem.n, kBlockColumns)) args.next_block = block;
+  args.blocks = static_cast<int>(first_block(job, item + 1) - block);
+  args.next_block = item + space.slots < space.items ? first_block(job, item + space.slots) : block;
   args.ahead = std::min(blocks_ahead(), args.blocks);
   args.rows = job.rows;
   args.tiles = job.tiles;
@@ -108,6 +113,7 @@ void multiply_item(const Job& job, int slot, std::int64_t item) {
   args.begins = job.at<std::uint32_t>(space.begins);
   args.row_stride = space.rows;
   args.panel = reinterpret_cast<std::uint32_t*>(mine);
+  args.ready = &ready;
   args.sums = reinterpret_cast<float*>(mine + space.panel_bytes);
   args.columns = std::min<std::int64_t>(args.blocks * kBlockColumns, job.problem.n - column);
   alignas(64) float bias[kStreamBlocks * kBlockColumns] = {};
@@ -141,17 +147,17 @@ bool any_unusual(const Job& job) {
 // All rows with one kind of kernels; false if the activations must go through the other kind.
 bool multiply_rows(Job& job, int rows) {
   const Workspace& space = job.space;
-  const std::int64_t blocks = ceil_div(ceil_div(job.problem.n, kBlockColumns), space.stream_blocks);
   for (job.row0 = 0; job.row0 < job.problem.m; job.row0 += job.rows) {
     job.rows = static_cast<int>(std::min<std::int64_t>(rows, job.problem.m - job.row0));
     job.tiles = static_cast<int>(ceil_div(job.rows, job.kernels.tile_rows));
     pack_all_rows(job);
     if (job.kernels.screens && !job.kernels.quantizes && any_unusual(job)) return false;
-    const std::int64_t items = blocks * std::min(space.row_parts, job.tiles);
+    const std::int64_t items = job.problem.n > 0 ? space.items * std::min(space.row_parts, job.tiles) : 0;
     std::atomic<std::int64_t> next{0};
     job.call.parallel.run(std::min<std::int64_t>(space.slots, items), [&](std::int64_t slot) {
+      ReadyPanel ready;
       for (std::int64_t item = next.fetch_add(1); item < items; item = next.fetch_add(1)) {
-        multiply_item(job, static_cast<int>(slot), item);
+        multiply_item(job, static_cast<int>(slot), item, ready);
       }
     });
   }

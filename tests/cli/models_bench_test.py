@@ -70,6 +70,10 @@ class Models(CliTest):
         combinations = {(row["group"], row["act_order"]) for row in self.results()["rows"] if row["kind"] == "gemm"}
         self.assertEqual(combinations, {(-1, False), (64, False), (64, True)})
 
+    def test_nothing_left_to_measure_is_a_wrong_command(self):
+        self.fails(USAGE, "nothing is left to measure", *QUICK, "--model-dim", "256", "--limit-num-bits", "5")
+        self.fails(USAGE, "nothing is left to measure", *QUICK, "--model-dim", "256", "--limit-k-full", "0")
+
     def test_slow_calls_are_skipped_with_their_limit(self):
         done = self.run_tool(*QUICK, "--model-dim", "512", "--batch-sizes", "4", "512", "--act", "f16", "--most-seconds", "0.05")
         self.assertIn("skipped: reference full: calls of more than 0.05 s (--most-seconds): 512 x 512 from M=512 on", done.stdout)

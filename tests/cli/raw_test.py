@@ -32,6 +32,11 @@ class Check(CliTest):
             self.assertGreater(document["largest"], 0.1)  # the original tool gave zeros for 128
             self.assertTrue(all(document["outputs"]))
 
+    def test_the_reference_is_not_checked_against_itself_unasked(self):
+        problem = ("check", "r", "7", "--k", 56, "--n", 64)
+        self.fails(UNSUPPORTED, ["only the reference", "multiples of 16"], *problem)
+        self.assertTrue(self.json_of(*problem, "--implementation", "reference")["passed"])
+
     def test_raw_files_are_right_in_both_group_modes(self):
         q, s, p = self.raw_files(256, 192, 2)
         for group, scales in (("128", s), ("-1", p)):

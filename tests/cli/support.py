@@ -70,7 +70,7 @@ class CliTest(unittest.TestCase):
                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) as process:
             wait(process)
             process.send_signal(number)
-            process.communicate(timeout=60)
+            self.last_words = process.communicate(timeout=60)[1].decode()
         return process.returncode
 
     def peak_bytes(self, *arguments):

@@ -109,6 +109,7 @@ class Usage(CliTest):
         self.fails(USAGE, ("--seed", "is beyond 64 bits"), "check", "r", "128", "--seed", "9" * 20)
         self.fails(USAGE, ("--model-dim", "0 is not above 0"), "bench", "--model-dim", 0)
         self.run_tool(*problem, "+8", "--group", "-1")
+        self.fails(USAGE, ("--m", "-1", "0 or more"), *problem, -1)
 
     def test_negative_numbers_are_values(self):
         for arguments in (["check", "r", "-1", "--k", "64", "--n", "64"], ["check", "--k", "64", "--n", "64", "r", "-1"]):

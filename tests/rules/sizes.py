@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Rule: libbillfish.so stays small: under 3.3 MB without CUDA, under 9 MB with it.
+"""Rule: libbillfish.so stays small: under 3.6 MB without CUDA, under 9 MB with it.
 
 sizes.py BUILD cpu|cuda
 """
@@ -10,7 +10,7 @@ import sys
 
 import rules
 
-BUDGET = {"cpu": 3_300_000, "cuda": 9_000_000}  # bytes
+BUDGET = {"cpu": 3_600_000, "cuda": 9_000_000}  # bytes
 
 
 def check(library, kind):

@@ -245,6 +245,7 @@ int run(Words words) {
   const BenchOptions options = options_of(words);
   BenchReport report(options, command_of(words));
   const std::vector<BenchOptions> sweep = sweep_of(options, words, report);
+  if (sweep.empty()) fail(kUsage, "nothing is left to measure: every combination was left out");
   std::int64_t cells = 0;
   for (const BenchOptions& one : sweep) cells += one.random > 0 ? one.random : static_cast<std::int64_t>(one.shapes.size() * one.m.size());
   report.expect(cells);

@@ -157,10 +157,14 @@ int run(const Options& options) {
   const PackedLayer packed(describe(options, raw), pool.parallel(), options.source == "b" ? options.qweight : "random weights");
   const auto a = random_activations(options.m, options.k, product.a_type, options.seed + 1);
   std::vector<std::byte> c(static_cast<std::size_t>(options.m * options.n * bytes_of(product.c_type)));
+  const std::string implementation = chosen_implementation(packed.weights(), product, options.m);
+  if (implementation == "reference" && options.words.implementation.empty()) {
+    fail(kUnsupported,
+         "no kernel runs this problem, only the reference, which the check holds it against: groups are -1 or multiples of 16");
+  }
   Product(packed, product).run(a.data(), options.m, c.data());
   const Comparison result = compare_with_oracle(packed, product, a.data(), options.m, c.data(), 0, options.n);
   const Shown shown = first_ones(options, raw, c, product.c_type);
-  const std::string implementation = chosen_implementation(packed.weights(), product, options.m);
   if (options.json) {
     Json document = {{"schema", 1},
                      {"source", options.source},

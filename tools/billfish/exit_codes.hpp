@@ -12,7 +12,7 @@ enum Exit : int {
   kUnsupported = 4,   // legal, but nothing here can do it
   kDevice = 5,        // no such device, its driver failed, or its memory is full
   kDefect = 70,       // a defect of billfish itself
-  kInterrupted = 130  // by whichever signal (interrupt.hpp)
+  kInterrupted = 130  // by Ctrl-C; by another signal 128 and its number (interrupt.hpp)
 };
 
 }  // namespace billfish::cli

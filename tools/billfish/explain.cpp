@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "commands.hpp"
@@ -23,6 +24,9 @@ struct Options {
 };
 
 int run(const Options& options) {
+  for (const auto& [name, value] : {std::pair{"--m", options.m}, {"--n", options.n}, {"--k", options.k}}) {
+    if (value < 0) fail(kUsage, "{} is {}: it must be 0 or more", name, value);
+  }
   billfish_problem problem = BILLFISH_PROBLEM_INIT;
   problem.m = options.m;
   problem.n = options.n;

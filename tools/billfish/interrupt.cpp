@@ -43,11 +43,9 @@ void watch(sigset_t signals) {
   for (int attempt = 0; attempt < 3; ++attempt) {  // a worker may still be adding files to a folder that goes away
     for (const std::string& path : paths()) std::filesystem::remove_all(path, ignored);
   }
-  if (!last_words().empty()) {
-    const std::string line = "\n" + last_words() + "\n";
-    (void)!write(STDERR_FILENO, line.data(), line.size());
-  }
-  _exit(kInterrupted);
+  const std::string line = "\n" + (last_words().empty() ? "billfish: interrupted; nothing is left half-written" : last_words()) + "\n";
+  (void)!write(STDERR_FILENO, line.data(), line.size());
+  _exit(kInterrupted - SIGINT + signal);
 }
 
 }  // namespace

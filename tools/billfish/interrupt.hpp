@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ctrl-C, Ctrl-\, SIGTERM and SIGHUP: what the tool was writing disappears, and the process returns 130. One thread waits for the signals,
+// Ctrl-C, Ctrl-\, SIGTERM and SIGHUP: what the tool was writing disappears, and the process returns 128 and the signal's
+// number (130 for Ctrl-C). One thread waits for the signals,
 // so that cleaning up may do anything that ordinary code may.
 #pragma once
 
@@ -12,7 +13,7 @@ namespace billfish::cli {
 // Before any other thread is made. Signals that the parent ignores (nohup) stay ignored.
 void start_interrupt_watch();
 
-// What is said on stderr when the process is interrupted: how to go on. "": nothing.
+// What is said on stderr when the process is interrupted: how to go on. "": that nothing is left half-written.
 void set_last_words(std::string words);
 
 // A file or folder that exists only while this object does; also removed when the process is interrupted.

@@ -15,8 +15,8 @@ namespace billfish::cli {
 namespace {
 
 constexpr std::int64_t kCheckedWhole = 32;  // rows up to which every element is compared
-constexpr double kQuickSeconds = 0.004, kTurnSeconds = 0.03, kSomeSeconds = 5;
-constexpr std::int64_t kQuickRounds = 15, kTurns = 9, kSlowTurns = 3, kMostTurns = 100, kMostTurnsAsked = 10'000;
+constexpr double kQuickSeconds = 0.004;
+constexpr std::int64_t kQuickRounds = 15, kRounds = 3;
 
 class CudaTuneDevice : public TuneDevice {
  public:
@@ -80,26 +80,19 @@ class CudaTuneDevice : public TuneDevice {
     }
     std::vector<OurCalls> calls(count);
     std::vector<std::unique_ptr<Graph>> graphs;
-    std::vector<const Graph*> all;
     for (std::size_t i = 0; i < count; ++i) {
       use(i);
       calls[i] = {layer_.get(), args(m)};
       graphs.push_back(
           std::make_unique<Graph>(options_.bench.device.index, calls_for(layer_->copies()), enqueue_ours, &calls[i], shape_.label));
-      all.push_back(graphs.back().get());
     }
-    double round = 0;
-    for (const std::vector<double>& us : replay(all, 1)) round += us[0] * static_cast<double>(graphs[0]->calls()) * 1e-6;
-    (void)replay(all, rounds_for(kWarmSeconds, round, 1, kMostTurns));
-    const double seconds = options_.bench.seconds > 0 ? options_.bench.seconds : kTurnSeconds;
-    std::int64_t rounds = rounds_for(seconds * static_cast<double>(count), round, round > kSlowSeconds ? kSlowTurns : kTurns,
-                                     options_.bench.seconds > 0 ? kMostTurnsAsked : kMostTurns);
+    // Each in a steady state of its own, like the benchmark: replay by replay a plan would have the clock that the others leave it.
     std::vector<std::vector<double>> us(count);
-    while (rounds > 0) {  // some at a time, so that the watchdog takes none for a hang
-      const std::int64_t some = rounds_for(kSomeSeconds, round, 1, rounds);
-      const std::vector<std::vector<double>> more = replay(all, some);
-      for (std::size_t i = 0; i < count; ++i) us[i].insert(us[i].end(), more[i].begin(), more[i].end());
-      rounds -= some;
+    for (std::int64_t round = 0; round < kRounds; ++round) {
+      for (std::size_t i = 0; i < count; ++i) {
+        const std::size_t at = round % 2 == 0 ? i : count - 1 - i;
+        us[at].push_back(time_alone(*graphs[at], kWarmSeconds, options_.bench.seconds, options_.bench.device.index, nullptr).median);
+      }
     }
     std::vector<double> medians;
     for (std::vector<double>& one : us) medians.push_back(summary_of(std::move(one)).median);

@@ -156,6 +156,12 @@ template <class Arith, class Isa, int kRepeat>
   } else {
     out += (args.first_row * args.steps + at.begin * rows) * kDwords * kRepeat + row * kVector;
   }
+  if constexpr (kRepeat <= 1) {
+    // The lines of the next chunk, which all rows write: each row asks for its share.
+    const std::int64_t words = (at.end - at.begin) * rows * kDwords, each = words / rows;
+    const std::uint32_t* next = out - row + words + row * each;
+    for (std::int64_t word = 0; word < each; word += 16) __builtin_prefetch(next + word, 1, 3);
+  }
   alignas(32) float sums[8] = {};
   I lanes{}, partial{};  // sums of the quantised activations of k mod 8: of the chunk, and since a partial sum began
   for (std::int64_t step = at.begin; step < at.end; ++step, out += rows * kDwords * (kRepeat > 1 ? kRepeat : 1)) {

@@ -150,16 +150,16 @@ template <class Isa, class C>
   }
 }
 
-// Sums of args.blocks blocks -> C, with bias. One copy for all arithmetics.
+// Rows [begin, end) of the sums of args.blocks blocks (of several blocks: all) -> C, with bias. One copy for all arithmetics.
 template <class Isa, class C>
-[[gnu::noinline]] void store_blocks(const BlockArgs& args, int rows) {
+[[gnu::noinline]] void store_blocks(const BlockArgs& args, int begin, int end) {
   using F = typename Isa::F;
   constexpr int kVectors = kBlockColumns / Isa::kLanes;
   const std::int64_t element = args.c_type == ElementType::f32 ? 4 : 2;
   for (int block = 0; block < args.blocks; ++block) {
     const std::int64_t column = block * kBlockColumns;
-    for (int row = 0; row < rows; ++row) {
-      const float* sums = args.sums + (static_cast<std::int64_t>(block) * rows + row) * kBlockColumns;
+    for (int row = begin; row < end; ++row) {
+      const float* sums = args.sums + (static_cast<std::int64_t>(block) * end + row) * kBlockColumns;
       F out[kVectors];
       columns_in_order<Isa, C>(sums, out);
       if (args.bias != nullptr) {

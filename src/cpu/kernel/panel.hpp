@@ -26,22 +26,41 @@ constexpr std::int64_t panel_words() {
   return std::int64_t{Arith::kPanelSteps} * Arith::kSlots * 4 * panel_columns<Arith>();
 }
 
-// Codes of the next panel, asked for a step or two for every chunk: a burst of them holds up the dots until memory has answered.
+// Codes of the next decoded panel, asked for into L2 a step or two for every chunk: a burst of them holds up the dots until memory has
+// answered.
 struct CodeFetch {
   const std::uint32_t* codes;
   std::int64_t row_words;
   int block_words;
   std::int64_t steps, turns;
   std::int64_t due = 0;
-  // kCache: 2 for L2, 3 for L1.
-  template <int kCache>
   [[gnu::always_inline]] void some() {
     for (due += steps; due >= turns; due -= turns, codes += row_words) {
       for (int word = 0; word < block_words; word += 128) {
 #pragma GCC unroll 8
-        for (int line = 0; line < 128; line += 16) __builtin_prefetch(codes + word + line, 0, kCache);
+        for (int line = 0; line < 128; line += 16) __builtin_prefetch(codes + word + line, 0, 2);
       }
     }
+  }
+};
+
+// Codes of a block on their way into a panel of codes, half a step at a time, evenly over the steps that are multiplied meanwhile.
+struct PanelSort {
+  const std::uint32_t* codes;  // of the next row
+  std::int64_t row_words;
+  std::uint32_t* panel;
+  std::int64_t row, steps;           // of all K
+  std::int64_t asked;                // rows from those put into columns to those asked for, in L1
+  std::int64_t after;                // from where rows would go on behind the last one to the block that comes next
+  std::int64_t left = 0;             // halves
+  std::int64_t each = 0, turns = 1;  // so many halves for so many steps
+  bool each_step = false;            // or once a chunk
+  std::int64_t pair = 0, turn = 0;
+  [[gnu::always_inline]] bool due(std::int64_t count) {
+    turn += each * count;
+    if (turn < turns) return false;
+    turn -= turns;
+    return left > 0;
   }
 };
 
@@ -59,8 +78,9 @@ struct PanelArgs {
   const float* row_sums;
   const std::uint32_t* begins;
   std::int64_t row_stride;
-  float* sums;  // at the tile's first row
-  CodeFetch* fetch;
+  float* sums;       // at the tile's first row
+  CodeFetch* fetch;  // of decoded panels
+  PanelSort* sort;   // of panels of codes
 };
 
 }  // namespace

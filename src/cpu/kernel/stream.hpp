@@ -208,14 +208,16 @@ bool stream_blocks(const BlockArgs& args) {
       const std::uint32_t* codes = w.codes + begin * w.row_words + (args.block + block) * C::kBlockWords;
       float* sums = args.sums + static_cast<std::int64_t>(block) * args.rows * kBlockColumns;
       // The next block's sums, which are in L2 when there are many rows.
-      for (int i = 0; i < args.rows * kBlockColumns; i += 16) __builtin_prefetch(sums + args.rows * kBlockColumns + i, 1, 3);
+      const int next_sums = args.rows * kBlockColumns;
+      for (int i = 0; (!Arith::kByColumns || args.rows <= kSumsAtOnce) && i < next_sums; i += 16)
+        __builtin_prefetch(sums + next_sums + i, 1, 3);
       for (int tile = 0; tile < args.tiles; ++tile) {
         const int row = cut.begin(tile), rows = cut.rows(tile);
         const std::uint32_t* a = args.a + (row * w.steps + begin * rows) * kWordsARowStep;
         const std::int64_t at = chunk * args.row_stride + row;
         const ChunkRows of_rows{args.row_scales + at, args.row_sums + at,
                                 args.begins + (chunk * kChunkPartials * args.row_stride + row) * Arith::kBeginWords,
-                                args.row_stride * Arith::kBeginWords};
+                                args.row_stride * Arith::kBeginWords, next_sums};
         float* to = sums + row * kBlockColumns;
         const std::int64_t next = tile > 0 ? 0 : block + args.ahead < args.blocks ? args.ahead * C::kBlockWords : down;
         StreamFunctions<Arith, C>::kFor[rows](codes, w.row_words, next, end - begin, a, tables, of_rows, to);
@@ -223,7 +225,7 @@ bool stream_blocks(const BlockArgs& args) {
     }
   }
   if constexpr (Arith::kSubnormals) Isa::restore_mode(mode);
-  store_blocks<Isa, C>(args, args.rows);
+  store_blocks<Isa, C>(args, 0, args.rows);
   return !scales.bad();
 }
 

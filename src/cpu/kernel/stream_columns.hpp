@@ -8,12 +8,17 @@
 namespace billfish::cpu {
 namespace {
 
-// What packing left of a tile of rows and a chunk.
+// Up to so many rows the sums of the next block are asked for at once, of more a row a step: a burst of them holds up codes and dots.
+constexpr int kSumsAtOnce = 4;
+constexpr int kSumSteps = 8;
+
+// What packing left of a tile of rows and a chunk; and where the next block's sums are.
 struct ChunkRows {
   const float* scales;
   const float* sums;
   const std::uint32_t* begins;
   std::int64_t begin_distance;  // from one partial sum to the next
+  std::int64_t next_sums;       // from these sums to those
 };
 
 // The sums of a chunk of one row from panel position `at` on join the result.
@@ -52,6 +57,11 @@ template <class Arith, class C, int kRows, int kVectors>
     for (int v = 0; v < kVectors; ++v) sum[row][v] = Arith::kBeginWords > 0 ? splat<Sum>(rows.begins[row]) : Sum{};
   }
   for (std::int64_t step = 0; step < steps; ++step) {
+    // The next block's sums, a row a step.
+    for (std::int64_t row = step; kRows > kSumsAtOnce && row < kRows; row += kSumSteps) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) __builtin_prefetch(sums + rows.next_sums + row * kBlockColumns + column + v * kLanes, 1, 3);
+    }
 #pragma GCC unroll 16
     for (int line = 0; line < kVectors * kVectorWords; line += 16) __builtin_prefetch(words + ahead + line, 0, 3);
 #pragma GCC unroll 4

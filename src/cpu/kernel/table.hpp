@@ -29,6 +29,7 @@ constexpr Kernels stream_kernels(const char* name) {
   Kernels k = common_facts<Isa, Arith>(name);
   k.tile_rows = Arith::kStreamRows;
   k.repeats = !Arith::kByColumns;
+  k.odd_blocks = Arith::kByColumns;
   k.pack[0] = pack_rows < Pack, Isa, Arith::kByColumns ? 1 : 4 > ;
   k.pack[1] = pack_rows < Pack, Isa, Arith::kByColumns ? 1 : 8 > ;
   k.block[0] = stream_blocks<Arith, Isa, Codec<4, false>>;

@@ -4,7 +4,7 @@
 //
 //   for each panel (64 columns x up to 16 steps; of codes: 64)
 //     decode          Marlin words -> [column vector][step][slot][k pair][V columns], panel order; or codes in columns (tile_codes.hpp)
-//     for each tile of rows                                  A streams through, read once; between tiles some of the next panel of codes
+//     for each tile of rows                                  A streams through, read once; the next panel of codes is put into columns
 //       for each kVectors column vectors of the panel        stays in L1
 //         for each chunk of the panel: sums in registers, times scale, into args.sums; of codes: into registers
 #pragma once
@@ -47,10 +47,16 @@ bool tile_block(const BlockArgs& args) {
   const int rows_here = cut.begin(args.tile_end) - first_row;
   // Without rows of weights there is no panel, and so no first one.
   if (!Arith::kPanelOfCodes || w.steps == 0) std::memset(args.sums, 0, static_cast<std::size_t>(rows_here * kBlockColumns) * sizeof(float));
+  const int tiles = args.tile_end - args.tile_begin;
+  const std::int64_t asked = rows_asked(tiles);
   GroupTables tables[Arith::kPanelSteps];
   int chunk_steps[Arith::kPanelSteps];
   std::int64_t first_chunk = 0;
   std::uint32_t *panel_here = args.panel, *panel_next = args.panel + panel_words<Arith>() / 2;  // the next one of panels of codes
+  const bool ready = Arith::kPanelOfCodes && args.ready->block == args.block;
+  if (ready && args.ready->panel != panel_here) std::swap(panel_here, panel_next);
+  if constexpr (Arith::kPanelOfCodes) *args.ready = {};
+  [[maybe_unused]] const std::int64_t after = (args.next_block - args.block) * C::kBlockWords - w.steps * w.row_words;
   for (std::int64_t begin = 0, end = 0; begin < w.steps; begin = end) {
     int chunks = 0;
     const std::int64_t panel_end = end_of_panel<Arith>(begin, w.steps, w.group_steps);
@@ -67,8 +73,10 @@ bool tile_block(const BlockArgs& args) {
       const std::uint32_t* codes = w.codes + begin * w.row_words + args.block * C::kBlockWords;
       std::uint32_t* panel = panel_here;
       if constexpr (Arith::kPanelOfCodes) {
-        if (begin == 0) PanelSort<Arith, C>{codes, w.row_words, panel}.up_to(end);
-        return;
+        if (begin > 0 || ready) return;
+        PanelSort sort{codes, w.row_words, panel, 0, w.steps, asked, after};
+        sort.left = 2 * end;
+        return sort_rest<Arith, C>(sort);
       }
       for (int chunk = 0; chunk < chunks; ++chunk) {
         decode_panel<Arith, C>(codes, w.row_words, chunk_steps[chunk], tables[chunk], column / 8, (column + kDecoded) / 8, panel);
@@ -77,15 +85,22 @@ bool tile_block(const BlockArgs& args) {
       }
     };
     const int panel_steps = static_cast<int>(end - begin);
-    // The codes of the next panel come into L2 meanwhile, a few lines a tile: below these rows, at the end of K from the next block.
+    // The codes of the next panel come meanwhile, a few lines a tile: below these rows, at the end of K from the next block.
     const bool down = end < w.steps;
     const std::uint32_t* next_codes =
         down ? w.codes + end * w.row_words + args.block * C::kBlockWords : w.codes + args.next_block * C::kBlockWords;
     const std::int64_t next_begin = down ? end : 0;
     const std::int64_t next_steps = end_of_panel<Arith>(next_begin, w.steps, w.group_steps) - next_begin;
-    const std::int64_t turns = static_cast<std::int64_t>(args.tile_end - args.tile_begin) * (Arith::kScalesPanel ? 1 : chunks) *
-                               (kBlockColumns / (Arith::kTileVectors * kLanes));
+    const std::int64_t turns =
+        static_cast<std::int64_t>(tiles) * (Arith::kScalesPanel ? 1 : chunks) * (kBlockColumns / (Arith::kTileVectors * kLanes));
     CodeFetch fetch{next_codes, w.row_words, C::kBlockWords, next_steps, turns};
+    // Panels of codes: the next one is put into columns meanwhile.
+    const bool more = down || args.next_block != args.block;
+    PanelSort sort{next_codes, w.row_words, panel_next, next_begin, w.steps, asked, after};
+    sort.left = more ? 2 * next_steps : 0;
+    sort.each = next_steps;
+    sort.turns = tiles * (end - begin);
+    sort.each_step = tiles <= kTilesOfFewRows;
     for (std::int64_t step = next_begin; step < next_begin + next_steps; step += w.group_steps)
       prefetch_group<C>(w, down ? args.block : args.next_block, step / w.group_steps);
     const auto multiply = [&](int tile, int column) {
@@ -111,27 +126,26 @@ bool tile_block(const BlockArgs& args) {
       panel.row_stride = args.row_stride;
       panel.sums = args.sums + (row - first_row) * kBlockColumns;
       panel.fetch = &fetch;
+      panel.sort = &sort;
       Tiles::kFor[rows](panel);
     };
     for (int column = 0; column < kBlockColumns; column += kDecoded) {
       decode(column);
-      if constexpr (Arith::kPanelOfCodes) {
-        // The next panel, a tile after its codes were asked for.
-        PanelSort<Arith, C> sort{next_codes, w.row_words, panel_next};
-        const int tiles = args.tile_end - args.tile_begin;
-        for (int tile = 0; tile < tiles; ++tile) {
-          if (down) sort.up_to(next_steps * tile / tiles);
-          multiply(args.tile_begin + tile, column);
-        }
-        if (down) sort.up_to(next_steps);
-        std::swap(panel_here, panel_next);
-      } else {
-        for (int tile = args.tile_begin; tile < args.tile_end; ++tile) multiply(tile, column);
+      for (int tile = args.tile_begin; tile < args.tile_end; ++tile) {
+        multiply(tile, column);
+        // C while the sums are in L1, and among dots: its lines come from memory.
+        if (!down && column + kDecoded == kBlockColumns)
+          store_blocks<Isa, C>(args, cut.begin(tile) - first_row, cut.begin(tile + 1) - first_row);
       }
+    }
+    if constexpr (Arith::kPanelOfCodes) {
+      sort_rest<Arith, C>(sort);
+      std::swap(panel_here, panel_next);
+      if (!down && more) *args.ready = {args.next_block, panel_here};
     }
     first_chunk += chunks;
   }
-  store_blocks<Isa, C>(args, rows_here);
+  if (w.steps == 0) store_blocks<Isa, C>(args, 0, rows_here);
   return !scales.bad();
 }
 

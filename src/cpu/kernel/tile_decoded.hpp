@@ -29,7 +29,7 @@ void multiply_decoded(const PanelArgs& args) {
       for (int i = 0; i < kVectors * kLanes; i += 16) __builtin_prefetch(sums + row * kBlockColumns + i, 1, 3);
     }
     for (int chunk = 0; chunk < args.chunks; ++chunk) {
-      args.fetch->some<2>();
+      args.fetch->some();
       typename Arith::Sum sum[kRows][kVectors] = {};
       if constexpr (Arith::kBeginWords > 0 && Arith::kPartialSteps == 0) {
 #pragma GCC unroll 16

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Called by wgmma_plan.cpp. Fitted to exhaustive searches: H200, u4b8, f16, group 128, dependent launches, nine layer shapes at ten M from
-// 16 to 1024 and fourteen small or thin ones at seven M from 12 to 1000, 2026-11-22 (bench/results/nvidia-h200-2026-11-22-tune, and
-// docs/kernels/sm90-wgmma.md). On average the pick is 1 % off the best that was found, for small ones 5 %.
+// 16 to 1024 and fourteen small or thin ones at seven M from 12 to 1000, 2026-11-22 and 23 (bench/results/nvidia-h200-2026-11-23-tune, and
+// docs/kernels/sm90-wgmma.md). On average the pick is 0.5 % off the best that was found, for small ones 3 %.
 // bench/fit_costs.py does it again.
 #include "cuda/sm90/wgmma_cost.hpp"
 
@@ -27,21 +27,21 @@ struct ClusterCost {
 };
 constexpr ClusterCost kClusterCosts[sm90::kPolicies] = {
     {0.989, 0.372, 0.837, 0.347, 0.916, 5.895, 0.977, 0.000},   // 256x8
-    {1.244, 0.258, 0.548, 0.587, 0.795, 11.390, 1.035, 0.000},  // 128x16
-    {1.838, 0.507, 0.512, 0.607, 0.778, 3.802, 0.985, 0.000},   // 256x16
-    {0.882, 0.530, 0.264, 0.952, 2.593, 4.514, 0.993, 0.058},   // 384x16
-    {0.338, 0.375, 0.420, 0.359, 1.878, 8.219, 0.995, 0.000},   // 128x32
-    {1.115, 0.415, 0.348, 0.151, 10.099, 2.260, 0.001, 0.039},  // 256x32
-    {1.081, 0.612, 0.255, 0.442, 3.482, 0.225, 0.001, 0.069},   // 256x48
-    {0.639, 0.394, 0.518, 0.744, 2.526, 2.568, 0.977, 0.000},   // 128x64
-    {1.474, 0.291, 0.766, 0.948, 1.125, 4.058, 1.170, 0.051},   // 2x128x64
-    {1.300, 0.731, 0.313, 0.469, 3.277, 2.189, 0.001, 0.000},   // 256x64
-    {1.144, 0.500, 0.408, 0.483, 2.880, 0.312, 0.001, 0.001},   // 192x64
-    {0.979, 0.679, 0.282, 0.529, 2.631, 0.111, 0.129, 0.001},   // 192x96
-    {1.462, 0.725, 0.139, 0.408, 3.884, 0.316, 0.030, 0.000},   // 256x128
-    {1.250, 0.363, 0.616, 0.500, 3.141, 0.218, 0.001, 0.000},   // 192x128
-    {2.878, 0.520, 0.523, 0.376, 7.130, 2.795, 0.001, 0.000},   // 2x128x256
-    {1.669, 0.747, 0.102, 0.432, 3.616, 2.009, 0.001, 0.000},   // 128x256
+    {1.370, 0.226, 0.720, 0.536, 0.528, 3.434, 0.987, 0.048},   // 128x16
+    {0.222, 0.525, 0.447, 0.446, 2.249, 4.689, 0.982, 0.004},   // 256x16
+    {0.481, 0.574, 0.118, 1.234, 2.499, 2.177, 0.455, 0.052},   // 384x16
+    {0.015, 0.448, 0.190, 0.387, 2.186, 2.957, 0.983, 0.078},   // 128x32
+    {1.125, 0.477, 0.242, 0.122, 10.876, 3.345, 0.267, 0.005},  // 256x32
+    {0.995, 0.593, 0.304, 0.295, 4.923, 0.341, 0.414, 0.011},   // 256x48
+    {4.259, 0.183, 1.882, 1.046, 0.058, 4.105, 1.200, 0.016},   // 128x64
+    {2.163, 0.383, 0.385, 1.686, 0.446, 2.797, 1.198, 0.002},   // 2x128x64
+    {1.227, 0.523, 0.954, 0.336, 4.426, 2.695, 0.261, 0.002},   // 256x64
+    {0.895, 0.268, 1.667, 0.418, 3.597, 0.718, 0.030, 0.027},   // 192x64
+    {1.366, 0.562, 0.627, 0.293, 3.606, 0.284, 0.087, 0.002},   // 192x96
+    {2.820, 0.646, 0.193, 0.053, 13.672, 0.191, 1.200, 0.002},  // 256x128
+    {0.812, 0.431, 0.344, 0.528, 3.146, 0.230, 0.005, 0.014},   // 192x128
+    {4.849, 0.655, 0.072, 0.167, 3.452, 2.083, 0.105, 0.111},   // 2x128x256
+    {0.273, 0.554, 0.374, 0.163, 12.334, 0.839, 0.455, 0.002},  // 128x256
 };
 
 // Blocks that clusters of 1..8 can keep resident on 132 multiprocessors, at one and at two blocks an SM
@@ -55,38 +55,26 @@ struct SharedCost {
 };
 constexpr SharedCost kSharedCosts[sm90::kPolicies][2] = {
     {{0.300, 0.447, 1.531, 0.231, 0.000}, {1.774, 0.803, 1.440, 0.192, 0.000}},  // 256x8
-    {{1.050, 0.318, 1.476, 0.109, 0.000}, {1.058, 0.566, 2.018, 0.224, 0.000}},  // 128x16
-    {{0.054, 0.507, 2.827, 0.078, 0.101}, {0.000, 1.076, 3.206, 0.219, 0.105}},  // 256x16
-    {{0.000, 0.745, 3.231, 0.157, 0.070}, {}},                                   // 384x16
-    {{1.410, 0.385, 0.925, 0.346, 0.039}, {1.607, 0.741, 1.469, 0.250, 0.000}},  // 128x32
-    {{0.830, 0.660, 2.865, 0.085, 0.024}, {}},                                   // 256x32
-    {{3.467, 0.844, 0.958, 0.079, 0.136}, {}},                                   // 256x48
-    {{0.000, 0.474, 2.280, 0.335, 0.065}, {0.867, 1.037, 1.555, 0.330, 0.069}},  // 128x64
-    {{0.457, 0.541, 1.828, 0.329, 0.042}, {1.237, 1.046, 1.540, 0.330, 0.078}},  // 2x128x64
-    {{2.853, 1.031, 1.170, 0.180, 0.008}, {}},                                   // 256x64
-    {{0.931, 0.779, 1.280, 0.355, 0.019}, {}},                                   // 192x64
-    {{2.409, 0.967, 0.882, 0.391, 0.001}, {}},                                   // 192x96
-    {{3.052, 0.804, 3.575, 0.045, 0.037}, {}},                                   // 256x128
-    {{2.511, 0.611, 1.829, 0.281, 0.013}, {}},                                   // 192x128
-    {{1.521, 0.820, 4.231, 0.078, 0.009}, {}},                                   // 2x128x256
-    {{1.135, 0.803, 4.711, 0.103, 0.034}, {}},                                   // 128x256
+    {{0.854, 0.322, 1.514, 0.097, 0.001}, {2.488, 0.567, 0.750, 0.119, 0.030}},  // 128x16
+    {{0.002, 0.485, 3.049, 0.078, 0.121}, {0.002, 1.028, 3.500, 0.196, 0.142}},  // 256x16
+    {{0.271, 0.695, 4.404, 0.055, 0.048}, {}},                                   // 384x16
+    {{0.064, 0.358, 3.735, 0.080, 0.004}, {1.760, 0.711, 2.140, 0.191, 0.002}},  // 128x32
+    {{0.874, 0.630, 3.378, 0.147, 0.027}, {}},                                   // 256x32
+    {{3.718, 0.831, 0.751, 0.215, 0.084}, {}},                                   // 256x48
+    {{0.002, 0.422, 3.779, 0.180, 0.096}, {2.198, 1.040, 1.093, 0.299, 0.081}},  // 128x64
+    {{0.823, 0.535, 2.736, 0.044, 0.005}, {2.110, 1.072, 1.106, 0.260, 0.072}},  // 2x128x64
+    {{3.890, 0.983, 1.669, 0.161, 0.005}, {}},                                   // 256x64
+    {{2.740, 0.785, 0.872, 0.130, 0.014}, {}},                                   // 192x64
+    {{1.776, 0.986, 0.999, 0.596, 0.020}, {}},                                   // 192x96
+    {{1.599, 0.845, 4.901, 0.036, 0.019}, {}},                                   // 256x128
+    {{0.150, 0.624, 3.834, 0.320, 0.036}, {}},                                   // 192x128
+    {{6.447, 0.789, 1.951, 0.002, 0.052}, {}},                                   // 2x128x256
+    {{0.682, 0.791, 4.849, 0.114, 0.074}, {}},                                   // 128x256
 };
 
-// A chip that has been at its power limit for a while is slower for who moves more bytes, by what a search by turns does not show: of two
-// runs of the whole benchmark, blocks abreast took 3 to 9 % less than the same tiles without (K of 14336 and 28672, M from 512 on), which
-// such a search finds level. Bytes of codes and activations out of L2 for a token, a column and a k; and the sums of tiles that are shared,
-// where multiprocessors that have nothing to do cost little, because the others may be faster for it.
-constexpr double kHeat = 6.5, kSharedHeat = 0.02;
-constexpr double kCool = 50, kHot = 300;  // us: shorter launches pay nothing, longer ones all of it
+}  // namespace
 
-double held_by_power(int policy, double time, bool shares) {
-  const sm90::WgmmaConfig& c = sm90::kConfigs[policy];
-  const double bytes = (2.0 * c.tokens / c.abreast + 0.5 * c.columns()) / (c.tokens * c.columns());
-  const double heat = kHeat * bytes + (shares ? kSharedHeat : 0);
-  return time * (1 + heat * std::clamp((time - kCool) / (kHot - kCool), 0.0, 1.0));
-}
-
-double cool_cluster_time(const gemm::DeviceFacts& device, int policy, const Tiling& tiling, int splits) {
+double cluster_time(const gemm::DeviceFacts& device, int policy, const Tiling& tiling, int splits) {
   const ClusterCost& cost = kClusterCosts[policy];
   const int blocks_per_sm = sm90::kConfigs[policy].blocks_per_sm;
   const int abreast = sm90::kConfigs[policy].abreast;
@@ -108,7 +96,7 @@ double cool_cluster_time(const gemm::DeviceFacts& device, int policy, const Tili
   return cost.fixed + (stages * stage + cost.block * (splits > 1 ? 1.0 : 0.5)) * slower;
 }
 
-double cool_shared_time(const gemm::DeviceFacts& device, int policy, const Tiling& tiling, std::int64_t blocks) {
+double shared_time(const gemm::DeviceFacts& device, int policy, const Tiling& tiling, std::int64_t blocks) {
   const SharedCost& cost = kSharedCosts[policy][blocks > device.multiprocessors];
   const std::int64_t parts = blocks / sm90::kConfigs[policy].abreast;
   const ShareWork shared = {shared_tiles(tiling.tiles, parts), tiling.stages};
@@ -125,16 +113,6 @@ double cool_shared_time(const gemm::DeviceFacts& device, int policy, const Tilin
     helpers = ceil_div(parts, shared.tiles);
   }
   return cost.fixed + stages * stage_time(cost.stage, cost.memory, tiling) + ends * cost.end + static_cast<double>(helpers) * cost.helper;
-}
-
-}  // namespace
-
-double cluster_time(const gemm::DeviceFacts& device, int policy, const Tiling& tiling, int splits) {
-  return held_by_power(policy, cool_cluster_time(device, policy, tiling, splits), false);
-}
-
-double shared_time(const gemm::DeviceFacts& device, int policy, const Tiling& tiling, std::int64_t blocks) {
-  return held_by_power(policy, cool_shared_time(device, policy, tiling, blocks), true);
 }
 
 }  // namespace billfish::cuda::wgmma
