@@ -53,10 +53,6 @@ struct NamedMatrix {
 Status write_checkpoint(const std::string& directory, const std::string& format, const std::vector<NamedMatrix>& layers,
                         const PackFunctions& functions, const Parallel& parallel);
 
-// Headerless arrays of one 4-bit layer without act order: <last part of its name>_qweight.bin, _scales.bin, _scales_percolumn.bin.
-Status extract_raw(const Checkpoint& checkpoint, std::int64_t layer, const std::string& directory, const PackFunctions& functions,
-                   const Parallel& parallel);
-
 // Async-signal-safe: removes whatever is being written. The process is expected to end right after.
 void abandon_outputs();
 

@@ -105,19 +105,6 @@ def make_pattern():
         write("pattern", "bad-" + name, value)
 
 
-def make_raw():
-    def raw(line, codes, scales):
-        return line.encode() + b"\n" + struct.pack("<H", len(codes)) + codes + scales
-
-    write("raw", "good-grouped", raw("32 8 16", bytes(range(128)), bytes(32)))
-    write("raw", "good-column", raw("16 4 -1", bytes(32), b"\0\x3c" * 4))
-    write("raw", "bad-codes", raw("40 8 16", bytes(128), bytes(48)))
-    write("raw", "bad-scales", raw("32 8 -1", bytes(128), bytes(32)))
-    write("raw", "bad-infinite", raw("16 4 -1", bytes(32), b"\0\x7c" * 4))
-    write("raw", "bad-negative", raw("-16 4 -1", bytes(32), bytes(8)))
-    write("raw", "bad-huge", raw("9223372036854775807 9223372036854775807 1", bytes(32), bytes(8)))
-
-
 def folder(*files):
     """files: (digit, content); see fuzz/targets/checkpoint.hpp for the names behind the digits."""
     return b"".join(b"== %d\n" % digit + (content if isinstance(content, bytes) else content.encode()) for digit, content in files)
@@ -222,7 +209,6 @@ if __name__ == "__main__":
     make_safetensors()
     make_config()
     make_pattern()
-    make_raw()
     make_checkpoint()
     make_quantize()
     make_plans()

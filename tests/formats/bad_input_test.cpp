@@ -6,7 +6,6 @@
 #include "formats/cases.hpp"
 #include "formats/convert.hpp"
 #include "formats/packer.hpp"
-#include "formats/raw.hpp"
 #include "formats/text.hpp"
 #include "reference/reference.hpp"
 
@@ -258,18 +257,6 @@ TEST(BadInput, GroupsThatAwqCannotHoldTogether) {
                  "AWQ has one group size for all layers, but 'a' has 32 and 'b' has 64: gptq and compressed-tensors can hold both");
   EXPECT_TRUE(
       formats::unpack_checkpoint(folder / "in.safetensors", folder / "out.safetensors", "compressed-tensors", test::options()).ok());
-}
-
-TEST(BadInput, RawFilesThatCannotHoldALayer) {
-  test::Folder folder;
-  for (const test::PlainOptions& options :
-       {test::PlainOptions{4, false, false, false, 0}, {8, true, false, false, 0}, {4, true, true, false, 0}}) {
-    Case made(gptq(options), R"({"quant_method":"gptq","bits":4,"group_size":32})");
-    ASSERT_TRUE(made.opened.ok());
-    expect_refused(formats::extract_raw(**made.opened, 0, folder / "raw", test::packer(), Parallel()), Code::unsupported,
-                   "raw files hold u4b8 codes in order and f16 scales");
-  }
-  EXPECT_TRUE(folder.names().empty());
 }
 
 TEST(BadInput, HeadersThatGrowTooLong) {

@@ -15,7 +15,6 @@
 #include "formats/files.hpp"
 #include "formats/generated.hpp"
 #include "formats/packer.hpp"
-#include "formats/raw.hpp"
 #include "reference/reference.hpp"
 
 namespace billfish {
@@ -202,29 +201,6 @@ TEST(Convert, WritesCheckpointsFromMatricesInMemory) {
                  "format is 'raw'");
   expect_refused(formats::write_checkpoint(folder / "gptq", "gptq", layers, test::packer(), Parallel()), Code::io_error,
                  "the directory is not empty");
-}
-
-TEST(Convert, RawArraysThereAndBack) {
-  const Plain plain = test::random_plain(256, 72, 128, {}, 12);
-  test::Folder folder;
-  gptq_folder(folder, plain);
-  const auto opened = formats::open_checkpoint(folder / "in");
-  ASSERT_TRUE(formats::extract_raw(**opened, 0, folder / "raw", test::packer(), Parallel()).ok());
-  const auto raw = formats::open_raw(folder / "raw/a_qweight.bin", folder / "raw/a_scales.bin", 256, 72, 128);
-  ASSERT_TRUE(raw.ok()) << raw.status().message();
-  for (std::int64_t k = 0; k < 256; k += 7)
-    EXPECT_EQ(reference::code_at(raw->matrix, k, 5), plain.codes[static_cast<std::size_t>(k * 72 + 5)]);
-  const auto column = formats::open_raw(folder / "raw/a_qweight.bin", folder / "raw/a_scales_percolumn.bin", 256, 72, -1);
-  ASSERT_TRUE(column.ok()) << column.status().message();
-  const double mean = (static_cast<double>(f16_to_f32(plain.scales[9])) + static_cast<double>(f16_to_f32(plain.scales[72 + 9]))) / 2;
-  EXPECT_EQ(reference::scale_at(column->matrix, 0, 9), f16_to_f32(f32_to_f16(static_cast<float>(mean))));
-  expect_refused(formats::open_raw(folder / "raw/a_qweight.bin", folder / "raw/a_scales.bin", 264, 72, 128).status(), Code::bad_input,
-                 "has 9216 bytes, expected 9504 (k = 264, n = 72: int32 [33,72])");
-  expect_refused(formats::open_raw(folder / "raw/a_qweight.bin", folder / "raw/a_scales.bin", 256, 72, -1).status(), Code::bad_input,
-                 "has 288 bytes, expected 144 (k = 256, n = 72, group = -1: f16 [1,72])");
-  expect_refused(formats::open_raw(folder / "raw/none", folder / "raw/a_scales.bin", 256, 72, -1).status(), Code::bad_input,
-                 "No such file");
-  expect_refused(formats::open_raw(folder / "x", folder / "y", -1, 72, -1).status(), Code::invalid_argument, "k is -1");
 }
 
 // --- what is left behind
