@@ -95,6 +95,9 @@ typedef struct billfish_cpu_ceilings {
   { sizeof(billfish_cpu_ceilings), 0.0, 0.0, 0.0, 0.0 }
 /* Arithmetic ceilings, `parallel` wide. About 0.2 s. */
 BILLFISH_API billfish_status billfish_tools_cpu_ceilings(const billfish_parallel* parallel, billfish_cpu_ceilings* out);
+/* 1e9 operations per second in one run of about `operations` of the dot that `precision` is held against (int8, else bf16, else f32),
+   `parallel` wide: the ceiling of that moment. Negative if an argument is wrong. */
+BILLFISH_API double billfish_tools_dot_rate(billfish_precision precision, double operations, const billfish_parallel* parallel);
 /* Seconds to read `bytes` once, `parallel` wide: the read ceiling of that very buffer. Negative if an argument is wrong. */
 BILLFISH_API double billfish_tools_read_seconds(const void* buffer, int64_t bytes, const billfish_parallel* parallel);
 /* Seconds of c[m,n] = a[m,k] x b[k,n], f32, blocked and vectorised: the unquantised product to compare with on a CPU. `packed_b` is made

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// billfish_tools_now, _summarize, _cpu_ceilings, _read_seconds, _dense_*: measure/ behind the ABI.
+// billfish_tools_now, _summarize, _cpu_ceilings, _dot_rate, _read_seconds, _dense_*: measure/ behind the ABI.
 #include <memory>
 #include <span>
 #include <string>
@@ -77,6 +77,21 @@ billfish_status billfish_tools_cpu_ceilings(const billfish_parallel* parallel, b
     api::write_struct(filled, out);
     return {};
   });
+}
+
+double billfish_tools_dot_rate(billfish_precision precision, double operations, const billfish_parallel* parallel) {
+  using namespace billfish;
+  double rate = 0;
+  const billfish_status status = api::guarded([&]() -> Status {
+    Precision read = Precision::full;
+    BILLFISH_RETURN_IF_ERROR(api::read_enum("precision", precision, 3, "0 (full), 1 (bf16), 2 (int8)", read));
+    if (!(operations >= 0 && operations <= 1e15)) return invalid_argument("operations is out of range; it must be from 0 to 1e15");
+    Parallel workers;
+    BILLFISH_RETURN_IF_ERROR(api::read_parallel(parallel, workers));
+    rate = measure::dot_rate(read, operations, workers);
+    return {};
+  });
+  return status == BILLFISH_OK ? rate : -1.0;
 }
 
 double billfish_tools_read_seconds(const void* buffer, int64_t bytes, const billfish_parallel* parallel) {

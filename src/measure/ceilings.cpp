@@ -32,7 +32,24 @@ double run_seconds(const RateLoop& loop, std::int64_t iterations, const Parallel
   return now() - start;
 }
 
-// 1e9 operations per second of all threads together.
+// What `iterations` of every thread within `seconds` come to: 1e9 operations per second of all of them together.
+double giga_per_second(const RateLoop& loop, std::int64_t iterations, const Parallel& parallel, double seconds) {
+  return loop.operations * static_cast<double>(iterations) * parallel.threads() / seconds * 1e-9;
+}
+
+struct DotLoops {
+  const RateLoop &f32, &bf16, &int8;
+};
+
+DotLoops dot_loops() {
+  static const RateLoop none;
+  const CpuFeatures& features = cpu_features();
+  const CpuLoops& narrow = features.avx2 ? avx2_loops : scalar_loops;
+  return {features.avx512 ? avx512_loops.f32 : narrow.f32, features.avx512_bf16 ? avx512_loops.bf16 : none,
+          features.avx512_vnni ? avx512_loops.int8 : narrow.int8};
+}
+
+// Of several runs the best.
 double rate(const RateLoop& loop, const Parallel& parallel) {
   if (loop.run == nullptr) return 0;
   std::int64_t iterations = 10'000;
@@ -44,9 +61,7 @@ double rate(const RateLoop& loop, const Parallel& parallel) {
   iterations = std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(iterations) * kRunSeconds / seconds));
   double best = 0;
   for (int i = 0; i < kRuns; ++i) {
-    seconds = run_seconds(loop, iterations, parallel);
-    const double operations = loop.operations * static_cast<double>(iterations) * parallel.threads();
-    best = std::max(best, operations / seconds * 1e-9);
+    best = std::max(best, giga_per_second(loop, iterations, parallel, run_seconds(loop, iterations, parallel)));
   }
   return best;
 }
@@ -54,13 +69,20 @@ double rate(const RateLoop& loop, const Parallel& parallel) {
 }  // namespace
 
 CpuCeilings cpu_ceilings(const Parallel& parallel) {
-  const CpuFeatures& features = cpu_features();
-  const CpuLoops& narrow = features.avx2 ? avx2_loops : scalar_loops;
+  const DotLoops loops = dot_loops();
   CpuCeilings ceilings;
-  ceilings.f32_gflops = rate(features.avx512 ? avx512_loops.f32 : narrow.f32, parallel);
-  ceilings.bf16_gflops = features.avx512_bf16 ? rate(avx512_loops.bf16, parallel) : 0;
-  ceilings.int8_gops = rate(features.avx512_vnni ? avx512_loops.int8 : narrow.int8, parallel);
+  ceilings.f32_gflops = rate(loops.f32, parallel);
+  ceilings.bf16_gflops = rate(loops.bf16, parallel);
+  ceilings.int8_gops = rate(loops.int8, parallel);
   return ceilings;
+}
+
+double dot_rate(Precision precision, double operations, const Parallel& parallel) {
+  const DotLoops loops = dot_loops();
+  const RateLoop& wide = loops.bf16.run != nullptr ? loops.bf16 : loops.f32;
+  const RateLoop& loop = precision == Precision::int8 && loops.int8.run != nullptr ? loops.int8 : wide;
+  const auto iterations = std::max<std::int64_t>(1, static_cast<std::int64_t>(operations / loop.operations / parallel.threads()));
+  return giga_per_second(loop, iterations, parallel, run_seconds(loop, iterations, parallel));
 }
 
 double read_seconds(const void* buffer, std::int64_t bytes, const Parallel& parallel) {

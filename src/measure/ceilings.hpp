@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // What this CPU can do at most: reading memory, and multiply-adds in registers. Called by api/ (billfish_tools_cpu_ceilings,
-// billfish_tools_read_seconds); calls one loop per instruction set, chosen at run time.
+// billfish_tools_read_seconds, billfish_tools_dot_rate); calls one loop per instruction set, chosen at run time.
 #pragma once
 
 #include <cstdint>
 
 #include "core/threads.hpp"
+#include "core/types.hpp"
 
 namespace billfish::measure {
 
@@ -16,6 +17,10 @@ struct CpuCeilings {  // all threads of `parallel` together, in 1e9 operations p
 };
 // About 0.2 s: the best of several runs of each loop.
 CpuCeilings cpu_ceilings(const Parallel& parallel);
+
+// The rate of one run of about `operations`: of the int8 dot for Precision::int8, else of the bf16 dot; of f32 where there is none.
+// Between two products it says what the machine could do in the state that they met.
+double dot_rate(Precision precision, double operations, const Parallel& parallel);
 
 // Seconds to read `bytes` from `buffer` once with plain vector loads. Wall clock of all threads together.
 double read_seconds(const void* buffer, std::int64_t bytes, const Parallel& parallel);

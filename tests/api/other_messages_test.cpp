@@ -240,6 +240,8 @@ TEST(OtherMessages, Tools) {
   EXPECT_EQ(billfish_tools_match("^model\\.layers\\.[0-9]+\\.mlp", "model.layers.12.mlp.up_proj"), 1);
   EXPECT_EQ(billfish_tools_match("attn", "model.layers.12.mlp.up_proj"), 0);
   EXPECT_LT(billfish_tools_read_seconds(nullptr, 64, nullptr), 0);
+  EXPECT_LT(billfish_tools_dot_rate(BILLFISH_PRECISION_BF16, -1, nullptr), 0);
+  EXPECT_LT(billfish_tools_dot_rate(static_cast<billfish_precision>(3), 1e6, nullptr), 0);
   billfish_dense* dense = nullptr;
   expect_said(billfish_tools_dense_create(weights.data(), 0, 4, BILLFISH_PRECISION_FULL, &dense), BILLFISH_INVALID_ARGUMENT, "k is 0");
   expect_said(billfish_tools_dense_create(weights.data(), 16, 4, BILLFISH_PRECISION_INT8, &dense), BILLFISH_INVALID_ARGUMENT,

@@ -38,6 +38,22 @@ TEST(Ceilings, ThreadsAddUpToAPossibleRate) {
   EXPECT_LT(both, 2 * kImpossibleF32);
 }
 
+TEST(Ceilings, OneRunHasTheRateOfTheDotOfItsPrecision) {
+  const Parallel one;
+  const CpuCeilings best = cpu_ceilings(one);
+  const double wide = best.bf16_gflops > 0 ? best.bf16_gflops : best.f32_gflops, narrow = best.int8_gops > 0 ? best.int8_gops : wide;
+  double full = 0, int8 = 0;
+  for (int i = 0; i < 20; ++i) {  // the best of many: other programs only ever take from a rate
+    full = std::max(full, dot_rate(Precision::full, wide * 1e6, one));
+    int8 = std::max(int8, dot_rate(Precision::int8, narrow * 1e6, one));
+  }
+  EXPECT_GT(full, wide / 3);
+  EXPECT_LT(full, wide * 3);
+  EXPECT_GT(int8, narrow / 3);
+  EXPECT_LT(int8, narrow * 3);
+  EXPECT_GT(dot_rate(Precision::full, 0, one), 0);
+}
+
 TEST(Ceilings, EveryByteIsRead) {
   std::vector<unsigned char> data(100'003, 0);
   for (const CpuLoops* loops : {&scalar_loops, &avx2_loops, &avx512_loops}) {

@@ -100,7 +100,8 @@ void CpuBench::measure_ceilings() {
   report_.conditions["threads"] = pool_.threads();
   if (!options_.json) {
     fmt::print(
-        "ceilings, {} threads: read {:.1f} GB/s (each row has its own), f32 {:.0f} GFLOP/s, bf16 {:.0f} GFLOP/s, int8 {:.0f} GOP/s\n",
+        "ceilings, {} threads: read {:.1f} GB/s, f32 {:.0f} GFLOP/s, bf16 {:.0f} GFLOP/s, int8 {:.0f} GOP/s; each row has its own, met "
+        "between its calls\n",
         pool_.threads(), ceilings_.read_gbps, ceilings_.f32_gflops, ceilings_.bf16_gflops, ceilings_.int8_gops);
   }
 }
@@ -234,7 +235,7 @@ void CpuBench::time_row(Layer& layer, const billfish_gemm_args& args, BenchRow& 
   auto* c = static_cast<float*>(args.c);
   const std::size_t copies = layer.copies.size();
   const std::int64_t codes_bytes = layer.copies[0].sizes().codes;
-  std::vector<double> ours, theirs, read;
+  std::vector<double> ours, theirs, read, rate;
   const double start = billfish_tools_now();
   for (std::size_t i = 0;; ++i) {
     const PackedLayer& layer_now = layer.copies[i % copies];
@@ -247,19 +248,24 @@ void CpuBench::time_row(Layer& layer, const billfish_gemm_args& args, BenchRow& 
     const double t2 = billfish_tools_now();
     check(billfish_tools_dense_multiply(dense[i % dense.size()].get(), a_f32.data(), args.m, c, pool_.parallel()));
     const double t3 = billfish_tools_now();
-    if (i == 0) continue;  // the first turn warms threads, pages and scratch memory
+    const double dots = billfish_tools_dot_rate(args.precision, std::clamp(row.operations, row.rate_gflops * 1e5, row.rate_gflops * 1e6),
+                                                pool_.parallel());  // of 0.1 to 1 ms
+    if (i == 0) continue;                                           // the first turn warms threads, pages and scratch memory
     ours.push_back((t1 - t0) * 1e6);
     read.push_back(seconds);
+    rate.push_back(dots);
     theirs.push_back((t3 - t2) * 1e6);
     const std::size_t fewest = t1 - t0 > kSlowSeconds ? kFewestSlowSamples : kFewestSamples;
     if (t3 - start > options_.seconds && ours.size() >= fewest) break;
   }
   const auto count = static_cast<std::int64_t>(ours.size());
-  billfish_summary read_summary = BILLFISH_SUMMARY_INIT, dense_summary = BILLFISH_SUMMARY_INIT;
+  billfish_summary read_summary = BILLFISH_SUMMARY_INIT, rate_summary = BILLFISH_SUMMARY_INIT, dense_summary = BILLFISH_SUMMARY_INIT;
   billfish_tools_summarize(ours.data(), count, &row.us);
   billfish_tools_summarize(read.data(), count, &read_summary);
+  billfish_tools_summarize(rate.data(), count, &rate_summary);
   billfish_tools_summarize(theirs.data(), count, &dense_summary);
   row.read_gbps = static_cast<double>(codes_bytes) / read_summary.median * 1e-9;
+  row.rate_gflops = rate_summary.median;
   row.vs_baseline = dense_summary.median / row.us.median;
 
   BenchRow baseline = row;

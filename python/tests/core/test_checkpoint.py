@@ -122,26 +122,20 @@ def test_threads_share_a_checkpoint_while_one_closes_it(model):
 def test_long_calls_release_the_gil():
     codes, scales, _, _ = matrix(2048, 2048, 128)
     w = billfish.pack(codes, scales, group_size=128)
-    x = np.random.default_rng(0).standard_normal((512, 2048)).astype(np.float32)
-    began = time.perf_counter()
-    w.matmul(x)
-    alone = time.perf_counter() - began
-    started = threading.Event()
+    x = np.random.default_rng(0).standard_normal((2048, 2048)).astype(np.float32)
 
-    def work():
-        started.set()
-        w.matmul(x)
+    def ticks_during_a_call():
+        thread = threading.Thread(target=w.matmul, args=(x,))
+        thread.start()
+        ticks = 0
+        while thread.is_alive():
+            time.sleep(1e-4)  # wakes up only if the interpreter can be had
+            ticks += 1
+        return ticks
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    started.wait()
-    ticks, until = 0, time.perf_counter() + alone / 2
-    while time.perf_counter() < until:
-        time.sleep(alone / 100)  # wakes up only if the interpreter can be had
-        ticks += 1
-    running = thread.is_alive()
-    thread.join()
-    assert not running or ticks >= 5, f"{ticks} ticks while a call of {alone:.3f} s ran"
+    # A call that keeps the interpreter leaves a tick before it and one after it, however long it
+    # takes; one attempt of many is enough, as a busy machine may not let this thread run at all.
+    assert any(ticks_during_a_call() >= 5 for _ in range(20))
 
 
 def test_progress_is_told_and_its_exception_stops_the_work(model):
