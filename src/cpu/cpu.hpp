@@ -10,9 +10,11 @@ struct Implementation;
 
 namespace billfish::cpu {
 
+struct CodesAhead;
+
 gemm::DeviceFacts facts();  // of the machine this runs on
 bool fast_subnormals();     // it multiplies subnormal numbers as fast as others; elsewhere they may cost a hundred cycles
-int blocks_ahead();         // from the block of codes that is multiplied to the one to prefetch, when codes are streamed
+CodesAhead codes_ahead(int rows, bool whole_pages);  // of streams whose rows of codes are whole pages of memory or not
 
 extern const gemm::Implementation scalar;
 extern const gemm::Implementation avx2;

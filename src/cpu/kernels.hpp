@@ -58,12 +58,20 @@ struct ReadyPanel {
   const std::uint32_t* panel = nullptr;
 };
 
+// Which blocks of codes a stream kernel asks for, counted from the one that it multiplies.
+constexpr int kAheadSteps = 4;
+constexpr int kRowsAskedTwice = 4;  // AVX-512, up to so many rows: `far`, too
+struct CodesAhead {
+  int near[kAheadSteps] = {1, 1, 1, 1};  // into L1: steps in turn
+  int far = 0;                           // and into L2; 0: none
+};
+
 struct BlockArgs {
   Weights weights;
   std::int64_t block = 0;            // the first of `blocks`
   int blocks = 1;                    // stream: up to kStreamBlocks; tile: 1
   std::int64_t next_block = 0;       // stream: where this thread probably goes next; prefetched towards the end
-  int ahead = 1;                     // stream: codes are prefetched so many blocks before they are multiplied
+  CodesAhead ahead;                  // stream
   int rows = 0, tiles = 0;           // of the packed activations
   int tile_begin = 0, tile_end = 0;  // what to compute; C begins at tile_begin's first row (stream: all tiles)
   const std::uint32_t* a = nullptr;  // packed

@@ -19,6 +19,8 @@ namespace {
 // Below this many activations one thread packs them faster than two threads can be told to.
 constexpr std::int64_t kPackAlone = 32768;
 
+constexpr std::int64_t kPageBytes = 4096;
+
 struct Job {
   const Kernels& kernels;
   const Workspace& space;
@@ -102,7 +104,7 @@ void multiply_item(const Job& job, int slot, std::int64_t number, ReadyPanel& re
   args.block = block;
   args.blocks = static_cast<int>(first_block(job, item + 1) - block);
   args.next_block = item + space.slots < space.items ? first_block(job, item + space.slots) : block;
-  args.ahead = std::min(blocks_ahead(), args.blocks);
+  args.ahead = codes_ahead(job.rows, job.weights.row_words * 4 % kPageBytes == 0);
   args.rows = job.rows;
   args.tiles = job.tiles;
   args.tile_begin = part * job.tiles / parts;

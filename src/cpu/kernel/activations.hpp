@@ -128,27 +128,22 @@ struct ChunkPlace {
   std::int64_t number, begin, end, group_begin, group_end, panel_begin, panel_end;
 };
 
-// One row of one chunk. `q` and `found` are the row's: they last for the chunks of a group, and for all.
+// One row of one chunk. `q` and `found` are the row's: they last for the chunks of a group, and for all. `values`: of one chunk, in which
+// quantize_group left a group that has no other.
 // kRepeat: 0 for tiles, 1 for streams by columns (as tiles, one panel), else the words of a k pair: 4 or 8.
 template <class Arith, class Isa, int kRepeat>
-[[gnu::always_inline]] inline void pack_chunk(const PackArgs& args, int row, const ChunkPlace& at, Quantized& q, Lanes<8>::U& found) {
+[[gnu::always_inline]] inline void pack_chunk(const PackArgs& args, int row, const ChunkPlace& at, const Quantized& q, Lanes<8>::U& found,
+                                              float* values) {
   using F = Lanes<8>::F;
   using I = Lanes<8>::I;
   constexpr int kDwords = Arith::kSlots * Arith::kParts * 4;
   constexpr int kVector = Arith::kLanes;
   constexpr int kPairs = kRepeat <= 1 ? 1 : kVector / (kRepeat <= 1 ? 1 : kRepeat);  // k pairs a vector
   const std::int64_t rows = args.rows;
-  alignas(64) float values[kChunkRows];
-  bool loaded = false;
-  if constexpr (Arith::kQuantizes) {
-    if (at.begin == at.group_begin) {
-      q = quantize_group<Isa>(args, row, at.begin, at.group_end, Arith::kChunkSteps, values);
-      loaded = at.end == at.group_end;
-    }
-  }
+  const bool loaded = Arith::kQuantizes && at.begin == at.group_begin && at.end == at.group_end;
   if (!loaded) load_steps<Isa>(args, row, at.begin, at.end, values);
   prefetch_steps(args, row, at.end, 2 * at.end - at.begin);
-  if (Arith::kQuantizes && q.inverse == 0.0f) std::memset(values, 0, sizeof values);  // infinities, too
+  if (Arith::kQuantizes && q.inverse == 0.0f) std::memset(values, 0, kChunkRows * sizeof(float));  // infinities, too
   std::uint32_t* out = args.out;
   if constexpr (kRepeat <= 1) {
     const std::int64_t panel_steps = at.panel_end - at.panel_begin;
@@ -224,6 +219,7 @@ void pack_rows(const PackArgs& args) {
   static_assert(Arith::kStreamRows <= kMostTileRows && Arith::kTileRows <= kMostTileRows);
   Quantized q[kMostTileRows];
   Lanes<8>::U found[kMostTileRows] = {};
+  alignas(64) float values[Arith::kQuantizes ? kMostTileRows : 1][kChunkRows];
   ChunkPlace at{0, 0, 0, 0, 0, 0, kRepeat == 0 ? 0 : args.steps};
   for (; at.begin < args.step_end; at.begin = at.end, ++at.number) {
     if (at.begin == at.group_end) {
@@ -236,7 +232,13 @@ void pack_rows(const PackArgs& args) {
       at.panel_end = end_of_panel<Arith>(at.begin, args.steps, args.group_steps);
     }
     if (at.begin < args.step_begin) continue;
-    for (int row = 0; row < args.rows; ++row) pack_chunk<Arith, Isa, kRepeat>(args, row, at, q[row], found[row]);
+    if constexpr (Arith::kQuantizes) {
+      // Of all rows first: their maxima are waited for together.
+      for (int row = 0; row < args.rows && at.begin == at.group_begin; ++row)
+        q[row] = quantize_group<Isa>(args, row, at.begin, at.group_end, Arith::kChunkSteps, values[row]);
+    }
+    for (int row = 0; row < args.rows; ++row)
+      pack_chunk<Arith, Isa, kRepeat>(args, row, at, q[row], found[row], values[Arith::kQuantizes ? row : 0]);
   }
   if constexpr (Arith::kScreens) {
     for (int row = 0; row < args.rows; ++row) {

@@ -16,14 +16,23 @@ struct GroupTables {
   alignas(64) float zeros_f32[kBlockColumns];      // likewise
 };
 
+// Stored scales [at, at + kBlockColumns).
 template <class Isa>
-[[gnu::always_inline]] inline typename Isa::F load_scales(const Weights& w, std::int64_t at) {
+[[gnu::always_inline]] inline void load_scales(const Weights& w, std::int64_t at, typename Isa::F* out) {
   using F = typename Isa::F;
   using H = typename Lanes<Isa::kLanes>::H;
-  if (w.scale_type == ElementType::f32) return load<F>(static_cast<const float*>(w.scales) + at);
-  const auto h = load<H>(static_cast<const std::uint16_t*>(w.scales) + at);
-  if (w.scale_type == ElementType::f16) return Isa::from_f16(h);
-  return (F)(__builtin_convertvector(h, typename Isa::U) << 16);
+  constexpr int kVectors = kBlockColumns / Isa::kLanes;
+  const auto* halves = static_cast<const std::uint16_t*>(w.scales) + at;
+  if (w.scale_type == ElementType::f16) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kVectors; ++i) out[i] = Isa::from_f16(load<H>(halves + i * Isa::kLanes));
+  } else if (w.scale_type == ElementType::bf16) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kVectors; ++i) out[i] = (F)(__builtin_convertvector(load<H>(halves + i * Isa::kLanes), typename Isa::U) << 16);
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < kVectors; ++i) out[i] = load<F>(static_cast<const float*>(w.scales) + at + i * Isa::kLanes);
+  }
 }
 
 // The largest magnitudes of scales seen, as integers. Bad: not finite, or so large that scale * code is not (tile kernels whose panels
@@ -32,9 +41,15 @@ constexpr std::int32_t kLargeScale = (127 + 119) << 23;
 template <class Isa>
 struct LargestScales {
   typename Isa::I lanes{};
-  [[gnu::always_inline]] void see(typename Isa::F scales) {
-    const auto magnitude = (typename Isa::I)scales & 0x7fffffff;
-    lanes = magnitude > lanes ? magnitude : lanes;
+  // Of a block, all at once: `lanes` is in memory, and a store takes as long as several comparisons.
+  [[gnu::always_inline]] void see(const typename Isa::F* scales) {
+    typename Isa::I largest = lanes;
+#pragma GCC unroll 16
+    for (int i = 0; i < kBlockColumns / Isa::kLanes; ++i) {
+      const auto magnitude = (typename Isa::I)scales[i] & 0x7fffffff;
+      largest = magnitude > largest ? magnitude : largest;
+    }
+    lanes = largest;
   }
   bool bad() const {
     std::int32_t largest = 0;
@@ -51,22 +66,18 @@ template <class Isa, class C>
   using U = Lanes<8>::U;
   constexpr int kAtOnce = Isa::kLanes;
   const std::int64_t row = group * w.scale_row + block * kBlockColumns;
+  typename Isa::F stored[kBlockColumns / kAtOnce];  // by groups 8j + 2w + h
+  load_scales<Isa>(w, row, stored);
+  largest.see(stored);
   if (w.per_column) {
     static constexpr ColumnOrder<C::kBits> kOrder;
-    alignas(64) float stored[kBlockColumns];
-    for (int i = 0; i < kBlockColumns; i += kAtOnce) {
-      const auto s = load_scales<Isa>(w, row + i);
-      store(stored + i, s);
-      largest.see(s);
-    }
-    for (int i = 0; i < kBlockColumns; ++i) tables.scales[i] = stored[kOrder.from[i]];
+    alignas(64) float columns[kBlockColumns];
+    std::memcpy(columns, stored, sizeof columns);
+    for (int i = 0; i < kBlockColumns; ++i) tables.scales[i] = columns[kOrder.from[i]];
   } else {
-#pragma GCC unroll 8
-    for (int i = 0; i < kBlockColumns; i += kAtOnce) {
-      const auto s = load_scales<Isa>(w, row + i);  // 2w + h
-      largest.see(s);
-      store(tables.scales + i, C::kBits == 4 ? halves_apart(s) : s);
-    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kBlockColumns / kAtOnce; ++i)
+      store(tables.scales + i * kAtOnce, C::kBits == 4 ? halves_apart(stored[i]) : stored[i]);
   }
   if constexpr (C::kZeros) {
     const std::uint32_t* words = w.zeros + group * w.zero_row_words + block * (kBlockColumns * C::kBits / 32);

@@ -3,7 +3,7 @@
 // Included by the kernels' translation units only.
 //
 //   for each chunk of steps                          one group, up to 16 steps
-//     for each block side by side                    the next block is prefetched meanwhile
+//     for each block side by side                    blocks to come are asked for meanwhile: CodesAhead
 //       for each tile of rows                        the second tile finds the codes in L1
 //         for each part of the block                 kColumns of the eight j: as many sums as registers hold
 //           for each step: decode words, multiply    sums[row][column] lanes are k pairs x columns
@@ -19,7 +19,7 @@ namespace {
 
 // One tile of kRows rows, kColumns of the j of one block, one chunk.
 template <class Arith, class C, int kRows, int kColumns>
-[[gnu::always_inline]] inline void stream_part(const std::uint32_t* codes, std::int64_t row_words, std::int64_t ahead, std::int64_t steps,
+[[gnu::always_inline]] inline void stream_part(const std::uint32_t* codes, std::int64_t row_words, const Ahead& ahead, std::int64_t steps,
                                                const std::uint32_t* a, const GroupTables& tables, int j0, ChunkRows rows, float* sums) {
   using U = typename Arith::U;
   using Sum = typename Arith::Sum;
@@ -36,8 +36,7 @@ template <class Arith, class C, int kRows, int kColumns>
   const std::uint32_t* words = codes + j0 * kVectors * kLanes;
   const auto add_steps = [&](std::int64_t count, Partial(&partial)[kRows][kColumns * kHalves]) __attribute__((always_inline)) {
     for (std::int64_t step = 0; step < count; ++step) {
-#pragma GCC unroll 16
-      for (int line = 0; line < kPartWords; line += 16) __builtin_prefetch(words + ahead + line, 0, 3);
+      prefetch_codes<kLanes == 16 && kRows <= kRowsAskedTwice, kPartWords>(words, ahead, step);
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
         if constexpr (Arith::kSlotsOutside && kRows <= 2) {
@@ -150,7 +149,7 @@ template <class Arith, class C, int kRows, int kColumns>
 }
 
 template <class Arith, class C, int kRows>
-[[gnu::noinline]] void stream_chunk(const std::uint32_t* codes, std::int64_t row_words, std::int64_t ahead, std::int64_t steps,
+[[gnu::noinline]] void stream_chunk(const std::uint32_t* codes, std::int64_t row_words, const Ahead& ahead, std::int64_t steps,
                                     const std::uint32_t* a, const GroupTables& tables, const ChunkRows& rows, float* sums) {
   constexpr int kColumns = Arith::template stream_columns<C>(kRows);
   if constexpr (Arith::kByColumns) {
@@ -192,12 +191,11 @@ bool stream_blocks(const BlockArgs& args) {
     end = begin + Arith::kChunkSteps;
     if (end > (group + 1) * w.group_steps) end = (group + 1) * w.group_steps;
     if (end > w.steps) end = w.steps;
-    // Where the prefetches go: the same steps of the block `ahead` blocks on, from the last blocks to the next chunk of the first, at the
-    // end of K to the first chunk of the next blocks. Never straight down: rows of C of a power of two columns share the few ways of one
-    // cache set.
-    const std::int64_t down = end < w.steps
-                                  ? (end - begin) * w.row_words - (args.blocks - args.ahead) * C::kBlockWords
-                                  : (args.next_block - args.block - args.blocks + args.ahead) * C::kBlockWords - begin * w.row_words;
+    // Which codes to ask for: the same steps of blocks further on, from the last blocks on of the first blocks' next chunk, at the end of K
+    // of the next blocks' first chunk. Never straight down: rows of C of a power of two columns share the few ways of one cache set.
+    const std::int64_t wrap =
+        (end < w.steps ? (end - begin) * w.row_words : (args.next_block - args.block) * C::kBlockWords - begin * w.row_words) -
+        args.blocks * C::kBlockWords;
     for (int block = 0; block < args.blocks; ++block) {
       load_group<Isa, C>(w, args.block + block, group, tables, scales);
       if (end == w.steps)
@@ -211,6 +209,14 @@ bool stream_blocks(const BlockArgs& args) {
       const int next_sums = args.rows * kBlockColumns;
       for (int i = 0; (!Arith::kByColumns || args.rows <= kSumsAtOnce) && i < next_sums; i += 16)
         __builtin_prefetch(sums + next_sums + i, 1, 3);
+      const auto words_to = [&](int ahead) {
+        if (ahead > args.blocks) ahead = args.blocks;
+        return ahead * C::kBlockWords + (block + ahead < args.blocks ? 0 : wrap);
+      };
+      static constexpr Ahead kNothing;
+      Ahead ahead;
+      for (int i = 0; i < kAheadSteps; ++i) ahead.near[i] = words_to(args.ahead.near[i]);
+      if (args.ahead.far > 0) ahead.far = words_to(args.ahead.far);
       for (int tile = 0; tile < args.tiles; ++tile) {
         const int row = cut.begin(tile), rows = cut.rows(tile);
         const std::uint32_t* a = args.a + (row * w.steps + begin * rows) * kWordsARowStep;
@@ -219,8 +225,7 @@ bool stream_blocks(const BlockArgs& args) {
                                 args.begins + (chunk * kChunkPartials * args.row_stride + row) * Arith::kBeginWords,
                                 args.row_stride * Arith::kBeginWords, next_sums};
         float* to = sums + row * kBlockColumns;
-        const std::int64_t next = tile > 0 ? 0 : block + args.ahead < args.blocks ? args.ahead * C::kBlockWords : down;
-        StreamFunctions<Arith, C>::kFor[rows](codes, w.row_words, next, end - begin, a, tables, of_rows, to);
+        StreamFunctions<Arith, C>::kFor[rows](codes, w.row_words, tile == 0 ? ahead : kNothing, end - begin, a, tables, of_rows, to);
       }
     }
   }

@@ -21,6 +21,22 @@ struct ChunkRows {
   std::int64_t next_sums;       // from these sums to those
 };
 
+// In words from the codes of a step to those to ask for: into L1, of steps in turn, and into L2. Zero asks for what is there.
+struct Ahead {
+  std::int64_t near[kAheadSteps] = {};
+  std::int64_t far = 0;
+};
+
+// kWords from words on, and twice: see CodesAhead.
+template <bool kTwice, int kWords>
+[[gnu::always_inline]] inline void prefetch_codes(const std::uint32_t* words, const Ahead& ahead, std::int64_t step) {
+  const std::uint32_t *near = words + ahead.near[step % kAheadSteps], *far = words + ahead.far;
+#pragma GCC unroll 16
+  for (int line = 0; line < kWords; line += 16) __builtin_prefetch(near + line, 0, 3);
+#pragma GCC unroll 16
+  for (int line = 0; kTwice && line < kWords; line += 16) __builtin_prefetch(far + line, 0, 2);
+}
+
 // The sums of a chunk of one row from panel position `at` on join the result.
 template <class Arith, class C>
 [[gnu::always_inline]] inline void add_chunk(typename Arith::Sum sum, int at, const GroupTables& tables, ChunkRows rows, int row,
@@ -38,7 +54,7 @@ template <class Arith, class C>
 // One tile of kRows rows, kVectors vectors of 16 columns of one block, one chunk: pairs or quads of whole columns, so that lanes need not
 // be added up at the end of a chunk, and activations are broadcast from a quarter of the memory.
 template <class Arith, class C, int kRows, int kVectors>
-[[gnu::always_inline]] inline void column_part(const std::uint32_t* codes, std::int64_t row_words, std::int64_t ahead, std::int64_t steps,
+[[gnu::always_inline]] inline void column_part(const std::uint32_t* codes, std::int64_t row_words, const Ahead& ahead, std::int64_t steps,
                                                const std::uint32_t* a, const GroupTables& tables, int column, ChunkRows rows, float* sums) {
   using U = typename Arith::U;
   using Sum = typename Arith::Sum;
@@ -62,8 +78,7 @@ template <class Arith, class C, int kRows, int kVectors>
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) __builtin_prefetch(sums + rows.next_sums + row * kBlockColumns + column + v * kLanes, 1, 3);
     }
-#pragma GCC unroll 16
-    for (int line = 0; line < kVectors * kVectorWords; line += 16) __builtin_prefetch(words + ahead + line, 0, 3);
+    prefetch_codes<kRows <= kRowsAskedTwice, kVectors * kVectorWords>(words, ahead, step);
 #pragma GCC unroll 4
     for (int unit = 0; unit < Arith::kUnits; ++unit) {
       typename Arith::template Codes<C> codes_of[kVectors];
