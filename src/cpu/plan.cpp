@@ -10,9 +10,9 @@
 namespace billfish::cpu {
 namespace {
 
-// From the memory that one thread writes to the next one's: closer, their prefetchers fight over lines (Zen 3, M = 1, 2026-11-21: int8 370
-// us at 2 KB, 340 at 16 KB; f32 495 and 475).
-constexpr std::int64_t kSlotDistance = 16384;
+// Between the memory that one thread writes and the next one's: prefetchers run on past the end, and take lines from each other. On one
+// chiplet that costs 1 %, on two (Zen 5, int8, M = 16, 4096 x 4096, 2026-11-23) 458 us with nothing between, 395 with 16 KB, 375 with 32 or more.
+constexpr std::int64_t kSlotGap = 32768;
 
 std::int64_t chunk_count(std::int64_t steps, std::int64_t group_steps, std::int64_t chunk_steps) {
   if (steps == 0) return 0;
@@ -65,10 +65,10 @@ Workspace cut(const gemm::Problem& p, const Arithmetic& arithmetic, bool stream,
   w.row_sums = take(kernels.sums_rows, w.chunks * rows * 4);
   w.begins = take(kernels.begin_words > 0, w.chunks * kChunkPartials * rows * kernels.begin_words * 4);
   w.unusual = take(kernels.screens, rows);
-  at = round_up(at, 4096);
+  at = round_up(at + kSlotGap, 4096);
   w.slot = at;
   w.panel_bytes = kernels.panel_words * 4;
-  w.slot_bytes = round_up(w.panel_bytes + static_cast<std::int64_t>(w.stream_blocks) * rows * kBlockColumns * 4, kSlotDistance);
+  w.slot_bytes = round_up(w.panel_bytes + static_cast<std::int64_t>(w.stream_blocks) * rows * kBlockColumns * 4 + kSlotGap, 4096);
   w.bytes = at + slots * w.slot_bytes + 63;
   // What the stream kernels cannot take goes through the tile kernels, in the same memory.
   if (stream) w.bytes = std::max(w.bytes, cut(p, arithmetic, false, rows, slots).bytes);

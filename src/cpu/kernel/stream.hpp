@@ -205,9 +205,9 @@ bool stream_blocks(const BlockArgs& args) {
       if (end == w.steps) prefetch_c(args, block, 0, args.rows);
       const std::uint32_t* codes = w.codes + begin * w.row_words + (args.block + block) * C::kBlockWords;
       float* sums = args.sums + static_cast<std::int64_t>(block) * args.rows * kBlockColumns;
-      // The next block's sums, which are in L2 when there are many rows.
-      const int next_sums = args.rows * kBlockColumns;
-      for (int i = 0; (!Arith::kByColumns || args.rows <= kSumsAtOnce) && i < next_sums; i += 16)
+      // The sums that come next, which are in L2 when there are many rows. Never what lies behind them: that is another thread's.
+      const std::int64_t block_sums = args.rows * kBlockColumns, next_sums = block + 1 < args.blocks ? block_sums : -block * block_sums;
+      for (int i = 0; (!Arith::kByColumns || args.rows <= kSumsAtOnce) && i < block_sums; i += 16)
         __builtin_prefetch(sums + next_sums + i, 1, 3);
       const auto words_to = [&](int ahead) {
         if (ahead > args.blocks) ahead = args.blocks;
