@@ -85,7 +85,7 @@ bool fast_subnormals() {
 }
 
 CodesAhead codes_ahead(int rows, bool whole_pages) {
-  // Measured (docs/kernels/cpu.md): one block for Zen 3 and the Xeon. On Zen 5 few rows, which wait for memory alone, gain 4 to 7 % by
+  // Measured (docs/kernels/cpu.md): one block for Zen 3 and the Xeon. On Zen 5 few rows, which wait for memory alone, gain 3 to 6 % by
   // asking twice; more rows 4 % if steps in turn ask for other blocks where eight steps would ask for the same place in eight pages.
   static const bool zen5 = amd_family() >= 0x1a;
   if (!zen5) return {};

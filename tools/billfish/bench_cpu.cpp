@@ -248,9 +248,9 @@ void CpuBench::time_row(Layer& layer, const billfish_gemm_args& args, BenchRow& 
     const double t2 = billfish_tools_now();
     check(billfish_tools_dense_multiply(dense[i % dense.size()].get(), a_f32.data(), args.m, c, pool_.parallel()));
     const double t3 = billfish_tools_now();
-    const double dots = billfish_tools_dot_rate(args.precision, std::clamp(row.operations, row.rate_gflops * 1e5, row.rate_gflops * 1e6),
-                                                pool_.parallel());  // of 0.1 to 1 ms
-    if (i == 0) continue;                                           // the first turn warms threads, pages and scratch memory
+    const double operations = std::clamp(row.operations, row.rate_gflops * 1e5, row.rate_gflops * 1e6);  // of 0.1 to 1 ms
+    const double dots = billfish_tools_dot_rate(args.precision, operations, pool_.parallel());
+    if (i == 0) continue;  // the first turn warms threads, pages and scratch memory
     ours.push_back((t1 - t0) * 1e6);
     read.push_back(seconds);
     rate.push_back(dots);
