@@ -205,6 +205,95 @@ def make_plans():
     write("plans", "bad-nested", "[" * 100)
 
 
+def make_raw():
+    """See fuzz/targets/raw.hpp: columns and groups, then scales f16 [groups, columns]."""
+    def document(n, groups, scales):
+        return b"%d %d\n" % (n, groups) + struct.pack("<%de" % len(scales), *scales)
+    layer = document(3, 4, [0.002 * i for i in range(1, 13)])
+    good = {
+        "one": document(1, 1, [1.0]),
+        "layer": layer,
+        "signs": document(2, 3, [-0.5, 0.25, 0.0, -0.0, 0.5, -0.0]),
+        "largest": document(2, 16, [65504.0, -65504.0] * 16),
+        "subnormal": document(2, 3, [2.0**-24, -3 * 2.0**-24, 0.0, -(2.0**-24), 2.0**-24, -0.0]),
+        "tie": document(1, 2, [1.0, 1 + 2.0**-10]),
+        "beside-a-tie": document(1, 4, [2.0, 2 + 2.0**-9, 2.0**-24, 0.0]),
+    }
+    bad = {
+        "empty": b"",
+        "no-line": b"1 1",
+        "no-file": b"1 1\n",
+        "truncated": layer[:-1],
+        "leftover": layer + b"\0",
+        "other-shape": b"4 4" + layer[3:],
+        "huge": b"1099511627776 1048576" + layer[3:],
+        "overflow": b"9223372036854775807 2" + layer[3:],
+        "zero": b"0 4\n",
+        "negative": b"-3 -4" + layer[3:],
+        "nan": layer[:-2] + b"\x01\x7c",
+        "infinite": layer[:-2] + b"\x00\xfc",
+    }
+    for name, content in good.items():
+        write("raw", "good-" + name, content)
+    for name, content in bad.items():
+        write("raw", "bad-" + name, content)
+
+
+def make_npy():
+    def document(text, data=b"", version=1):
+        return b"\x93NUMPY" + struct.pack("<BBH" if version == 1 else "<BBI", version, 0, len(text)) + text.encode() + data
+
+    def array(shape, dtype="<f4", order="False", data=b"", **other):
+        return document("{'descr': '%s', 'fortran_order': %s, 'shape': %s, }\n" % (dtype, order, shape), data, **other)
+    data = bytes(range(24))
+    good = {
+        "f32": array("(2, 3)", data=data),
+        "f16": array("(3, 4)", "<f2", data=data),
+        "version-2": array("(2, 3)", data=data, version=2),
+        "scalar": array("()", data=data[:4]),
+        "vector": array("(6,)", data=data),
+        "nothing": array("(0, 4)"),
+        "fortran-vector": array("(1, 6)", order="True", data=data),
+        "32-axes": array("(" + "1, " * 31 + "6)", data=data),
+        "other-spelling": document('{"shape":(\t2,3 ) ,"fortran_order":False,"descr":"=f4"}  ', data),
+    }
+    bad = {
+        "empty": b"",
+        "magic": b"\x93NUMPX" + good["f32"][6:],
+        "magic-alone": b"\x93NUMPY",
+        "short": good["version-2"][:10],
+        "version": array("(2, 3)", data=data, version=3),
+        "huge-header": b"\x93NUMPY\2\0\xff\xff\xff\xff" + good["f32"][10:],
+        "long-header": document(" " * 65537, version=2),
+        "truncated-header": good["f32"][:40],
+        "truncated-data": good["f32"][:-1],
+        "leftover": good["f32"] + b"\0",
+        "big-endian": array("(2, 3)", ">f4", data=data),
+        "f64": array("(3,)", "<f8", data=data),
+        "structured": document("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (6,), }", data),
+        "fortran": array("(2, 3)", order="True", data=data),
+        "order": array("(2, 3)", order="0", data=data),
+        "huge": array("(1152921504606846976,)", data=data),
+        "overflow": array("(1099511627776, 1099511627776)", data=data),
+        "overflow-to-nothing": array("(4611686018427387904,)"),
+        "nothing-of-huge": array("(2305843009213693952, 0)"),
+        "beyond-2-63": array("(99999999999999999999,)", data=data),
+        "negative": array("(-2, -3)", data=data),
+        "33-axes": array("(" + "1, " * 32 + "6)", data=data),
+        "no-shape": document("{'descr': '<f4', 'fortran_order': False, }", data[:4]),
+        "no-type": document("{'fortran_order': False, 'shape': (6,), }", data),
+        "key": document("{'descr': '<f4', 'fortran_order': False, 'shape': (6,), 'x': 1}", data),
+        "open": document("{'descr': '<f4', 'fortran_order': False, 'shape': (6,), ", data),
+        "open-quote": document("{'descr': '<f4, ", data),
+        "open-tuple": document("{'shape': (6, ", data),
+        "behind": document("{'descr': '<f4', 'shape': (6,)} {", data),
+    }
+    for name, content in good.items():
+        write("npy", "good-" + name, content)
+    for name, content in bad.items():
+        write("npy", "bad-" + name, content)
+
+
 if __name__ == "__main__":
     make_safetensors()
     make_config()
@@ -212,3 +301,5 @@ if __name__ == "__main__":
     make_checkpoint()
     make_quantize()
     make_plans()
+    make_raw()
+    make_npy()

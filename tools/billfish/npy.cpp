@@ -143,18 +143,17 @@ NpyArray parse_npy(std::vector<std::byte> file, const std::string& name) {
   NpyArray array;
   array.type = type_of(header.descr, name);
   array.shape = header.shape;
-  std::int64_t count = 1, long_axes = 0;
+  std::int64_t expected = bytes_of(array.type), long_axes = 0;
   for (const std::int64_t size : array.shape) {
-    if (__builtin_mul_overflow(count, size, &count)) fail(kBadInput, "{} has shape {}: too large", name, shape_text(array.shape));
+    if (__builtin_mul_overflow(expected, size, &expected)) fail(kBadInput, "{} has shape {}: too large", name, shape_text(array.shape));
     long_axes += size > 1;
   }
   // With at most one axis longer than 1 both orders are the same bytes.
   if (header.fortran && long_axes > 1) {
     fail(kBadInput, "{} is in Fortran order: save numpy.ascontiguousarray(x) instead", name);
   }
-  std::int64_t expected = 0;
   const std::int64_t held = static_cast<std::int64_t>(file.size() - prefix - length);
-  if (__builtin_mul_overflow(count, static_cast<std::int64_t>(bytes_of(array.type)), &expected) || expected != held) {
+  if (expected != held) {
     fail(kBadInput, "{} holds {} bytes of elements where its shape {} of {} needs {}", name, held, shape_text(array.shape),
          name_of(array.type), expected);
   }

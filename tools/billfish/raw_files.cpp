@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "raw_files.hpp"
 
+#include <bit>
 #include <cmath>
 
 #include "billfish/billfish_tools.h"
@@ -8,6 +9,18 @@
 #include "files.hpp"
 
 namespace billfish::cli {
+namespace {
+
+// On the way to f16: what f32 cannot hold ends in an odd bit, as no f16 does and nothing halfway between two, so that rounding it again is
+// rounding the value itself.
+float to_odd(double value) {
+  const float nearest = static_cast<float>(value);
+  if (nearest == value) return nearest;
+  const auto bits = std::bit_cast<std::uint32_t>(nearest);
+  return std::bit_cast<float>((std::abs(nearest) > std::abs(value) ? bits - 1 : bits) | 1u);
+}
+
+}  // namespace
 
 RawNames raw_names(const std::string& layer) {
   const std::string last = layer.substr(layer.find_last_of("./") + 1);  // names come from files: none may lead out of the folder
@@ -40,7 +53,7 @@ std::vector<std::uint16_t> mean_scales(const std::uint16_t* scales, std::int64_t
     billfish_tools_to_f32(scales + g * n, BILLFISH_F16, row.data(), n);
     for (std::int64_t j = 0; j < n; ++j) sums[j] += row[j];
   }
-  for (std::int64_t j = 0; j < n; ++j) row[j] = static_cast<float>(sums[j] / static_cast<double>(groups));
+  for (std::int64_t j = 0; j < n; ++j) row[j] = to_odd(sums[j] / static_cast<double>(groups));
   std::vector<std::uint16_t> means(sums.size());
   billfish_tools_from_f32(row.data(), BILLFISH_F16, means.data(), n);
   return means;
