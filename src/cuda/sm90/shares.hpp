@@ -7,7 +7,7 @@
 // every replay. Who adds them and how they get there is each kernel's own (stream_sums.cuh, Meeting).
 #pragma once
 
-#include "core/integers.hpp"
+#include "core/divisor.hpp"
 
 namespace billfish::sm90 {
 
@@ -17,10 +17,11 @@ constexpr int kFlagBytes = 12 * 4;  // of a slot: a flag a warp
 
 struct Shares {
   int items;              // of a tile: parts of K
-  unsigned all_items;     // of all shared tiles; all_items * (parts + 1) < 2^32
+  unsigned all_items;     // of all shared tiles; all_items * (parts + 1) < 2^31
   unsigned parts;         // blocks; 0: no tile is shared
   unsigned tile_parts;    // blocks of a tile, or one more; 0: blocks have equal parts of all items
   unsigned longer_tiles;  // the first tiles, which have one block more
+  Divisor by_items, by_all_items, by_parts, by_tile_parts, by_longer;  // the last: by tile_parts + 1
 };
 
 // A block's part.
@@ -39,24 +40,25 @@ BILLFISH_HD inline Range range_of(const Shares& shares, unsigned block) {
     const bool is_longer = block < longer;
     const unsigned parts = shares.tile_parts + is_longer;
     const unsigned at = is_longer ? block : block - longer;
-    const unsigned tile = at / parts, part = at - tile * parts;
+    const Divisor by = is_longer ? shares.by_longer : shares.by_tile_parts;
+    const unsigned tile = at / by, part = at - tile * parts;
     range.first_tile = range.last_tile = static_cast<int>(is_longer ? tile : tile + shares.longer_tiles);
-    range.begin = range.first_tile * shares.items + static_cast<int>(part * shares.items / parts);
-    range.end = range.first_tile * shares.items + static_cast<int>((part + 1) * shares.items / parts);
+    range.begin = range.first_tile * shares.items + static_cast<int>(part * shares.items / by);
+    range.end = range.first_tile * shares.items + static_cast<int>((part + 1) * shares.items / by);
     range.helpers = static_cast<int>(part);
     range.followers = static_cast<int>(parts - 1 - part);
     range.early = 0;
   } else {
-    range.begin = static_cast<int>(block * shares.all_items / shares.parts);
-    range.end = static_cast<int>((block + 1) * shares.all_items / shares.parts);
-    range.first_tile = range.begin / shares.items;
-    range.last_tile = (range.end - 1) / shares.items;
+    range.begin = static_cast<int>(block * shares.all_items / shares.by_parts);
+    range.end = static_cast<int>((block + 1) * shares.all_items / shares.by_parts);
+    range.first_tile = static_cast<int>(static_cast<unsigned>(range.begin) / shares.by_items);
+    range.last_tile = static_cast<int>(static_cast<unsigned>(range.end - 1) / shares.by_items);
     // The block that has item i is ((i + 1) * parts - 1) / all_items.
     const unsigned tile_begin = static_cast<unsigned>(range.first_tile * shares.items);
-    range.helpers = static_cast<int>(block - ((tile_begin + 1) * shares.parts - 1) / shares.all_items);
+    range.helpers = static_cast<int>(block - ((tile_begin + 1) * shares.parts - 1) / shares.by_all_items);
     const unsigned tile_end = static_cast<unsigned>((range.last_tile + 1) * shares.items);
-    range.followers = static_cast<int>((tile_end * shares.parts - 1) / shares.all_items - block);
-    range.early = (block - range.helpers) * shares.all_items / shares.parts < tile_begin;
+    range.followers = static_cast<int>((tile_end * shares.parts - 1) / shares.by_all_items - block);
+    range.early = (block - range.helpers) * shares.all_items / shares.by_parts < tile_begin;
   }
   return range;
 }

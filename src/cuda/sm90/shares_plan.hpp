@@ -42,9 +42,9 @@ inline std::int64_t zeros_bytes(std::int64_t multiprocessors) {
   return flags_offset(multiprocessors) + round_up(2 * multiprocessors * sm90::kSlotsOfBlock * sm90::kFlagBytes, 1024);
 }
 
-// The kernels count items in 32 bits.
+// The kernels count items in 31 bits.
 inline bool shares_fit(const ShareWork& work, std::int64_t blocks) {
-  return work.tiles * work.items * (blocks + 1) < std::int64_t{1} << 32;
+  return work.tiles * work.items * (blocks + 1) < std::int64_t{1} << 31;
 }
 
 inline sm90::Shares shares_of(const ShareWork& work, std::int64_t blocks, bool dealt) {
@@ -54,6 +54,11 @@ inline sm90::Shares shares_of(const ShareWork& work, std::int64_t blocks, bool d
   shares.parts = static_cast<unsigned>(blocks);
   shares.tile_parts = dealt ? static_cast<unsigned>(blocks / work.tiles) : 0;
   shares.longer_tiles = static_cast<unsigned>(blocks % work.tiles);
+  shares.by_items = Divisor::by(static_cast<unsigned>(work.items));
+  shares.by_all_items = Divisor::by(shares.all_items);
+  shares.by_parts = Divisor::by(shares.parts);
+  shares.by_longer = Divisor::by(shares.tile_parts + 1);
+  if (dealt) shares.by_tile_parts = Divisor::by(shares.tile_parts);
   return shares;
 }
 

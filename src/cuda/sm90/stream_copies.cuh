@@ -52,11 +52,16 @@ struct StreamProducer {
     ptx::allow_dependents();
     const int count = range.end - range.begin;
     const int ahead = min(args.slots, count);
+    const int early = min(ahead, kStreamEarlySlots);
     Item item = Item::first(args, range);
-    for (int q = 0; q < ahead; ++q, item.advance(args, range)) start_weights(item, q);
+    for (int q = 0; q < early; ++q, item.advance(args, range)) start_weights(item, q);
     ptx::wait_for_predecessors();
     item = Item::first(args, range);
-    for (int q = 0; q < ahead; ++q, item.advance(args, range)) start_activations(item, q);
+    for (int q = 0; q < early; ++q, item.advance(args, range)) start_activations(item, q);
+    for (int q = early; q < ahead; ++q, item.advance(args, range)) {
+      start_weights(item, q);
+      start_activations(item, q);
+    }
     int slot = 0, parity = 0;
     for (int q = ahead; q < count; ++q, item.advance(args, range)) {
       ptx::mbarrier_wait(shared.empty(slot), parity);

@@ -25,6 +25,7 @@ constexpr const char* kStreamPolicyNames[kStreamPolicies] = {"stream-8", "stream
 constexpr int kStreamColumns = 128;
 constexpr int kStreamSlotBytes = 8192;                // codes of an item, the unit of work: 128 columns x 128 k (4-bit) or 64 k (8-bit)
 constexpr int kStreamMaxSlots = 8;                    // of the ring: more gain nothing
+constexpr int kStreamEarlySlots = 5;                  // filled with weights before the dependency wait: more delay the running launch
 constexpr int kStreamShared = 113 * 1024;             // two blocks an SM: the next launch fills its ring under this one
 constexpr int kStreamSumsPitch = kStreamColumns + 4;  // floats; two rows further on is eight banks further on
 

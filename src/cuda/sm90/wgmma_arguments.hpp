@@ -19,11 +19,13 @@ struct WgmmaArguments {
   std::int64_t ldc;
   int zero_row_bytes;
   int m, n;
-  int steps;             // k16 steps in K
-  int splits;            // parts of K, each a block's of a cluster; 1: K is not split
-  unsigned split_magic;  // x / splits = x * magic >> 16, for the small x of the exchange
-  int tiles_m, tiles_n;  // along the columns, blocks abreast count as one
-  Shares shares;         // of the first `shared_tiles` tiles; the others belong to one block each, taken in turn
+  int steps;               // k16 steps in K
+  int splits;              // parts of K, each a block's of a cluster; 1: K is not split
+  unsigned split_magic;    // x / splits = x * magic >> 16, for the small x of the exchange
+  int tiles_m, tiles_n;    // along the columns, blocks abreast count as one
+  Divisor by_band;         // by the tiles of kTokenTilesDeep rows of them
+  Divisor by_last_height;  // by how many rows there are in the last band, if fewer
+  Shares shares;           // of the first `shared_tiles` tiles; the others belong to one block each, taken in turn
   int shared_tiles;
   int group_steps;          // k16 steps in a group; per column: larger than `steps`
   unsigned group_magic;     // step / group_steps = umulhi(step, magic) + step * identity

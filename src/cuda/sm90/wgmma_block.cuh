@@ -88,12 +88,13 @@ struct Work {
 template <class V>
 __device__ Work work_of(const WgmmaArguments& args, int tile) {
   const int stages = (args.steps + V::kSteps - 1) / V::kSteps, rank = static_cast<int>(Unit<V>::rank());
-  if (args.tiles_m == 1) return {0, (tile * V::kAbreast + rank) * V::kColumns, 0, stages};  // without divisions
-  const int deep = kTokenTilesDeep * args.tiles_n;
-  const int band = tile / deep;
-  const int height = min(kTokenTilesDeep, args.tiles_m - band * kTokenTilesDeep);
-  const int inside = tile - band * deep;
-  const int column = inside / height;
+  if (args.tiles_m == 1) return {0, (tile * V::kAbreast + rank) * V::kColumns, 0, stages};  // nearly always
+  const int band = static_cast<int>(static_cast<unsigned>(tile) / args.by_band);
+  const int inside = tile - band * (kTokenTilesDeep * args.tiles_n);
+  const int left = args.tiles_m - band * kTokenTilesDeep;
+  const bool is_whole = left >= kTokenTilesDeep;
+  const int height = is_whole ? kTokenTilesDeep : left;
+  const int column = is_whole ? inside / kTokenTilesDeep : static_cast<int>(static_cast<unsigned>(inside) / args.by_last_height);
   return {(band * kTokenTilesDeep + inside - column * height) * V::kConfig.tokens, (column * V::kAbreast + rank) * V::kColumns, 0, stages};
 }
 
@@ -103,7 +104,8 @@ struct Walk {
   const WgmmaArguments& args;
   const Shared<V>& shared;
 
-  __device__ Work work() const {
+  __device__ Work work() const { return first(args); }
+  static __device__ Work first(const WgmmaArguments& args) {
     Work work = work_of<V>(args, static_cast<int>(blockIdx.x) / args.splits);
     const unsigned stages = work.end, rank = ptx::cluster_rank(), splits = args.splits;
     work.begin = static_cast<int>(stages * rank / splits);
@@ -122,6 +124,13 @@ struct Walk<V, false> {
   const Shared<V>& shared;
   int tile;
 
+  // The first, without a look into shared memory.
+  static __device__ Work first(const WgmmaArguments& args) {
+    if (args.shared_tiles == 0) return work_of<V>(args, static_cast<int>(Unit<V>::index()));
+    const Range range = range_of(args.shares, Unit<V>::index());
+    return part_of(args, range.last_tile, range.begin, range.end);
+  }
+
   // One thread, before the others begin.
   static __device__ void prepare(const WgmmaArguments& args, const Shared<V>& shared) {
     if (args.shared_tiles == 0) return;
@@ -135,15 +144,7 @@ struct Walk<V, false> {
     tile = args.shared_tiles > 0 ? range(3) : static_cast<int>(Unit<V>::index());
   }
 
-  __device__ Work work() const {
-    Work work = work_of<V>(args, tile);
-    if (sharing()) {
-      const int first = tile * args.shares.items;
-      work.begin = max(range(0) - first, 0);
-      work.end = min(range(1) - first, work.end);
-    }
-    return work;
-  }
+  __device__ Work work() const { return sharing() ? part_of(args, tile, range(0), range(1)) : work_of<V>(args, tile); }
   __device__ bool next() {
     tile = next_tile();
     return tile < tiles();
@@ -157,6 +158,15 @@ struct Walk<V, false> {
   }
 
  private:
+  // What the items [begin, end) have of a shared tile.
+  static __device__ Work part_of(const WgmmaArguments& args, int tile, int begin, int end) {
+    Work work = work_of<V>(args, tile);
+    const int first = tile * args.shares.items;
+    work.begin = max(begin - first, 0);
+    work.end = min(end - first, work.end);
+    return work;
+  }
+
   __device__ bool sharing() const { return tile < args.shared_tiles; }
   __device__ int tiles() const { return args.tiles_m * args.tiles_n; }
   __device__ int next_tile() const {

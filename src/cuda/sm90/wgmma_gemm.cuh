@@ -25,26 +25,28 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
     if (args.shared_tiles == 0 && static_cast<int>(Unit<V>::index()) >= args.tiles_m * args.tiles_n) return;  // idle: plan_of says why
   }
   const Producer<V> producer{&a_map, &codes_map, &scales_map, &zeros_map, args, shared};
+  Work work;  // the first is the producer's before the others know where they are
   if (warp == V::kConfig.consumer_warps()) {
+    work = Walk<V>::first(args);
     if (lane == 0) {
-      ptx::prefetch_tensor_map(&codes_map);
-      ptx::prefetch_tensor_map(&scales_map);
-      ptx::prefetch_tensor_map(&a_map);
-      if (staged_tokens(V::kConfig) > 0 && args.vector_store) ptx::prefetch_tensor_map(&c_map);
       for (int slot = 0; slot < V::kStages; ++slot) {
         ptx::mbarrier_init(shared.full(slot), 1);
         ptx::mbarrier_init(shared.empty(slot), V::kConfig.consumer_warps() * V::kAbreast);
       }
-      ptx::mbarrier_init(shared.exchange(), 1);
       ptx::fence_mbarrier_init();
-      if constexpr (V::kCluster) {
-        ptx::mbarrier_expect(shared.exchange(), ClusterSums<V>::expected_bytes(args, Walk<V>{args, shared}.work(), ptx::cluster_rank()));
-      } else {
-        Walk<V>::prepare(args, shared);
-      }
     }
     __syncwarp();
-    producer.start(Walk<V>{args, shared});
+    producer.start(work);
+  } else if (threadIdx.x == 0) {
+    if constexpr (V::kCluster) {
+      ptx::mbarrier_init(shared.exchange(), 1);
+      ptx::fence_mbarrier_init();
+      ptx::mbarrier_expect(shared.exchange(), ClusterSums<V>::expected_bytes(args, Walk<V>::first(args), ptx::cluster_rank()));
+    } else {
+      Walk<V>::prepare(args, shared);
+    }
+    ptx::prefetch_tensor_map(&a_map);
+    if (staged_tokens(V::kConfig) > 0 && args.vector_store) ptx::prefetch_tensor_map(&c_map);
   }
   __syncthreads();
   if constexpr (V::kCluster || V::kAbreast > 1) {  // nobody sends anything before the receiver's barriers are ready
@@ -56,7 +58,7 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
   if (warp >= V::kConfig.consumer_warps()) {
     if constexpr (V::kConfig.blocks_per_sm == 1) ptx::release_registers<V::kConfig.producer_registers()>();
     if (warp == V::kConfig.consumer_warps()) {
-      producer.run(walk);
+      producer.run(walk, work);
       __syncwarp();
     }
     if constexpr ((V::kCluster && V::kConfig.alias_sums) || V::kAbreast > 1) {
@@ -71,7 +73,7 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
   const Consumer<V> consumer{args, shared, warp / 4, warp % 4, lane};
   Ring<V> ring;
   if constexpr (V::kCluster) {
-    const Work work = walk.work();
+    work = walk.work();
     const ClusterSums<V> cluster{args, shared, work};
     typename Consumer<V>::Accumulators sums;  // uninitialised: the first step overwrites
     consumer.multiply_tile(work, ring, sums);
@@ -85,7 +87,7 @@ __global__ void __launch_bounds__(V::kConfig.threads(), V::kConfig.blocks_per_sm
   } else {
     bool more = true;
     while (more) {
-      const Work work = walk.work();
+      work = walk.work();
       if (lane == 0) visit_of<V>(args, walk.meeting(), work).save(shared.visit(warp));
       typename Consumer<V>::Accumulators sums;
       consumer.multiply_tile(work, ring, sums);

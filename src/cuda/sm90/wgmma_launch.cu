@@ -120,6 +120,8 @@ sm90::WgmmaArguments arguments_of(const gemm::Plan& plan, const gemm::Problem& p
   }
   args.tiles_m = static_cast<int>(ceil_div(p.m, plan.tile_m));
   args.tiles_n = static_cast<int>(ceil_div(p.n, plan.tile_n * abreast));
+  args.by_band = Divisor::by(static_cast<unsigned>(sm90::kTokenTilesDeep * args.tiles_n));
+  args.by_last_height = Divisor::by(static_cast<unsigned>((args.tiles_m - 1) % sm90::kTokenTilesDeep + 1));
   args.per_column = w.per_column();
   args.group_steps = args.per_column ? args.steps : static_cast<int>(w.group / 16);
   args.group_identity = args.group_steps == 1;

@@ -18,7 +18,12 @@ struct Producer {
   const WgmmaArguments& args;
   Shared<V> shared;
 
-  static constexpr int kFirst = 2;  // stages
+  // Stages that are on their way before the other warps are ready, and before the previous kernel has ended. A block that has the SM to
+  // itself can only start when that kernel has all but ended, and does not wait with more in its hands; one that starts long before would
+  // otherwise bring so much that the activations of the launch that is running come late.
+  static constexpr int kFirst = 2, kEarlyBytes = 32 * 1024;
+  static constexpr int kEarly =
+      V::kConfig.blocks_per_sm == 1 || kFirst * V::kMap.weights > kEarlyBytes ? kFirst : kEarlyBytes / V::kMap.weights;
 
   // Announces the stage's bytes and starts its weights, scales and zeros: few, large operations, because each costs 54 clocks or more.
   __device__ void start_weights(const Work& work, int stage, int slot) const {
@@ -65,27 +70,23 @@ struct Producer {
   }
 
   // The first weights are on their way before the other warps are ready.
-  __device__ void start(const Walk<V>& walk) const {
-    const Work work = walk.work();
+  __device__ void start(const Work& work) const {
     const int first = min(kFirst, work.end - work.begin);
     for (int i = 0; i < first; ++i) start_weights(work, work.begin + i, i);
   }
 
   // Lets the next launch begin, too: at once, or when its weights would not come before this one's any more.
-  __device__ void run(Walk<V> walk) const {
+  __device__ void run(Walk<V> walk, Work work) const {
     Ring<V> ring;
-    Work work = walk.work();
     int stage = work.begin;
     // What goes into the ring at once is over too soon to be held for: 336 x 24208, M = 24, three stages, 6.7 us instead of 4.3.
     bool held = V::kConfig.held_for > 0 && (work.end - stage > V::kStages || walk.more());
     if (!held) ptx::allow_dependents();
     const int ahead = min(V::kStages, work.end - work.begin);
-    // A block that has the SM to itself can only start when the previous kernel has all but ended: it does not wait with more in its hands.
-    const int before = V::kConfig.blocks_per_sm == 1 ? kFirst : ahead;
-    for (int i = kFirst; i < before; ++i) start_weights(work, stage + i, i);
+    for (int i = kFirst; i < min(kEarly, ahead); ++i) start_weights(work, stage + i, i);
     ptx::wait_for_predecessors();
     for (int i = 0; i < ahead; ++i) {
-      if (i >= before && i >= kFirst) start_weights(work, stage + i, i);
+      if (i >= kEarly) start_weights(work, stage + i, i);
       start_activations(work, stage + i, i);
       ring.advance();
     }
