@@ -8,7 +8,7 @@ import struct
 
 import support
 from convert_test import code_place, column_scale, grouped_scale, zero_place
-from support import CHECK_FAILED, CliTest, Gptq, fixture, fixtures
+from support import CHECK_FAILED, UNSUPPORTED, CliTest, Gptq, fixture, fixtures
 
 LAYER = "model.layers.0.mlp.up_proj"
 
@@ -26,6 +26,12 @@ class Verify(CliTest):
                 for row in products:
                     self.assertLessEqual(row["worst"]["error"], row["worst"]["bound"])
                     self.assertLess(row["relative_error"], 1e-3)
+
+    def test_a_model_without_quantised_layers_is_unsupported_as_for_pack(self):
+        os.mkdir(self.path("plain"))
+        support.write_safetensors(self.path("plain/model.safetensors"), {"w": ("F16", [2, 2], bytes(8))})
+        for command in (["verify", self.path("plain")], ["pack", self.path("plain"), self.path("out")]):
+            self.assertIn("quantised layer", self.run_tool(*command, expect=UNSUPPORTED).stderr)
 
     def test_every_implementation_and_precision_stays_within_its_bound(self):
         name = fixture("gptq_v1_g32_desc_act")

@@ -58,7 +58,8 @@ class Verification {
   }
 
   Outcome run() {
-    if (checkpoint_.layers() == 0) fail(kUnsupported, "{} holds no quantised layer", options_.path);
+    if (checkpoint_.layers() == 0)
+      fail(kUnsupported, "{} holds no quantised layer: `billfish inspect` says what it found there", options_.path);
     std::int64_t done = 0, total = 0;
     for (std::int64_t i = 0; i < checkpoint_.layers(); ++i) total += checkpoint_.layer(i).bytes;
     for (std::int64_t i = 0; i < checkpoint_.layers(); ++i) {
