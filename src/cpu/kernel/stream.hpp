@@ -208,7 +208,7 @@ bool stream_blocks(const BlockArgs& args) {
       // The sums that come next, which are in L2 when there are many rows. Never what lies behind them: that is another thread's.
       const std::int64_t block_sums = args.rows * kBlockColumns, next_sums = block + 1 < args.blocks ? block_sums : -block * block_sums;
       for (int i = 0; (!Arith::kByColumns || args.rows <= kSumsAtOnce) && i < block_sums; i += 16)
-        __builtin_prefetch(sums + next_sums + i, 1, 3);
+        __builtin_prefetch(sums + next_sums + i, 0, 3);
       const auto words_to = [&](int ahead) {
         if (ahead > args.blocks) ahead = args.blocks;
         return ahead * C::kBlockWords + (block + ahead < args.blocks ? 0 : wrap);

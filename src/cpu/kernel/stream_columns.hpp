@@ -76,7 +76,7 @@ template <class Arith, class C, int kRows, int kVectors>
     // The next block's sums, a row a step.
     for (std::int64_t row = step; kRows > kSumsAtOnce && row < kRows; row += kSumSteps) {
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) __builtin_prefetch(sums + rows.next_sums + row * kBlockColumns + column + v * kLanes, 1, 3);
+      for (int v = 0; v < kVectors; ++v) __builtin_prefetch(sums + rows.next_sums + row * kBlockColumns + column + v * kLanes, 0, 3);
     }
     prefetch_codes<kRows <= kRowsAskedTwice, kVectors * kVectorWords>(words, ahead, step);
 #pragma GCC unroll 4

@@ -26,7 +26,7 @@ void multiply_decoded(const PanelArgs& args) {
 #pragma GCC unroll 16
     for (int row = 0; row < kRows; ++row) {
 #pragma GCC unroll 2
-      for (int i = 0; i < kVectors * kLanes; i += 16) __builtin_prefetch(sums + row * kBlockColumns + i, 1, 3);
+      for (int i = 0; i < kVectors * kLanes; i += 16) __builtin_prefetch(sums + row * kBlockColumns + i, 0, 3);
     }
     for (int chunk = 0; chunk < args.chunks; ++chunk) {
       args.fetch->some();
