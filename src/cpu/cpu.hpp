@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CPU backend's doorway: what this machine can do, and its three implementations.
+// The CPU backend's doorway: what this machine can do, and its implementations.
 #pragma once
 
 #include "gemm/problem.hpp"
@@ -19,5 +19,6 @@ CodesAhead codes_ahead(int rows, bool whole_pages);  // of streams whose rows of
 extern const gemm::Implementation scalar;
 extern const gemm::Implementation avx2;
 extern const gemm::Implementation avx512;  // AVX-512 F, BW, VL, VBMI, VNNI and BF16
+extern const gemm::Implementation amx;     // that and AMX with bf16 and int8
 
 }  // namespace billfish::cpu

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What this machine's vector units can do, the operating system's consent included. Called once by gemm/ and measure users; calls cpuid.
+#include "core/amx.hpp"
 #include "cpu/cpu.hpp"
 #include "cpu/kernels.hpp"
 
@@ -48,6 +49,7 @@ gemm::DeviceFacts detect() {
       zmm && facts.avx2 && bit(extended.b, 16) && bit(extended.b, 30) && bit(extended.b, 31) && bit(extended.c, 1);  // F, BW, VL, VBMI
   facts.avx512_vnni = facts.avx512 && bit(extended.c, 11);
   facts.avx512_bf16 = facts.avx512 && bit(more.a, 5);
+  facts.amx = facts.avx512_bf16 && facts.avx512_vnni && amx_usable();
   // Measured: Xeon with AMX 185 against 391 GFLOP/s on two threads, Zen 4 490 against 245 (docs/kernels/cpu.md).
   facts.slow_bf16_dot = facts.avx512_bf16 && leaf(0, 0).b == signature_INTEL_ebx;
   return facts;

@@ -40,6 +40,7 @@ struct PackArgs {
   std::int64_t k = 0;
   const std::int32_t* perm = nullptr;         // null: rows of the weights are in A's order
   int first_row = 0, rows = 0, all_rows = 0;  // of this tile; of all tiles
+  int tile = 0, tiles = 0;
   std::int64_t steps = 0, group_steps = 0;
   std::int64_t step_begin = 0, step_end = 0;  // what to convert: whole groups, or chunks of the only one if nothing is quantised
   int implicit_zero = 0;                      // what sums that begin at minus zero times a sum of activations take for it
@@ -69,7 +70,7 @@ struct CodesAhead {
 struct BlockArgs {
   Weights weights;
   std::int64_t block = 0;            // the first of `blocks`
-  int blocks = 1;                    // stream: up to kStreamBlocks; tile: 1
+  int blocks = 1;                    // side by side, up to Kernels::blocks
   std::int64_t next_block = 0;       // stream: where this thread probably goes next; prefetched towards the end
   CodesAhead ahead;                  // stream
   int rows = 0, tiles = 0;           // of the packed activations
@@ -107,10 +108,12 @@ struct Kernels {
   const char* name;          // for `explain`
   int words_a_row_step;      // packed words of A, a row and step
   bool repeats;              // 4 or 8 times, for each bit of a code: streams whose lanes are k pairs
-  bool odd_blocks;           // streams by columns: no multiple of 8 blocks side by side
+  int blocks;                // side by side at most, that one call takes
+  bool odd_blocks;           // streams by columns: no multiple of 8 of them
   int begin_words;           // of a row and partial sum, see PackArgs; 0: they begin at zero
   int tile_rows;             // rows of the largest tile
   int row_block;             // tile: rows of A in flight at most; their sums and activations of one panel stay in L2
+  int matrix_steps;          // kernels whose registers hold matrices: steps of one, and tile_rows are its lines; else 0
   int chunk_steps;           // the most
   int chain_a_step;          // products that one f32 accumulator takes in a step; 0: integer sums
   std::int64_t panel_words;  // of one panel, of codes two; 0 for stream kernels
@@ -123,16 +126,19 @@ struct Kernels {
 
 struct Arithmetic {
   Kernels stream, tile;
-  int stream_rows;  // up to so many rows the stream kernels are the faster ones
+  int stream_rows;                // up to so many rows the stream kernels are the faster ones
+  const Kernels* rest = nullptr;  // for activations that `tile` screens
 };
 
-// Indexed by Precision. Tile kernels of full and bf16 take any activation; what stream kernels cannot take goes there.
+// Indexed by Precision. What stream kernels cannot take goes to the tile kernels, and what those cannot to `rest`.
 // [3]: scalar and AVX2, int8 with 8-bit codes.
 // [3], [4], [5], AVX-512: bf16, full and int8 where bf16 dots are slower than f32 multiply-adds; int8 streams up to fewer rows there.
 // [6], AVX-512: bf16 with 8-bit codes where bf16 dots are fast.
 // [4], [5], AVX2: full and bf16 for processors that multiply subnormal numbers as fast as others.
 extern const Arithmetic kScalarArithmetic[4];
 extern const Arithmetic kAvx2Arithmetic[6];
-extern const Arithmetic kAvx512Arithmetic[7];
+constexpr int kAvx512Arithmetics = 7, kAmxArithmetics = 3;
+extern const Arithmetic kAvx512Arithmetic[kAvx512Arithmetics];
+extern const Arithmetic kAmxOwnArithmetic[kAmxArithmetics];
 
 }  // namespace billfish::cpu

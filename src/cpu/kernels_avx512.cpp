@@ -4,38 +4,12 @@
 #include "cpu/kernels.hpp"
 
 #if defined(__AVX512BF16__)
-#include <immintrin.h>
-
+#include "cpu/kernel/avx512.hpp"
 #include "cpu/kernel/table_avx512.hpp"
 
 namespace billfish::cpu {
-namespace {
 
-struct Avx512 {  // one instruction a function
-  static constexpr int kLanes = 16;
-  using F = Lanes<16>::F;
-  using U = Lanes<16>::U;
-  using I = Lanes<16>::I;
-  using H = Lanes<16>::H;
-  [[gnu::always_inline]] static F multiply_add(F a, F b, F c) { return (F)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
-  [[gnu::always_inline]] static F dot_bf16(F sum, U a, U b) { return (F)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b); }
-  [[gnu::always_inline]] static I dot_u8_s8(I sum, U a, U b) { return (I)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)a, (__m512i)b); }
-  [[gnu::always_inline]] static U subtract8(U a, U b) { return (U)_mm512_sub_epi8((__m512i)a, (__m512i)b); }
-  [[gnu::always_inline]] static U lookup16(U index, U table) { return (U)_mm512_permutexvar_epi16((__m512i)index, (__m512i)table); }
-  // Masks of all lanes: without them g++ 12 warns about its own header.
-  [[gnu::always_inline]] static F lookup32(U index, F table) {
-    return (F)_mm512_maskz_permutexvar_ps(0xffff, (__m512i)index, (__m512)table);
-  }
-  [[gnu::always_inline]] static U permute_bytes(U bytes, U order) {
-    return (U)_mm512_maskz_permutexvar_epi8(~0ull, (__m512i)order, (__m512i)bytes);
-  }
-  [[gnu::always_inline]] static F from_f16(H h) { return (F)_mm512_maskz_cvtph_ps(0xffff, (__m256i)h); }
-  [[gnu::always_inline]] static H to_f16(F f) { return (H)_mm512_maskz_cvtps_ph(0xffff, (__m512)f, _MM_FROUND_TO_NEAREST_INT); }
-};
-
-}  // namespace
-
-constinit const Arithmetic kAvx512Arithmetic[7] = {
+constinit const Arithmetic kAvx512Arithmetic[kAvx512Arithmetics] = {
     Arithmetics512<Avx512>::kTable[0], Arithmetics512<Avx512>::kTable[1], Arithmetics512<Avx512>::kTable[2],
     Arithmetics512<Avx512>::kTable[3], Arithmetics512<Avx512>::kTable[4], Arithmetics512<Avx512>::kTable[5],
     Arithmetics512<Avx512>::kTable[6],
@@ -46,7 +20,7 @@ constinit const Arithmetic kAvx512Arithmetic[7] = {
 #else
 
 namespace billfish::cpu {
-constinit const Arithmetic kAvx512Arithmetic[7] = {};  // not an x86 machine: facts() never offers it
+constinit const Arithmetic kAvx512Arithmetic[kAvx512Arithmetics] = {};  // not an x86 machine: facts() never offers it
 }  // namespace billfish::cpu
 
 #endif

@@ -3,6 +3,8 @@
 // Called by implementations.cpp and run.cpp; calls nothing but the table of arithmetics.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 
 #include "cpu/kernels.hpp"
@@ -25,11 +27,22 @@ struct Workspace {
   std::int64_t bytes = 0;  // all, with room to align
 };
 
+// A table for AMX: its own, and those of AVX-512 for the fewest rows.
+inline std::array<Arithmetic, kAmxArithmetics + kAvx512Arithmetics> join_arithmetics(const Arithmetic (&own)[kAmxArithmetics],
+                                                                                     const Arithmetic (&few)[kAvx512Arithmetics]) {
+  std::array<Arithmetic, kAmxArithmetics + kAvx512Arithmetics> joined;
+  std::copy(std::begin(few), std::end(few), std::copy(std::begin(own), std::end(own), joined.begin()));
+  return joined;
+}
+const Arithmetic* amx_arithmetic();
+
 // Which of a table's arithmetics: its precision, but for bf16 activations, which `full` need not take apart.
 int arithmetic_index(const gemm::Problem&, const gemm::DeviceFacts&, const Arithmetic* table);
 std::int64_t group_steps_of(const gemm::Problem&);
 // For `rows` rows in flight and `slots` slots.
-Workspace cut(const gemm::Problem&, const Arithmetic&, bool stream, int rows, int slots);
+Workspace cut(const gemm::Problem&, const Kernels&, int rows, int slots);
+// Those after the first take activations that the ones before screen; null where there are none.
+std::array<const Kernels*, 3> kernels_in_turn(const Arithmetic&, bool stream);
 // Within problem.workspace_bytes if that is >= 0 and possible; else the smallest there is.
 Workspace choose_workspace(const gemm::Problem&, const Arithmetic&);
 

@@ -51,6 +51,8 @@ void pack_tile(const Job& job, int tile, std::int64_t begin, std::int64_t end) {
   args.k = job.problem.k;
   args.perm = job.call.weights->perm;
   args.first_row = row;
+  args.tile = tile;
+  args.tiles = job.tiles;
   args.rows = cut.rows(tile);
   args.all_rows = job.rows;
   args.steps = job.weights.steps;
@@ -149,7 +151,7 @@ bool any_unusual(const Job& job) {
   return std::any_of(flags, flags + job.rows, [](std::uint8_t flag) { return flag != 0; });
 }
 
-// All rows with one kind of kernels; false if the activations must go through the other kind.
+// All rows with one kind of kernels; false if the activations must go through the next kind.
 bool multiply_rows(Job& job, int rows) {
   const Workspace& space = job.space;
   for (job.row0 = 0; job.row0 < job.problem.m; job.row0 += job.rows) {
@@ -191,20 +193,18 @@ Status multiply(const Arithmetic* table, const gemm::Plan& plan, const gemm::Pro
   const Arithmetic& arithmetic = table[plan.policy];
   const int rows = static_cast<int>(plan.detail[1]);
   const int slots = static_cast<int>(plan.detail[2]);
-  const Workspace space = cut(problem, arithmetic, stream, rows, slots);
-  if (call.workspace == nullptr || call.workspace_bytes < space.bytes) {
+  if (call.workspace == nullptr || call.workspace_bytes < plan.workspace_bytes) {
     return {Code::workspace_too_small, "workspace is " + std::to_string(call.workspace == nullptr ? 0 : call.workspace_bytes) +
-                                           " bytes; this plan needs " + std::to_string(space.bytes)};
+                                           " bytes; this plan needs " + std::to_string(plan.workspace_bytes)};
   }
   char* const memory = reinterpret_cast<char*>(round_up(reinterpret_cast<std::intptr_t>(call.workspace), 64));
   const Weights weights = weights_of(*call.weights, problem);
-  if (stream) {
-    Job job{arithmetic.stream, space, problem, call, memory, weights};
-    if (multiply_rows(job, rows)) return {};
+  for (const Kernels* kernels : kernels_in_turn(arithmetic, stream)) {
+    if (kernels == nullptr) continue;
+    const Workspace space = cut(problem, *kernels, rows, slots);
+    Job job{*kernels, space, problem, call, memory, weights};
+    if (multiply_rows(job, rows)) break;
   }
-  const Workspace tile_space = cut(problem, arithmetic, false, rows, slots);
-  Job job{arithmetic.tile, tile_space, problem, call, memory, weights};
-  multiply_rows(job, rows);
   return {};
 }
 

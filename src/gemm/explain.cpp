@@ -134,6 +134,7 @@ void write_device(JsonText& json, const DeviceFacts& facts) {
     json.member("avx512", facts.avx512);
     json.member("avx512_vnni", facts.avx512_vnni);
     json.member("avx512_bf16", facts.avx512_bf16);
+    json.member("amx", facts.amx);
   }
   json.close('}');
 }

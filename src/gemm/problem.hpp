@@ -42,6 +42,7 @@ struct DeviceFacts {
   std::int64_t shared_bytes_per_block = 0;
   // CPU
   bool avx2 = false, avx512 = false, avx512_vnni = false, avx512_bf16 = false;
+  bool amx = false;            // registers of matrices, bf16 and int8, and the system's permission to use them
   bool slow_bf16_dot = false;  // bf16 dots do fewer operations a second than f32 multiply-adds (Intel)
   bool operator==(const DeviceFacts&) const = default;
 };

@@ -12,7 +12,7 @@ namespace billfish::gemm {
 namespace {
 
 constexpr const Implementation* kImplementations[] = {
-    &cuda::sm90, &cuda::sm80, &cpu::avx512, &cpu::avx2, &cpu::scalar, &reference::implementation,
+    &cuda::sm90, &cuda::sm80, &cpu::amx, &cpu::avx512, &cpu::avx2, &cpu::scalar, &reference::implementation,
 };
 
 std::string known_names() {

@@ -45,6 +45,7 @@ DotLoops dot_loops() {
   static const RateLoop none;
   const CpuFeatures& features = cpu_features();
   const CpuLoops& narrow = features.avx2 ? avx2_loops : scalar_loops;
+  if (features.amx) return {avx512_loops.f32, amx_loops.bf16, amx_loops.int8};
   return {features.avx512 ? avx512_loops.f32 : narrow.f32, features.avx512_bf16 ? avx512_loops.bf16 : none,
           features.avx512_vnni ? avx512_loops.int8 : narrow.int8};
 }

@@ -18,9 +18,14 @@ struct CpuLoops {
   RateLoop f32, bf16, int8;
 };
 
+struct AmxLoops {
+  RateLoop bf16, int8;
+};
+
 extern const CpuLoops scalar_loops;
 extern const CpuLoops avx2_loops;    // all null where the compiler or the architecture has no AVX2
 extern const CpuLoops avx512_loops;  // likewise
+extern const AmxLoops amx_loops;
 
 // What this machine runs, asked once.
 struct CpuFeatures {
@@ -28,6 +33,7 @@ struct CpuFeatures {
   bool avx512 = false;  // F, BW and VL
   bool avx512_vnni = false;
   bool avx512_bf16 = false;
+  bool amx = false;
 };
 const CpuFeatures& cpu_features();
 

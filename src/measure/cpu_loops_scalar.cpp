@@ -2,6 +2,7 @@
 // Ceiling loops for any machine: what the compiler makes of plain C++ for the baseline architecture.
 #include <cstring>
 
+#include "core/amx.hpp"
 #include "measure/cpu_loops.hpp"
 
 namespace billfish::measure {
@@ -44,6 +45,7 @@ CpuFeatures detect() {
       features.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
   features.avx512_vnni = features.avx512 && __builtin_cpu_supports("avx512vnni");
   features.avx512_bf16 = features.avx512 && __builtin_cpu_supports("avx512bf16");
+  features.amx = features.avx512_bf16 && amx_usable();
 #endif
   return features;
 }

@@ -27,14 +27,16 @@ const DenseKernel& choose(Precision precision) {
     if (features.avx512 && dense_avx512_f32.rows > 0) return dense_avx512_f32;
     return features.avx2 && dense_avx2_f32.rows > 0 ? dense_avx2_f32 : dense_scalar_f32;
   }
+  if (features.amx) return dense_amx_bf16;
   if (features.avx512_bf16 && dense_avx512_bf16.rows > 0) return dense_avx512_bf16;
   return features.avx2 && dense_avx2_bf16.rows > 0 ? dense_avx2_bf16 : dense_scalar_bf16;
 }
 
-std::int64_t units_of(const DenseKernel& kernel, std::int64_t k) { return ceil_div(k, kernel.k_unit); }
+std::int64_t units_of(const DenseKernel& kernel, std::int64_t k) { return round_up(ceil_div(k, kernel.k_unit), kernel.line); }
 
 // One element of one unit, as its 4 bytes: an f32, a rounded f32, or a bf16 pair (k, k + 1).
 float pack_a_unit(const DenseKernel& kernel, const float* a, std::int64_t k, std::int64_t size) {
+  if (k >= size) return 0;
   if (!kernel.bf16) return a[k];
   if (kernel.k_unit == 1) return bf16_to_f32(f32_to_bf16(a[k]));
   const std::uint32_t low = f32_to_bf16(a[k]);
@@ -50,7 +52,7 @@ struct RowPanels {
   int height(std::int64_t panel) const { return static_cast<int>(begin(panel + 1) - begin(panel)); }
 };
 
-// [stretch of K][row panel][unit][row], so that what one pass needs lies together.
+// [stretch of K][row panel][line of units][row][unit], so that what one pass needs lies together.
 struct PackedA {
   const float* data;
   std::int64_t units, stretch, m;
@@ -126,7 +128,10 @@ void Dense::multiply(const float* a, std::int64_t m, float* c, const Parallel& p
       float* out = packed_a + first * m + begin * length;
       for (int r = 0; r < height; ++r) {
         const float* row = a + (begin + r) * k_;
-        for (std::int64_t u = 0; u < length; ++u) out[u * height + r] = pack_a_unit(kernel, row, (first + u) * kernel.k_unit, k_);
+        for (std::int64_t u = 0; u < length; ++u) {
+          const std::int64_t place = (u / kernel.line * height + r) * kernel.line + u % kernel.line;
+          out[place] = pack_a_unit(kernel, row, (first + u) * kernel.k_unit, k_);
+        }
       }
     }
   });

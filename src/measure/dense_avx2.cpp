@@ -77,6 +77,7 @@ constexpr DenseKernel kernel(const char* name, bool bf16) {
       6,
       kColumns,
       1,
+      1,
       4,
       static_cast<int>(sizeof(Element)),
       bf16,

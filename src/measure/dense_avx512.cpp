@@ -75,6 +75,7 @@ constexpr DenseKernel kernel(const char* name, int k_unit, bool bf16) {
           12,
           kColumns,
           k_unit,
+          1,
           4,
           4,
           bf16,

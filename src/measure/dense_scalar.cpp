@@ -31,11 +31,12 @@ void multiply(const float* a, const void* packed_b, std::int64_t units, float* c
 }  // namespace
 
 const DenseKernel dense_scalar_f32 = {
-    "scalar f32", 4, kColumns, 1, 4, 4, false, {multiply<1, float>, multiply<2, float>, multiply<3, float>, multiply<4, float>}};
+    "scalar f32", 4, kColumns, 1, 1, 4, 4, false, {multiply<1, float>, multiply<2, float>, multiply<3, float>, multiply<4, float>}};
 const DenseKernel dense_scalar_bf16 = {
     "scalar bf16",
     4,
     kColumns,
+    1,
     1,
     4,
     2,

@@ -51,7 +51,7 @@ TEST(Implementations, TheUnavailableSayWhy) {
     ASSERT_EQ(billfish_implementation(i, &again), BILLFISH_OK);
     EXPECT_EQ(info.reason, again.reason) << "the string is said to be static";
   }
-  EXPECT_EQ(names, (std::vector<std::string>{"sm90", "sm80", "cpu_avx512", "cpu_avx2", "cpu_scalar", "reference"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"sm90", "sm80", "cpu_amx", "cpu_avx512", "cpu_avx2", "cpu_scalar", "reference"}));
 }
 
 TEST(Explain, JsonOfEveryDeviceParses) {

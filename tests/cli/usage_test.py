@@ -57,7 +57,7 @@ class Usage(CliTest):
         self.assertIn(version["library"], self.run_tool("--version").stdout)
         listed = self.json_of("implementations")["implementations"]
         names = [entry["name"] for entry in listed]
-        self.assertEqual(sorted(names), sorted(["sm90", "sm80", "cpu_avx512", "cpu_avx2", "cpu_scalar", "reference"]))
+        self.assertEqual(sorted(names), sorted(["sm90", "sm80", "cpu_amx", "cpu_avx512", "cpu_avx2", "cpu_scalar", "reference"]))
         for entry in listed:
             self.assertEqual(entry["available"], entry["reason"] == "", entry)
         self.assertTrue(all(entry["available"] for entry in listed if entry["name"] in ("cpu_scalar", "reference")))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every set of kernels that a test can run on this machine: the implementations that it supports, and the AVX-512 source with emulated
-// instructions, which runs everywhere.
+// Every set of kernels that a test can run on this machine: the implementations that it supports, and the AVX-512 and AMX sources with emulated
+// instructions, which run everywhere.
 #pragma once
 
 #include <ostream>
@@ -14,7 +14,8 @@
 
 namespace billfish::cpu_tests {
 
-extern const cpu::Arithmetic kEmulatedAvx512[7];
+extern const cpu::Arithmetic kEmulatedAvx512[cpu::kAvx512Arithmetics];
+const cpu::Arithmetic* emulated_amx();
 
 struct Backend {
   const char* name;
@@ -33,9 +34,12 @@ inline std::vector<Backend> backends() {
   all.avx2 = all.avx512 = all.avx512_vnni = all.avx512_bf16 = true;
   gemm::DeviceFacts slow = all;
   slow.slow_bf16_dot = true;
+  gemm::DeviceFacts matrices = slow;
+  matrices.amx = true;
   std::vector<Backend> list = {{"scalar", &cpu::scalar, nullptr, all},
                                {"emulated_avx512", &cpu::avx512, kEmulatedAvx512, all},
-                               {"emulated_avx512_slow_bf16", &cpu::avx512, kEmulatedAvx512, slow}};
+                               {"emulated_avx512_slow_bf16", &cpu::avx512, kEmulatedAvx512, slow},
+                               {"emulated_amx", &cpu::amx, emulated_amx(), matrices}};
   const gemm::DeviceFacts here = cpu::facts();
   if (here.avx2) {
     list.push_back({"avx2", &cpu::avx2, nullptr, all});
@@ -48,6 +52,7 @@ inline std::vector<Backend> backends() {
     list.push_back({"avx2_other", &cpu::avx2, other.data(), all});
   }
   if (here.avx512_bf16 && here.avx512_vnni) list.push_back({"avx512", &cpu::avx512, nullptr, here});
+  if (here.amx) list.push_back({"amx", &cpu::amx, nullptr, here});
   return list;
 }
 

@@ -12,7 +12,7 @@ namespace billfish::cpu_tests {
 using cpu::Arithmetics512;
 using cpu::EmulatedAvx512;
 
-constinit const cpu::Arithmetic kEmulatedAvx512[7] = {
+constinit const cpu::Arithmetic kEmulatedAvx512[cpu::kAvx512Arithmetics] = {
     Arithmetics512<EmulatedAvx512>::kTable[0], Arithmetics512<EmulatedAvx512>::kTable[1], Arithmetics512<EmulatedAvx512>::kTable[2],
     Arithmetics512<EmulatedAvx512>::kTable[3], Arithmetics512<EmulatedAvx512>::kTable[4], Arithmetics512<EmulatedAvx512>::kTable[5],
     Arithmetics512<EmulatedAvx512>::kTable[6],

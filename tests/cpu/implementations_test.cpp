@@ -43,6 +43,28 @@ TEST(CpuImplementations, SayWhatTheMachineLacks) {
   EXPECT_EQ(cpu::scalar.why_not(p, facts), "");
 }
 
+TEST(CpuImplementations, UseMatricesWhereTheMachineHasThem) {
+  gemm::DeviceFacts facts = everything();
+  facts.slow_bf16_dot = true;
+  gemm::Problem p = plain_problem();
+  EXPECT_EQ(cpu::amx.why_not(p, facts), "this machine has no AMX with bf16 and int8, or its system does not let this process use it");
+  facts.amx = true;
+  EXPECT_EQ(gemm::choose_plan(p, facts)->implementation, &cpu::amx);
+  EXPECT_EQ(std::string(cpu::amx.plan(p, facts).policy_name), cpu::avx512.plan(p, facts).policy_name);  // one row: AVX-512's streams
+  p.batch_invariant = true;
+  EXPECT_EQ(std::string(cpu::amx.plan(p, facts).policy_name), "bf16 matrices, activations hi + lo");
+  p.batch_invariant = false;
+  p.m = 16;
+  EXPECT_EQ(std::string(cpu::amx.plan(p, facts).policy_name), "bf16 matrices, activations hi + lo");
+  p.a = ElementType::bf16;
+  EXPECT_EQ(std::string(cpu::amx.plan(p, facts).policy_name), "bf16 matrices");
+  p.precision = Precision::int8;
+  EXPECT_EQ(std::string(cpu::amx.plan(p, facts).policy_name), "int8 matrices");
+  EXPECT_EQ(gemm::choose_plan(p, facts, "cpu_avx512")->implementation, &cpu::avx512);
+  facts.avx512_vnni = false;
+  EXPECT_EQ(cpu::amx.why_not(p, facts), "this machine has no AVX-512 VNNI");
+}
+
 TEST(CpuImplementations, RefuseGroupsThatCutAStep) {
   for (const gemm::Implementation* implementation : {&cpu::scalar, &cpu::avx2, &cpu::avx512}) {
     gemm::Problem p = plain_problem();

@@ -106,7 +106,7 @@ Timing time_product(const gemm::Implementation& implementation, const gemm::Devi
   if (stream == 1) {
     plan.detail[0] = 1;
     plan.detail[1] = m;
-    plan.workspace_bytes = cpu::cut(problem, table[plan.policy], true, static_cast<int>(m), parallel.threads()).bytes;
+    plan.workspace_bytes = cpu::cut(problem, table[plan.policy].stream, static_cast<int>(m), parallel.threads()).bytes;
   }
   std::vector<unsigned char> workspace(static_cast<std::size_t>(plan.workspace_bytes));
   std::vector<double> times, reads;

@@ -182,7 +182,7 @@ TEST(Plan, AnUnknownNameIsRefusedWithTheKnownOnes) {
 TEST(Plan, TheOrderIsTheDocumentedOne) {
   std::string order;
   for (const Implementation* implementation : implementations()) order += std::string(implementation->name) + " ";
-  EXPECT_EQ(order, "sm90 sm80 cpu_avx512 cpu_avx2 cpu_scalar reference ");
+  EXPECT_EQ(order, "sm90 sm80 cpu_amx cpu_avx512 cpu_avx2 cpu_scalar reference ");
   for (const Implementation* implementation : implementations()) EXPECT_EQ(find_implementation(implementation->name), implementation);
 }
 

@@ -23,8 +23,9 @@ TEST(Ceilings, RatesAreThoseOfRealLoops) {
   const CpuCeilings ceilings = cpu_ceilings(one);
   EXPECT_GT(ceilings.f32_gflops, 0.1);
   EXPECT_LT(ceilings.f32_gflops, kImpossibleF32);
-  EXPECT_LT(ceilings.bf16_gflops, 2 * kImpossibleF32);
-  EXPECT_LT(ceilings.int8_gops, 4 * kImpossibleF32);
+  const double matrices = cpu_features().amx ? 16 : 1;
+  EXPECT_LT(ceilings.bf16_gflops, matrices * 2 * kImpossibleF32);
+  EXPECT_LT(ceilings.int8_gops, matrices * 4 * kImpossibleF32);
   EXPECT_EQ(ceilings.bf16_gflops > 0, cpu_features().avx512_bf16);
   EXPECT_EQ(ceilings.int8_gops > 0, cpu_features().avx2);
 }

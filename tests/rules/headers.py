@@ -17,7 +17,8 @@ INCLUDES = [f"-I{rules.ROOT}/src", f"-I{rules.ROOT}/include"]
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-psabi"]
 # A header with intrinsics belongs to one translation unit's instruction set.
 INSTRUCTION_SETS = {
-    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512vnni", "-mavx512bf16", "-mfma"],
+    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512vbmi", "-mavx512vnni", "-mavx512bf16", "-mfma"],
+    "amx": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512vbmi", "-mavx512vnni", "-mavx512bf16", "-mfma"],
     "avx2": ["-mavx2", "-mfma", "-mf16c"],
 }
 

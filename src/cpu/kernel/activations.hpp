@@ -111,16 +111,18 @@ template <class Isa>
 
 // Lanes are set where activations are outside of 2^low <= |a| < 2^high, zero apart: what arithmetic that scales activations by powers of
 // two must not be given.
-template <int kLow, int kHigh>
-[[gnu::always_inline]] inline Lanes<8>::U unusual(Lanes<8>::F a) {
-  using U = Lanes<8>::U;
+template <int kLow, int kHigh, class F>
+[[gnu::always_inline]] inline auto unusual(F a) {
+  using U = typename Lanes<static_cast<int>(sizeof(F) / 4)>::U;
   const U magnitude = (U)a & 0x7fffffffu;
   return (U)(magnitude >= std::uint32_t{127 + kHigh} << 23) | ((U)(magnitude < std::uint32_t{127 + kLow} << 23) & (U)(magnitude != 0u));
 }
 
-// Eight activations as integers: to nearest even, as adding 1.5 * 2^23 leaves them in the low bits (|a * inverse| < 2^22).
-[[gnu::always_inline]] inline Lanes<8>::I round_to_int(Lanes<8>::F a, float inverse) {
-  return (Lanes<8>::I)(a * inverse + 12582912.0f) - 0x4b400000;
+// Activations as integers: to nearest even, as adding 1.5 * 2^23 leaves them in the low bits (|a * inverse| < 2^22).
+template <class F>
+[[gnu::always_inline]] inline auto round_to_int(F a, float inverse) {
+  using I = typename Lanes<static_cast<int>(sizeof(F) / 4)>::I;
+  return (I)(a * inverse + 12582912.0f) - 0x4b400000;
 }
 
 // Where a chunk lies: its number, its steps, those of its group, and of its panel (tiles) or all (streams).

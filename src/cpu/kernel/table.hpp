@@ -28,6 +28,7 @@ template <class Isa, class Arith, class Pack>
 constexpr Kernels stream_kernels(const char* name) {
   Kernels k = common_facts<Isa, Arith>(name);
   k.tile_rows = Arith::kStreamRows;
+  k.blocks = kStreamBlocks;
   k.repeats = !Arith::kByColumns;
   k.odd_blocks = Arith::kByColumns;
   k.pack[0] = pack_rows < Pack, Isa, Arith::kByColumns ? 1 : 4 > ;
@@ -43,6 +44,7 @@ template <class Isa, class Arith, class Pack>
 constexpr Kernels tile_kernels(const char* name) {
   Kernels k = common_facts<Isa, Arith>(name);
   k.tile_rows = Arith::kTileRows;
+  k.blocks = 1;
   k.row_block = Arith::kRowBlock;
   k.panel_words = panel_words<Arith>();
   k.pack[0] = k.pack[1] = pack_rows<Pack, Isa, 0>;
