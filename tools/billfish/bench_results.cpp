@@ -34,7 +34,7 @@ BenchResults read_results_file(const std::string& path, const std::string& remed
   for (std::size_t i = 0; i < rows.size(); ++i) results.rows.push_back(row_of_json(Members(document, rows[i], fmt::format("rows[{}]", i))));
   if (document.has_list("warnings")) {
     for (const Json& line : document.json["warnings"]) {
-      if (line.is_string()) results.warnings.push_back(line.get<std::string>());
+      if (line.is_string()) results.warnings.push_back(one_line(line.get<std::string>()));
     }
   }
   return results;

@@ -114,9 +114,9 @@ GpuFacts read_gpu_facts(const std::string& path) {
   const Members facts(document, document.json["facts"], "facts");
   GpuFacts gpu;
   gpu.source = path;
-  gpu.when = members.words("when");
-  copy_text(facts.words("name"), gpu.facts.name);
-  copy_text(facts.words("driver"), gpu.facts.driver);
+  gpu.when = one_line(members.words("when"));
+  copy_text(one_line(facts.words("name")), gpu.facts.name);
+  copy_text(one_line(facts.words("driver")), gpu.facts.driver);
   for (const auto& one : kWhole) gpu.facts.*one.member = static_cast<int>(facts.whole(one.name, 0, one.most));
   for (const auto& one : kBytes) gpu.facts.*one.member = facts.whole(one.name, 0, one.most);
   for (const char* name : kNeeded) {
