@@ -334,6 +334,7 @@ def make_documents():
         "report-large": {**report, "layers": [{**layer, "n": 8e15, "k": 8e15, "tokens": -8e15, "bytes_before": 8e15, "dead_columns": 8e15}]},
         "plans": plans,
         "plans-none": {**plans, "plans": []},
+        "plans-largest": {**plans, "plans": [{**plan, "m_to": 1 << 53}]},
     }
     bad = {
         "results-device": {**results, "device": 7},

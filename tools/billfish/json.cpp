@@ -10,8 +10,6 @@
 namespace billfish::cli {
 namespace {
 
-constexpr double kMostCounted = 9e15;
-
 int depth_of(std::string_view text) {
   int depth = 0, deepest = 0;
   bool string = false;
@@ -52,7 +50,7 @@ double number_of(const Json& object, const char* name, double otherwise) {
   return object.contains(name) ? number_of(object[name], otherwise) : otherwise;
 }
 
-std::int64_t whole_of(double value) { return std::abs(value) < kMostCounted ? static_cast<std::int64_t>(value) : 0; }
+std::int64_t whole_of(double value) { return std::abs(value) <= static_cast<double>(kMostWhole) ? static_cast<std::int64_t>(value) : 0; }
 
 std::int64_t whole_of(const Json& object, const char* name) { return whole_of(number_of(object, name)); }
 

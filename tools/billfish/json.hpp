@@ -24,10 +24,11 @@ std::string text_of_json(const Json& document, int indent = -1);
 // What --json prints: one document on stdout.
 void print_json(const Json& document);
 
+constexpr std::int64_t kMostWhole = std::int64_t{1} << 53;  // as far as JSON's numbers are whole for everybody
 // Members of an object, for documents where what is missing or of another kind is simply not known; members.hpp refuses such.
 double number_of(const Json& value, double otherwise);
 double number_of(const Json& object, const char* name, double otherwise = 0);
-std::int64_t whole_of(double value);  // 0 if it is beyond what a double counts
+std::int64_t whole_of(double value);  // 0 if it is beyond kMostWhole
 std::int64_t whole_of(const Json& object, const char* name);
 std::string words_of(const Json& object, const char* name);
 

@@ -10,7 +10,9 @@
 namespace billfish::cli {
 namespace {
 
-constexpr std::size_t kShown = 60;  // bytes of a value that a message shows
+constexpr std::size_t kShown = 120;  // bytes of a value that a message shows
+
+}  // namespace
 
 std::string shown(const Json& value) {
   std::string text = text_of_json(value);
@@ -19,8 +21,6 @@ std::string shown(const Json& value) {
   while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;  // between characters of UTF-8
   return text.substr(0, end) + "...";
 }
-
-}  // namespace
 
 void Document::refuse(const std::string& problem) const { fail(kBadInput, "{}: {}; {}", path, problem, remedy); }
 

@@ -12,8 +12,10 @@
 
 namespace billfish::cli {
 
-constexpr std::int64_t kMostWhole = std::int64_t{1} << 53;  // as far as JSON's numbers are whole for everybody
 constexpr double kMostNumber = std::numeric_limits<double>::max();
+
+// A value as messages show it: its beginning, if it is long.
+std::string shown(const Json& value);
 
 struct Document {
   std::string path, remedy;  // remedy: what to do about a file that is wrong, the end of every message

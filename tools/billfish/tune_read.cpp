@@ -26,8 +26,8 @@ Json read_tune_file(const std::string& path, const Json& facts) {
   const Json& json = document.json;
   if (!document.has_list("plans") || json.value("schema", Json()) != kTuneSchema) document.refuse(problem);
   if (json.value("device", Json()) != facts) {
-    fail(kBadInput, "{}: of {}, this is {}; one device, one file: choose another --out", path, text_of_json(json.value("device", Json())),
-         text_of_json(facts));
+    fail(kBadInput, "{}: of {}, this is {}; one device, one file: choose another --out", path, shown(json.value("device", Json())),
+         shown(facts));
   }
   const Json& plans = json["plans"];
   for (std::size_t i = 0; i < plans.size(); ++i) check_entry(document, plans[i], fmt::format("plans[{}]", i));
