@@ -58,7 +58,8 @@ class BadFiles(CliTest):
 
     def test_json_that_is_none(self):
         good = json.dumps(RESULTS)
-        for text in ("", "[" * 100000, '{"rows": ' + "[" * 100000 + "]" * 100000 + "}", good[:-3], good + "\0", good.replace("10.0", "1e999"),
+        nested = "[" * 100000
+        for text in ("", nested, '{"rows": ' + nested + "]" * 100000 + "}", good[:-3], good + "\0", good.replace("10.0", "1e999"),
                      json.dumps([RESULTS])):
             bad = self.write("bad.json", text=text)
             self.refused(bad, ["not a results.json"], "compare", bad, bad)
@@ -82,7 +83,8 @@ class BadFiles(CliTest):
         self.run_tool(*tune)
         good = json.loads(pathlib.Path(plans).read_text(encoding="utf-8"))
         entry = good["plans"][0]
-        for wrong, words in ((7, "plans[0] is 7"), ({**entry, "plan": 7}, "plans[0].plan is 7"), ({**entry, "m_to": 0}, "plans[0].m_to is 0"),
+        for wrong, words in ((7, "plans[0] is 7"), ({**entry, "plan": 7}, "plans[0].plan is 7"),
+                             ({**entry, "m_to": 0}, "plans[0].m_to is 0"),
                              ({**entry, "us": "fast"}, 'plans[0].us is "fast", a number of 0 or more'),
                              ({name: entry[name] for name in entry if name != "m_to"}, "plans[0] has no m_to")):
             self.write("plans.json", **{**good, "plans": [wrong]})
@@ -95,7 +97,8 @@ class BadFiles(CliTest):
             bad = self.write("bad.txt", text=text)
             self.fails(BAD_INPUT, [bad, words, "write"], "bench", "--device", "cpu", "--shapes", bad)
         for text, words in (("tp 0\n64 64 n x\n", ":1: 'tp 0' is no list of degrees"), ("tp 1 -2\n64 64 n x\n", ":1:"),
-                            ("tp 1 two\n64 64 n x\n", ":1:"), ("tp 1\n64 4611686018427387904 n x\n", ":2:"), ("tp 1\n64 64 # n x\n", ":2:")):
+                            ("tp 1 two\n64 64 n x\n", ":1:"), ("tp 1\n64 4611686018427387904 n x\n", ":2:"),
+                            ("tp 1\n64 64 # n x\n", ":2:")):
             bad = self.write("shapes", "models", "bad.txt", text=text)
             for arguments in (["bad/TP1"], ["list"]):
                 self.fails(BAD_INPUT, [bad, words, "write"], "bench", "--device", "cpu", "--models", *arguments,
