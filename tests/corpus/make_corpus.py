@@ -294,6 +294,147 @@ def make_npy():
         write("npy", "bad-" + name, content)
 
 
+def make_documents():
+    """See fuzz/targets/documents.hpp: each of the tool's JSON files, and each of them wrong in one place."""
+    def text(value):
+        return json.dumps(value, separators=(",", ":"))
+
+    row = {"kind": "gemm", "m": 16, "n": 4096, "k": 4096, "type": "u4b8", "group": 128, "act": "f16", "precision": "full",
+           "implementation": "sm90", "threads": 0, "us_median": 10.5, "us_min": 10, "us_max": 12.25, "us_p10": 10.25, "us_p90": 11,
+           "samples": 9, "vs_baseline": None, "bytes": 8929280, "operations": 536870912, "read_gbps": 4700, "rate_gflops": 650000,
+           "act_order": False, "correct": True, "worst_error": 0.1, "bound": 1, "dependent_launch": False, "best_peer": "x", "plan": "64x64"}
+    results = {"schema": 1, "device": "a device", "when": "2026-11-21T00:00:00Z", "command": "billfish bench", "valid": True, "complete": True,
+               "ceilings": {"used_read_gbps": 4700, "f16_gflops": 1e6}, "warnings": ["busy"], "rows": [row, {**row, "kind": "baseline", "type": ""}]}
+    cell = {"M": 1, "N": 4096, "K": 4096, "cublas_us": 13.5, "best_over_cublas": 0.628, "best": "x"}
+    peers = {"device": "a device", "cells": [cell]}
+    facts = {"name": "a device", "driver": "1.2.3", "major": 9, "minor": 0, "multiprocessors": 132, "clock_mhz": 1980, "memory_clock_mhz": 3201,
+             "memory_bus_bits": 6144, "registers_per_sm": 65536, "threads_per_sm": 2048, "blocks_per_sm": 32, "threads_per_block": 1024,
+             "memory_bytes": 150000000000, "l2_bytes": 62914560, "shared_per_sm": 233472, "shared_per_block": 232448, "shared_reserved": 1024}
+    gpu = {"schema": 1, "when": "2026-01-02T03:04:05Z", "facts": facts, "measured": {"read_gbps": 4690.5, "l2_ns": None, "memory_ns": 600}}
+    layer = {"name": "model.layers.0.mlp.up_proj", "n": 96, "k": 64, "type": "u4b8", "group": 32, "tokens": 80, "weight_error": 0.1,
+             "output_error": 0.05, "nearest_weight_error": 0.1, "nearest_output_error": 0.08, "held_out_error": 0.06, "held_out_cosine": 0.99,
+             "damping": 0.01, "dead_columns": 20, "groups": 192, "clipped_groups": 3, "bytes_before": 12288, "bytes_after": 3456, "seconds": 0.5,
+             "note": "a note", "values": {"low": -1, "high": 1, "before": [50, 50], "after": [40, 60]},
+             "grid": {"low": 0, "high": 16, "before": [50, 50], "after": [50, 50]}, "outside": 0.5, "salient": [[3, 2.5, 1, 0.1, 0.05]],
+             "across": [[0, 1, 1, 0.1, 0.1]], "awq_losses": [1, 0.5], "trials": [[32, 4.5, 0.1, 0.05, 0.1, 0.08]], "no_trials": ""}
+    report = {"schema": 1, "out": "out", "method": "rtn (round to nearest), 4 bits, groups of 128", "layers": [layer]}
+    plan = {"type": "u4b8", "act": "f32", "n": 64, "k": 64, "group": 128, "zeroed_workspace": False, "dependent_launch": False, "m_from": 1,
+            "m_to": 1, "plan": {"implementation": "avx2", "policy": "p", "tile_m": 4}, "us": 1.5, "model_us": 2}
+    plans = {"schema": 1, "device": {"kind": "cpu", "name": "any"}, "given_up": ["x"], "plans": [plan, {**plan, "m_to": 16}]}
+    good = {
+        "results": results,
+        "results-least": {"schema": 1, "rows": [{}]},
+        "results-unknown-members": {**results, "device": None, "later": {"rows": 1}, "rows": [{**row, "later": []}]},
+        "peers": peers,
+        "peers-none": {"cells": []},
+        "facts": gpu,
+        "facts-not-measured": {"facts": facts},
+        "report": report,
+        "report-of-other-kinds": {**report, "layers": [7, {**layer, "n": "x", "k": 1e300, "note": 7, "values": [], "salient": [[1], 2]}]},
+        "report-large": {**report, "layers": [{**layer, "n": 8e15, "k": 8e15, "tokens": -8e15, "bytes_before": 8e15, "dead_columns": 8e15}]},
+        "plans": plans,
+        "plans-none": {**plans, "plans": []},
+        "plans-largest": {**plans, "plans": [{**plan, "m_to": 1 << 53}]},
+    }
+    bad = {
+        "results-device": {**results, "device": 7},
+        "results-when": {**results, "when": ["now"]},
+        "results-command": {**results, "command": {}},
+        "results-valid": {**results, "valid": "yes"},
+        "results-schema": {**results, "schema": 2},
+        "results-no-schema": {"rows": [row]},
+        "results-schema-word": {**results, "schema": "1"},
+        "results-rows": {**results, "rows": {"0": row}},
+        "results-no-rows": {**results, "rows": []},
+        "results-row": {**results, "rows": [row, 7]},
+        "results-ceilings": {**results, "ceilings": [1]},
+        "results-ceiling": {**results, "ceilings": {"read_gbps": "fast"}},
+        "results-huge": {**results, "rows": [{**row, "m": 1e300}]},
+        "results-fraction": {**results, "rows": [{**row, "n": 0.5}]},
+        "results-negative": {**results, "rows": [{**row, "k": -1}]},
+        "results-threads": {**results, "rows": [{**row, "threads": 1 << 40}]},
+        "results-beyond-2-63": {**results, "rows": [{**row, "samples": 1 << 64}]},
+        "results-word": {**results, "rows": [{**row, "us_median": "10.5"}]},
+        "results-kind": {**results, "rows": [{**row, "kind": 1}]},
+        "results-correct": {**results, "rows": [{**row, "correct": 1}]},
+        "results-dependent-launch": {**results, "rows": [{**row, "dependent_launch": "on"}]},
+        "peers-cells": {**peers, "cells": cell},
+        "peers-cell": {**peers, "cells": [cell, None]},
+        "peers-device": {**peers, "device": 200},
+        "peers-best": {**peers, "cells": [{**cell, "best": 7}]},
+        "peers-missing": {**peers, "cells": [{name: cell[name] for name in cell if name != "cublas_us"}]},
+        "peers-huge": {**peers, "cells": [{**cell, "M": 1e300}]},
+        "peers-fraction": {**peers, "cells": [{**cell, "N": 1.5}]},
+        "peers-zero": {**peers, "cells": [{**cell, "cublas_us": 0}]},
+        "facts-list": {"facts": [facts]},
+        "facts-name": {"facts": {**facts, "name": 7}},
+        "facts-missing": {"facts": {name: facts[name] for name in facts if name != "major"}},
+        "facts-architecture": {"facts": {**facts, "major": 1e9}},
+        "facts-fraction": {"facts": {**facts, "multiprocessors": 1.5}},
+        "facts-huge": {"facts": {**facts, "memory_bytes": 1e300}},
+        "facts-negative": {"facts": {**facts, "l2_bytes": -1}},
+        "facts-measured": {**gpu, "measured": 7},
+        "facts-figure": {**gpu, "measured": {"read_gbps": "fast"}},
+        "report-other-output": {**report, "out": "another"},
+        "report-layers": {**report, "layers": {"0": layer}},
+        "plans-schema": {**plans, "schema": "1"},
+        "plans-device": {**plans, "device": {"kind": "cuda"}},
+        "plans-entry": {**plans, "plans": [plan, []]},
+        "plans-plan": {**plans, "plans": [{**plan, "plan": 7}]},
+        "plans-m": {**plans, "plans": [{**plan, "m_to": 0}]},
+        "plans-time": {**plans, "plans": [{**plan, "us": "fast"}]},
+        "plans-given-up": {**plans, "given_up": {"0": 1}},
+        "array": [results],
+        "word": "results",
+    }
+    for name, value in good.items():
+        write("documents", "good-" + name, text(value))
+    for name, value in bad.items():
+        write("documents", "bad-" + name, text(value))
+    write("documents", "bad-empty", b"")
+    write("documents", "bad-truncated", text(results)[:-9])
+    write("documents", "bad-zero-byte", text(results) + "\0rest")
+    write("documents", "bad-overflow", text(results).replace("10.5", "1e999"))
+    write("documents", "bad-utf-8", text(results).encode().replace(b"a device", b"a \xff"))
+    write("documents", "bad-nested", '{"schema":1,"rows":[{}],"later":' + "[" * 100 + "]" * 100 + "}")
+    write("documents", "bad-open-brackets", '{"schema":1,"rows":' + "[" * 4000)
+
+
+def make_shapes():
+    """See fuzz/targets/shapes.hpp: "K N label" lines; a model has "tp" lines, and n or k behind N."""
+    good = {
+        "list": "# K N label\n4096 14336 up_proj  # comment\n\n 128\t64\n14336 4096 down_proj",
+        "model": "# K N split\ntp 1 2 4\n4096 12288 n query, key, value\n4096 4096 k attention output # comment\n",
+        "largest": "2147483648 2147483648 x\n",
+        "odd-model": "tp 3 1\n4096 4096 n\n",
+        "several-tp": "tp 1\ntp 9999 # many\n64 9999 n x\n",
+        "model-as-a-list": "64 64 n x\n",
+    }
+    bad = {
+        "empty": "",
+        "comment": "# nothing\n\n",
+        "word": "4096 none\n",
+        "one-number": "4096\n",
+        "zero": "0 64 x\n",
+        "negative": "64 -64 x\n",
+        "large": "64 2147483649 x\n",
+        "beyond-2-63": "64 99999999999999999999 x\n",
+        "no-layers": "tp 1 2\n",
+        "tp-zero": "tp 0\n64 64 n x\n",
+        "tp-negative": "tp 1 -2\n64 64 n x\n",
+        "tp-large": "tp 10000\n64 64 n x\n",
+        "tp-word": "tp 1 two\n64 64 n x\n",
+        "model-large": "tp 1\n64 4611686018427387904 n x\n",
+        "model-split": "tp 1\n64 64 m x\n",
+        "model-commented": "tp 1\n64 64 # n x\n",
+        "zero-byte": b"64 \0 64 x\n",
+    }
+    for name, content in good.items():
+        write("shapes", "good-" + name, content)
+    for name, content in bad.items():
+        write("shapes", "bad-" + name, content)
+
+
 if __name__ == "__main__":
     make_safetensors()
     make_config()
@@ -303,3 +444,5 @@ if __name__ == "__main__":
     make_plans()
     make_raw()
     make_npy()
+    make_documents()
+    make_shapes()

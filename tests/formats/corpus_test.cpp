@@ -4,12 +4,14 @@
 
 #include "../../fuzz/targets/checkpoint.hpp"
 #include "../../fuzz/targets/config.hpp"
+#include "../../fuzz/targets/documents.hpp"
 #include "../../fuzz/targets/npy.hpp"
 #include "../../fuzz/targets/pattern.hpp"
 #include "../../fuzz/targets/plans.hpp"
 #include "../../fuzz/targets/quantize.hpp"
 #include "../../fuzz/targets/raw.hpp"
 #include "../../fuzz/targets/safetensors.hpp"
+#include "../../fuzz/targets/shapes.hpp"
 #include "formats/files.hpp"
 
 namespace billfish {
@@ -41,7 +43,8 @@ INSTANTIATE_TEST_SUITE_P(, CorpusTest,
                          testing::Values(Target{"safetensors", fuzz::safetensors, 19}, Target{"checkpoint", fuzz::checkpoint, 17},
                                          Target{"config", fuzz::config, 17}, Target{"pattern", fuzz::pattern, 15},
                                          Target{"plans", fuzz::plans, 17}, Target{"quantize", fuzz::quantize, 12},
-                                         Target{"raw", fuzz::raw, 20}, Target{"npy", fuzz::npy, 38}),
+                                         Target{"raw", fuzz::raw, 20}, Target{"npy", fuzz::npy, 38},
+                                         Target{"documents", fuzz::documents, 40}, Target{"shapes", fuzz::shapes, 20}),
                          [](const auto& parameters) { return std::string(parameters.param.name); });
 
 }  // namespace

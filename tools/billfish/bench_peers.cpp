@@ -5,33 +5,28 @@
 #include <vector>
 
 #include "errors.hpp"
-#include "files.hpp"
+#include "members.hpp"
 
 namespace billfish::cli {
 namespace {
 
 constexpr double kMostOff = 0.08;
+constexpr double kLeastFigure = 1e-9;  // times and ratios are divided by
 
 }  // namespace
 
 Peers::Peers(const std::string& path) {
   if (path.empty()) return;
-  const std::vector<std::byte> bytes = read_file(path);
-  const char* text = reinterpret_cast<const char*>(bytes.data());
-  const Json json = parse_json({text, bytes.size()});
-  const auto is_cell = [](const Json& cell) {
-    for (const char* name : {"M", "N", "K", "cublas_us", "best_over_cublas"}) {
-      if (!cell.is_object() || !cell.contains(name) || !cell[name].is_number()) return false;
-    }
-    return true;
-  };
-  if (!json.is_object() || !json.contains("cells") || !json["cells"].is_array()) {
-    fail(kBadInput, "{}: not the peers' figures: no list \"cells\" in it", path);
-  }
-  device_ = json.value("device", "");
-  for (const Json& cell : json["cells"]) {
-    if (!is_cell(cell)) fail(kBadInput, "{}: a cell lacks M, N, K, cublas_us or best_over_cublas", path);
-    cells_[{cell["M"], cell["N"], cell["K"]}] = {cell["cublas_us"], cell["best_over_cublas"], cell.value("best", "")};
+  const Document document =
+      read_document(path, "not the peers' figures", "leave --peers out, or name a file such as bench/peers/h200.json");
+  if (!document.has_list("cells")) document.refuse("not the peers' figures: no list \"cells\" in it");
+  device_ = Members(document).words("device");
+  const Json& cells = document.json["cells"];
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    const Members cell(document, cells[i], fmt::format("cells[{}]", i));
+    cell.need({"M", "N", "K", "cublas_us", "best_over_cublas"});
+    cells_[{cell.whole("M", 1), cell.whole("N", 1), cell.whole("K", 1)}] = {
+        cell.number("cublas_us", kLeastFigure), cell.number("best_over_cublas", kLeastFigure), cell.words("best")};
   }
 }
 

@@ -9,6 +9,7 @@
 #include <map>
 #include <thread>
 
+#include "bench_results.hpp"
 #include "bench_summary.hpp"
 #include "errors.hpp"
 #include "files.hpp"
@@ -86,114 +87,6 @@ double mean_of(const std::vector<double>& values) {  // geometric
 
 }  // namespace
 
-double BenchRow::roofline_us() const {
-  const double read = read_gbps > 0 ? bytes / read_gbps * 1e-3 : 0;
-  const double arithmetic = rate_gflops > 0 ? operations / rate_gflops * 1e-3 : 0;
-  return std::max(read, arithmetic);
-}
-
-std::string BenchRow::key() const {
-  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {}", kind, m, n, k, type, group, act, precision, implementation, threads,
-                     dependent_launch ? (*dependent_launch ? "dependent" : "isolated") : "", act_order ? "act_order" : "");
-}
-
-Json to_json(const BenchRow& row) {
-  Json json = {{"kind", row.kind},
-               {"m", row.m},
-               {"n", row.n},
-               {"k", row.k},
-               {"type", row.type},
-               {"group", row.group},
-               {"act", row.act},
-               {"precision", row.precision},
-               {"implementation", row.implementation},
-               {"threads", row.threads},
-               {"us_median", row.us.median},
-               {"us_min", row.us.min},
-               {"us_max", row.us.max},
-               {"us_p10", row.us.p10},
-               {"us_p90", row.us.p90},
-               {"samples", row.us.samples},
-               {"gbps", row.gbps()},
-               {"gflops", row.gflops()},
-               {"t_over_roofline", row.t_over_roofline()},
-               {"vs_baseline", row.vs_baseline > 0 ? Json(row.vs_baseline) : Json()},
-               {"worst_error", row.checked ? Json(row.worst_error) : Json()},
-               {"bound", row.checked ? Json(row.bound) : Json()},
-               {"correct", row.checked ? Json(row.correct) : Json()},
-               {"bytes", row.bytes},
-               {"operations", row.operations},
-               {"read_gbps", row.read_gbps},
-               {"rate_gflops", row.rate_gflops},
-               {"tokens_per_s", row.m > 0 && row.us.median > 0 ? Json(row.tokens_per_second()) : Json()},
-               {"roofline_percent", row.t_over_roofline() > 0 ? Json(100 / row.t_over_roofline()) : Json()},
-               {"memory_saved", row.memory_saved > 0 ? Json(row.memory_saved) : Json()},
-               {"act_order", row.act_order},
-               {"status", row.correct ? "ok" : "FAILED"}};
-  if (row.dependent_launch) {
-    json["dependent_launch"] = *row.dependent_launch;
-    const auto put = [&](const char* name, double value) { json[name] = value > 0 ? Json(value) : Json(); };
-    put("us_alternating", row.us_alternating);
-    put("vs_cublas", row.vs_cublas);
-    put("vs_cublas_alternating", row.vs_cublas_alternating);
-    put("vs_best_peer", row.vs_best_peer);
-    json["best_peer"] = row.best_peer;
-    put("clock_mhz", row.clock_mhz);
-    put("power_w", row.power_w);
-    json["throttle"] = row.throttle;
-    json["plan"] = row.plan;
-  }
-  return json;
-}
-
-BenchRow row_of_json(const Json& json) {
-  BenchRow row;
-  const auto number = [&](const char* name) { return json.contains(name) && json[name].is_number() ? json[name].get<double>() : 0.0; };
-  const auto text = [&](const char* name) { return json.contains(name) && json[name].is_string() ? json[name].get<std::string>() : ""; };
-  row.kind = text("kind");
-  row.m = static_cast<std::int64_t>(number("m"));
-  row.n = static_cast<std::int64_t>(number("n"));
-  row.k = static_cast<std::int64_t>(number("k"));
-  row.type = text("type");
-  row.group = static_cast<std::int64_t>(number("group"));
-  row.act = text("act");
-  row.precision = text("precision");
-  row.implementation = text("implementation");
-  row.threads = static_cast<int>(number("threads"));
-  row.us.median = number("us_median");
-  row.us.min = number("us_min");
-  row.us.max = number("us_max");
-  row.us.p10 = number("us_p10");
-  row.us.p90 = number("us_p90");
-  row.us.samples = static_cast<std::int64_t>(number("samples"));
-  row.bytes = number("bytes");
-  row.operations = number("operations");
-  if (row.operations <= 0 && row.kind == "gemm") {  // a run of bench/peers
-    row.operations = 2.0 * static_cast<double>(row.m) * static_cast<double>(row.n) * static_cast<double>(row.k);
-  }
-  row.read_gbps = number("read_gbps");
-  row.rate_gflops = number("rate_gflops");
-  row.vs_baseline = number("vs_baseline");
-  row.memory_saved = number("memory_saved");
-  row.act_order = json.contains("act_order") && json["act_order"].is_boolean() && json["act_order"].get<bool>();
-  row.worst_error = number("worst_error");
-  row.bound = number("bound");
-  row.checked = json.contains("correct") && json["correct"].is_boolean();
-  row.correct = !row.checked || json["correct"].get<bool>();
-  if (json.contains("dependent_launch") && json["dependent_launch"].is_boolean())
-    row.dependent_launch = json["dependent_launch"].get<bool>();
-  row.us_alternating = number("us_alternating");
-  row.vs_cublas = number("vs_cublas");
-  row.vs_cublas_alternating = number("vs_cublas_alternating");
-  row.vs_best_peer = number("vs_best_peer");
-  row.best_peer = text("best_peer");
-  row.clock_mhz = number("clock_mhz");
-  row.power_w = number("power_w");
-  row.throttle = text("throttle");
-  row.plan = text("plan");
-  return row;
-}
-
 BenchReport::BenchReport(const BenchOptions& options, std::string command)
     : options_(options),
       command_(std::move(command)),
@@ -204,37 +97,27 @@ BenchReport::BenchReport(const BenchOptions& options, std::string command)
   if (const char* plans = std::getenv("BILLFISH_PLANS"); plans != nullptr && plans[0] != '\0') conditions["plans"] = plans;
   set_last_words("billfish bench: interrupted; nothing is kept: with --out FOLDER the same command could go on");
   if (options.out.empty()) return;
-  read_earlier(fs::path(options.out) / "results.json");
+  read_earlier((fs::path(options.out) / "results.json").string());
   save();  // a place that cannot be written is better known now
 }
 
 // Rows of a run into the same folder that was cut short.
-void BenchReport::read_earlier(const fs::path& earlier) {
+void BenchReport::read_earlier(const std::string& earlier) {
   std::error_code error;
   if (!fs::is_regular_file(earlier, error)) return;
-  const std::vector<std::byte> bytes = read_file(earlier.string());
-  const char* text = reinterpret_cast<const char*>(bytes.data());
-  const Json json = parse_json({text, bytes.size()});
-  if (!json.is_object() || !json.contains("rows") || !json["rows"].is_array()) {
-    fail(kBadInput, "{}: not a results.json of a benchmark; remove it or choose another --out", earlier.string());
+  const BenchResults before = read_results_file(earlier, "remove it or choose another --out");
+  if (before.device != device_) {
+    fail(kBadInput, "{}: measured on {}, this is {}; one run, one folder: choose another --out", earlier,
+         before.device.empty() ? "an unknown device" : before.device, device_);
   }
-  if (json.value("device", "") != device_) {
-    fail(kBadInput, "{}: measured on {}, this is {}; one run, one folder: choose another --out", earlier.string(), json.value("device", ""),
-         device_);
-  }
-  const std::string before = json.contains("command") && json["command"].is_string() ? json["command"].get<std::string>() : "another";
-  if (before != command_) {
+  if (before.command != command_) {
     fail(kBadInput, "{}: of another command: {}; one run, one folder: type that command to go on with it, or name another folder by --out",
-         earlier.string(), before);
+         earlier, before.command.empty() ? "an unknown one" : before.command);
   }
-  when_ = json.value("when", when_);
-  for (const Json& row : json["rows"]) keep(row_of_json(row));
-  if (json.contains("warnings") && json["warnings"].is_array()) {
-    for (const Json& line : json["warnings"]) {
-      if (line.is_string()) warn(line.get<std::string>());
-    }
-  }
-  note(fmt::format("going on with {}: {} rows are there already", earlier.string(), rows_.size()));
+  if (!before.when.empty()) when_ = before.when;
+  for (const BenchRow& row : before.rows) keep(row);
+  for (const std::string& line : before.warnings) warn(line);
+  note(fmt::format("going on with {}: {} rows are there already", earlier, rows_.size()));
 }
 
 void BenchReport::note(const std::string& line) {
@@ -339,7 +222,7 @@ void BenchReport::save() {
     }
   }
   write_text_file(fs::path(options_.out) / "performance_results.csv", csv + "\n");
-  write_text_file(fs::path(options_.out) / "summary.md", summary_of(json));
+  write_text_file(fs::path(options_.out) / "summary.md", summary_of(json, rows_));
   // Last, and with the words about them: these are the rows that the same command goes on with.
   const fs::path results = fs::path(options_.out) / "results.json";
   write_text_file(results, text_of_json(json, 1) + "\n",

@@ -4,50 +4,17 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
-#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "bench_problem.hpp"
+#include "bench_rows.hpp"
 #include "billfish/billfish_tools.h"
 #include "cell_bar.hpp"
 #include "json.hpp"
 
 namespace billfish::cli {
-
-struct BenchRow {
-  std::string kind = "gemm";  // "gemm", "pack", "baseline", "cliff", "random"
-  std::int64_t m = 0, n = 0, k = 0;
-  std::string type, act, precision, implementation;
-  std::int64_t group = 0;
-  int threads = 0;
-  billfish_summary us = BILLFISH_SUMMARY_INIT;  // microseconds
-  double bytes = 0, operations = 0;             // that the problem needs
-  double read_gbps = 0, rate_gflops = 0;        // the ceilings that this row is held against
-  double vs_baseline = 0;                       // theirs / ours; 0: none
-  double memory_saved = 0;                      // bytes of the weights in 16 bits / what is read of them packed; 0: does not apply
-  bool act_order = false;
-  double worst_error = 0, bound = 0;  // of the element that comes closest to its bound
-  bool checked = true, correct = true;
-  // CUDA only
-  std::optional<bool> dependent_launch;
-  double us_alternating = 0;  // median when replays take turns with cuBLAS's
-  double vs_cublas = 0, vs_cublas_alternating = 0, vs_best_peer = 0;
-  std::string best_peer, throttle, plan;
-  double clock_mhz = 0, power_w = 0;
-
-  double gbps() const { return us.median > 0 ? bytes / us.median * 1e-3 : 0; }
-  double gflops() const { return us.median > 0 ? operations / us.median * 1e-3 : 0; }
-  double tokens_per_second() const { return us.median > 0 ? static_cast<double>(m) / us.median * 1e6 : 0; }
-  double roofline_us() const;
-  double t_over_roofline() const { return roofline_us() > 0 ? us.median / roofline_us() : 0; }
-  std::string key() const;  // which measurement it is: rows of one run have different keys
-};
-
-Json to_json(const BenchRow& row);
-BenchRow row_of_json(const Json& json);
 
 class BenchReport {
  public:
@@ -77,7 +44,7 @@ class BenchReport {
 
  private:
   void keep(BenchRow row);
-  void read_earlier(const std::filesystem::path& earlier);
+  void read_earlier(const std::string& earlier);
   void print_row(const BenchRow& row);
   void look_at_the_machine();
   Json json_of_run() const;

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Layer shapes from text files: one "K N label" a line, "#" begins a comment (bench/README.md).
-#include <unistd.h>
+#include "bench_shapes.hpp"
 
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <sstream>
 
-#include "bench_problem.hpp"
 #include "errors.hpp"
 #include "files.hpp"
 
@@ -16,27 +15,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kLargest = std::int64_t{1} << 31;
-
-std::vector<BenchShape> parse_shapes(const std::string& path) {
+std::string text_of_file(const std::string& path) {
   const std::vector<std::byte> bytes = read_file(path);
-  std::istringstream text(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
-  std::vector<BenchShape> shapes;
-  std::string line;
-  for (int number = 1; std::getline(text, line); ++number) {
-    std::istringstream words(line.substr(0, line.find('#')));
-    if ((words >> std::ws).eof()) continue;
-    BenchShape shape;
-    if (!(words >> shape.k >> shape.n) || shape.k < 1 || shape.n < 1 || shape.k > kLargest || shape.n > kLargest) {
-      fail(kBadInput, "{}:{}: '{}' is no shape: write \"K N label\", two whole numbers and words", path, number, line);
-    }
-    std::getline(words >> std::ws, shape.label);
-    if (shape.label.empty()) shape.label = fmt::format("{} x {}", shape.k, shape.n);
-    shapes.push_back(shape);
-  }
-  if (shapes.empty()) fail(kBadInput, "{}: no shapes in it: write \"K N label\" lines", path);
-  return shapes;
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
+
+bool is_side(std::int64_t side) { return side >= 1 && side <= kLargestSide; }
 
 std::vector<fs::path> bench_folders() {
   std::vector<fs::path> folders;
@@ -52,34 +36,60 @@ std::vector<fs::path> bench_folders() {
   return folders;
 }
 
-// "K N n label": N is shared out among devices, k: K is. "tp 1 2 4" names the degrees at which whole heads remain.
-struct Model {
-  struct Layer {
-    BenchShape shape;
-    char split = 'n';
-  };
-  std::vector<std::int64_t> degrees;
-  std::vector<Layer> layers;
-};
+std::string joined(const std::vector<std::int64_t>& numbers) {
+  std::string text;
+  for (const std::int64_t number : numbers) text += (text.empty() ? "TP" : ", TP") + std::to_string(number);
+  return text;
+}
 
-Model parse_model(const std::string& path) {
-  const std::vector<std::byte> bytes = read_file(path);
-  std::istringstream text(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+}  // namespace
+
+std::vector<BenchShape> parse_shapes(const std::string& text, const std::string& path) {
+  std::istringstream lines(text);
+  std::vector<BenchShape> shapes;
+  std::string line;
+  for (std::int64_t number = 1; std::getline(lines, line); ++number) {
+    std::istringstream words(line.substr(0, line.find('#')));
+    if ((words >> std::ws).eof()) continue;
+    BenchShape shape;
+    if (!(words >> shape.k >> shape.n) || !is_side(shape.k) || !is_side(shape.n)) {
+      fail(kBadInput, "{}:{}: '{}' is no shape: write \"K N label\", two whole numbers from 1 to {} and words", path, number, line,
+           kLargestSide);
+    }
+    std::getline(words >> std::ws, shape.label);
+    if (shape.label.empty()) shape.label = fmt::format("{} x {}", shape.k, shape.n);
+    shapes.push_back(shape);
+  }
+  if (shapes.empty()) fail(kBadInput, "{}: no shapes in it: write \"K N label\" lines", path);
+  return shapes;
+}
+
+Model parse_model(const std::string& text, const std::string& path) {
+  std::istringstream lines(text);
   Model model;
   std::string line;
-  for (int number = 1; std::getline(text, line); ++number) {
+  for (std::int64_t number = 1; std::getline(lines, line); ++number) {
     std::istringstream words(line.substr(0, line.find('#')));
     std::string first;
     if (!(words >> first)) continue;
     if (first == "tp") {
-      for (std::int64_t degree = 0; words >> degree;) model.degrees.push_back(degree);
+      while (!(words >> std::ws).eof()) {
+        std::int64_t degree = 0;
+        if (!(words >> degree) || degree < 1 || degree > kMostDegree) {
+          fail(kBadInput, "{}:{}: '{}' is no list of degrees: write \"tp 1 2 4\", whole numbers from 1 to {}", path, number, line,
+               kMostDegree);
+        }
+        model.degrees.push_back(degree);
+      }
       continue;
     }
     Model::Layer layer;
-    std::istringstream again(line);
+    std::istringstream again(words.str());
     std::string split;
-    if (!(again >> layer.shape.k >> layer.shape.n >> split) || layer.shape.k < 1 || layer.shape.n < 1 || (split != "n" && split != "k")) {
-      fail(kBadInput, "{}:{}: '{}' is no layer: write \"K N n label\" or \"K N k label\"", path, number, line);
+    if (!(again >> layer.shape.k >> layer.shape.n >> split) || !is_side(layer.shape.k) || !is_side(layer.shape.n) ||
+        (split != "n" && split != "k")) {
+      fail(kBadInput, "{}:{}: '{}' is no layer: write \"K N n label\" or \"K N k label\", K and N from 1 to {}", path, number, line,
+           kLargestSide);
     }
     layer.split = split[0];
     std::getline(again >> std::ws, layer.shape.label);
@@ -89,13 +99,20 @@ Model parse_model(const std::string& path) {
   return model;
 }
 
-std::string joined(const std::vector<std::int64_t>& numbers) {
-  std::string text;
-  for (const std::int64_t number : numbers) text += (text.empty() ? "TP" : ", TP") + std::to_string(number);
-  return text;
+std::vector<BenchShape> shared_out(const Model& model, std::int64_t degree, const std::string& word) {
+  if (std::find(model.degrees.begin(), model.degrees.end(), degree) == model.degrees.end()) {
+    fail(kBadInput, "--models {}: this model is shared out as {}", word, joined(model.degrees));
+  }
+  std::vector<BenchShape> shapes;
+  for (const Model::Layer& layer : model.layers) {
+    BenchShape shape = layer.shape;
+    std::int64_t& side = layer.split == 'n' ? shape.n : shape.k;
+    if (side % degree != 0) fail(kBadInput, "--models {}: {} is no multiple of {}", word, side, degree);
+    side /= degree;
+    shapes.push_back(shape);
+  }
+  return shapes;
 }
-
-}  // namespace
 
 std::string find_bench_file(const std::string& name) {
   std::error_code error;
@@ -128,17 +145,9 @@ std::vector<BenchShape> read_models(const std::vector<std::string>& words) {
     }
     const std::string path = name.find("..") == std::string::npos ? find_bench_file("shapes/models/" + name + ".txt") : "";
     if (path.empty()) fail(kBadInput, "--models {}: no such model: `billfish bench --models list` names those there are", word);
-    const Model model = parse_model(path);
-    if (std::find(model.degrees.begin(), model.degrees.end(), degree) == model.degrees.end()) {
-      fail(kBadInput, "--models {}: this model is shared out as {}", word, joined(model.degrees));
-    }
-    for (const Model::Layer& layer : model.layers) {
-      BenchShape shape = layer.shape;
-      std::int64_t& side = layer.split == 'n' ? shape.n : shape.k;
-      if (side % degree != 0) fail(kBadInput, "--models {}: {} is no multiple of {}", word, side, degree);
-      side /= degree;
+    for (BenchShape& shape : shared_out(parse_model(text_of_file(path), path), degree, word)) {
       shape.label = name.substr(name.rfind('/') + 1) + " " + shape.label;
-      shapes.push_back(shape);
+      shapes.push_back(std::move(shape));
     }
   }
   return shapes;
@@ -150,7 +159,7 @@ std::string list_models() {
   std::vector<std::string> lines;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
     if (entry.path().extension() != ".txt") continue;
-    const Model model = parse_model(entry.path().string());
+    const Model model = parse_model(text_of_file(entry.path().string()), entry.path().string());
     const std::string name = fs::relative(entry.path(), folder).replace_extension().string();
     std::string text = fmt::format("{:48} {}\n", name, joined(model.degrees));
     for (const Model::Layer& layer : model.layers)
@@ -171,7 +180,7 @@ std::vector<BenchShape> read_shapes(const std::vector<std::string>& words) {
     if (path.empty()) {
       fail(kBadInput, "--shapes {}: no such file, and no bench/shapes/{}.txt (set BILLFISH_BENCH to the folder bench)", word, word);
     }
-    for (BenchShape& shape : parse_shapes(path)) shapes.push_back(std::move(shape));
+    for (BenchShape& shape : parse_shapes(text_of_file(path), path)) shapes.push_back(std::move(shape));
   }
   return shapes;
 }

@@ -117,12 +117,10 @@ std::string tables_of(const std::vector<BenchRow>& rows) {
   return text;
 }
 
-std::string summary_of(const Json& run) {
-  std::vector<BenchRow> rows;
-  for (const Json& row : run["rows"]) rows.push_back(row_of_json(row));
-  std::string text = fmt::format("# {}\n\n{}, `{}`.\n", run.value("device", ""), run.value("when", ""), run.value("command", ""));
-  if (!run.value("complete", true)) text += "\n**Not complete:** the run was cut short; the same command goes on where it stopped.\n";
-  if (!run.value("valid", true)) text += "\n**Not valid.**\n";
+std::string summary_of(const Json& run, const std::vector<BenchRow>& rows) {
+  std::string text = fmt::format("# {}\n\n{}, `{}`.\n", words_of(run, "device"), words_of(run, "when"), words_of(run, "command"));
+  if (run["complete"] == false) text += "\n**Not complete:** the run was cut short; the same command goes on where it stopped.\n";
+  if (run["valid"] == false) text += "\n**Not valid.**\n";
   text += list_of(run, "invalid_because", "Not valid because");
   text += list_of(run, "warnings", "Warnings");
   text += "\n## Ceilings and conditions\n\n";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A benchmark run for people: tables of implementations by M for the terminal, and summary.md. Called by bench_report.cpp and plot.cpp's
-// reader of results.
+// A benchmark run for people: tables of implementations by M for the terminal, and summary.md. Called by bench_report.cpp,
+// compare.cpp and plot.cpp.
 #pragma once
 
 #include <string>
@@ -14,8 +14,8 @@ namespace billfish::cli {
 // of a row is bold on a terminal.
 std::string tables_of(const std::vector<BenchRow>& rows);
 
-// Markdown of a run's JSON.
-std::string summary_of(const Json& run);
+// Markdown of a run: its JSON, and the rows in that.
+std::string summary_of(const Json& run, const std::vector<BenchRow>& rows);
 
 // A column of such tables: "sm90 dependent", "dense avx2 f32".
 std::string contender_of(const BenchRow& row);

@@ -33,7 +33,7 @@ struct Cell {
 std::string name_of_cell(const BenchRow& row) {
   std::string name = row.kind == "gemm" ? contender_of(row) : row.kind + " " + contender_of(row);
   if (!row.type.empty()) name += fmt::format(" {}/{}", row.type, row.group);
-  return name + " " + row.act;
+  return one_line(name + " " + row.act);  // no control characters of a file reach a terminal
 }
 
 int run(const Words& words) {
@@ -98,7 +98,8 @@ int run(const Words& words) {
                 {"regressions", regressions},
                 {"mean_ratio", mean}});
   } else {
-    fmt::print("old: {}, {}, {}\nnew: {}, {}, {}\n", words.old_path, before.device, before.when, words.new_path, after.device, after.when);
+    fmt::print("old: {}, {}, {}\nnew: {}, {}, {}\n", words.old_path, one_line(before.device), one_line(before.when), words.new_path,
+               one_line(after.device), one_line(after.when));
     if (before.device != after.device) fmt::print("{}\n", bold("These are two different devices."));
     for (const BenchResults* run_of : {&before, &after}) {
       if (!run_of->complete) fmt::print("{} is not complete: the run was cut short\n", run_of->path);

@@ -6,7 +6,7 @@
 
 #include "bench_problem.hpp"
 #include "errors.hpp"
-#include "files.hpp"
+#include "members.hpp"
 
 namespace billfish::cli {
 namespace {
@@ -28,46 +28,49 @@ double tensor_operations(int architecture) {
 }
 
 constexpr double kSharedBytesPerClock = 128;  // of a multiprocessor: 32 banks of 4 bytes
-constexpr double kL2BytesPerClock = 64;       // that a multiprocessor can take in
+constexpr double kMostFigure = 1e15;
+constexpr double kL2BytesPerClock = 64;  // that a multiprocessor can take in
 
 template <class Struct, class Value>
 struct Member {
   const char* name;
   Value Struct::*member;
+  std::int64_t most;  // that a device may have of it: what is computed of facts stays within its type, and pictures within reason
 };
+constexpr std::int64_t kMostBytes = std::int64_t{1} << 50, kMostShared = std::int64_t{1} << 30;
 
 using Facts = billfish_cuda_facts;
-constexpr Member<Facts, int> kWhole[] = {{"major", &Facts::major},
-                                         {"minor", &Facts::minor},
-                                         {"multiprocessors", &Facts::multiprocessors},
-                                         {"clock_mhz", &Facts::clock_mhz},
-                                         {"memory_clock_mhz", &Facts::memory_clock_mhz},
-                                         {"memory_bus_bits", &Facts::memory_bus_bits},
-                                         {"registers_per_sm", &Facts::registers_per_sm},
-                                         {"threads_per_sm", &Facts::threads_per_sm},
-                                         {"blocks_per_sm", &Facts::blocks_per_sm},
-                                         {"threads_per_block", &Facts::threads_per_block},
-                                         {"driver_cuda", &Facts::driver_cuda},
-                                         {"runtime_cuda", &Facts::runtime_cuda}};
-constexpr Member<Facts, std::int64_t> kBytes[] = {{"memory_bytes", &Facts::memory_bytes},
-                                                  {"l2_bytes", &Facts::l2_bytes},
-                                                  {"shared_per_sm", &Facts::shared_per_sm},
-                                                  {"shared_per_block", &Facts::shared_per_block},
-                                                  {"shared_reserved", &Facts::shared_reserved}};
+constexpr Member<Facts, int> kWhole[] = {{"major", &Facts::major, 1000},
+                                         {"minor", &Facts::minor, 1000},
+                                         {"multiprocessors", &Facts::multiprocessors, 1 << 16},
+                                         {"clock_mhz", &Facts::clock_mhz, 1000000},
+                                         {"memory_clock_mhz", &Facts::memory_clock_mhz, 1000000},
+                                         {"memory_bus_bits", &Facts::memory_bus_bits, 1 << 20},
+                                         {"registers_per_sm", &Facts::registers_per_sm, 1 << 24},
+                                         {"threads_per_sm", &Facts::threads_per_sm, 1 << 16},
+                                         {"blocks_per_sm", &Facts::blocks_per_sm, 1 << 10},
+                                         {"threads_per_block", &Facts::threads_per_block, 1 << 16},
+                                         {"driver_cuda", &Facts::driver_cuda, 1 << 30},
+                                         {"runtime_cuda", &Facts::runtime_cuda, 1 << 30}};
+constexpr Member<Facts, std::int64_t> kBytes[] = {{"memory_bytes", &Facts::memory_bytes, kMostBytes},
+                                                  {"l2_bytes", &Facts::l2_bytes, kMostBytes},
+                                                  {"shared_per_sm", &Facts::shared_per_sm, kMostShared},
+                                                  {"shared_per_block", &Facts::shared_per_block, kMostShared},
+                                                  {"shared_reserved", &Facts::shared_reserved, kMostShared}};
 using Figures = billfish_cuda_figures;
 constexpr Member<Figures, double> kFigures[] = {
-    {"read_gbps", &Figures::read_gbps},     {"copy_gbps", &Figures::copy_gbps},       {"l2_gbps", &Figures::l2_gbps},
-    {"shared_gbps", &Figures::shared_gbps}, {"memory_ns", &Figures::memory_ns},       {"l2_ns", &Figures::l2_ns},
-    {"launch_us", &Figures::launch_us},     {"graph_us", &Figures::graph_us},         {"round_trip_us", &Figures::round_trip_us},
-    {"mma_tflops", &Figures::mma_tflops},   {"wgmma_tflops", &Figures::wgmma_tflops},
+    {"read_gbps", &Figures::read_gbps, 0},     {"copy_gbps", &Figures::copy_gbps, 0},       {"l2_gbps", &Figures::l2_gbps, 0},
+    {"shared_gbps", &Figures::shared_gbps, 0}, {"memory_ns", &Figures::memory_ns, 0},       {"l2_ns", &Figures::l2_ns, 0},
+    {"launch_us", &Figures::launch_us, 0},     {"graph_us", &Figures::graph_us, 0},         {"round_trip_us", &Figures::round_trip_us, 0},
+    {"mma_tflops", &Figures::mma_tflops, 0},   {"wgmma_tflops", &Figures::wgmma_tflops, 0},
 };
 
 // What a computation cannot do without; the rest may be 0.
 constexpr const char* kNeeded[] = {"major",         "multiprocessors",   "registers_per_sm", "threads_per_sm",
                                    "blocks_per_sm", "threads_per_block", "shared_per_sm",    "shared_per_block"};
 
-void copy_text(const Json& json, const char* name, char* target, std::size_t capacity) {
-  const std::string text = json.contains(name) && json[name].is_string() ? json[name].get<std::string>() : "";
+template <std::size_t capacity>
+void copy_text(const std::string& text, char (&target)[capacity]) {
   std::strncpy(target, text.c_str(), capacity - 1);
 }
 
@@ -104,36 +107,24 @@ Json json_of(const Theory& theory) {
 }
 
 GpuFacts read_gpu_facts(const std::string& path) {
-  const std::vector<std::byte> bytes = read_file(path);
-  const char* text = reinterpret_cast<const char*>(bytes.data());
-  const Json json = parse_json({text, bytes.size()});
-  if (!json.is_object() || !json.contains("facts") || !json["facts"].is_object()) {
-    fail(kBadInput, "{}: no facts of a device: write such a file with `billfish gpu snapshot --json`", path);
-  }
-  const Json& facts = json["facts"];
+  const std::string problem = "no facts of a device in it";
+  const Document document = read_document(path, problem, "write such a file with `billfish gpu snapshot --json`");
+  const Members members(document);
+  if (!members.has("facts")) document.refuse(problem);
+  const Members facts(document, document.json["facts"], "facts");
   GpuFacts gpu;
   gpu.source = path;
-  gpu.when = json.contains("when") && json["when"].is_string() ? json["when"].get<std::string>() : "";
-  copy_text(facts, "name", gpu.facts.name, sizeof gpu.facts.name);
-  copy_text(facts, "driver", gpu.facts.driver, sizeof gpu.facts.driver);
-  const auto number = [&](const Json& object, const char* name) {
-    if (!object.contains(name) || object[name].is_null()) return 0.0;
-    const double value = object[name].is_number() ? object[name].get<double>() : -1.0;
-    if (!(value >= 0 && value < 1e15))
-      fail(kBadInput, "{}: {} is {}; it must be a number of 0 or more", path, name, text_of_json(object[name]));
-    return value;
-  };
-  for (const auto& one : kWhole) {
-    const double value = number(facts, one.name);
-    if (value > 1e9) fail(kBadInput, "{}: {} is {}; no device has so many", path, one.name, value);
-    gpu.facts.*one.member = static_cast<int>(value);
-  }
-  for (const auto& one : kBytes) gpu.facts.*one.member = static_cast<std::int64_t>(number(facts, one.name));
+  gpu.when = one_line(members.words("when"));
+  copy_text(one_line(facts.words("name")), gpu.facts.name);
+  copy_text(one_line(facts.words("driver")), gpu.facts.driver);
+  for (const auto& one : kWhole) gpu.facts.*one.member = static_cast<int>(facts.whole(one.name, 0, one.most));
+  for (const auto& one : kBytes) gpu.facts.*one.member = facts.whole(one.name, 0, one.most);
   for (const char* name : kNeeded) {
-    if (number(facts, name) < 1) fail(kBadInput, "{}: facts.{} is missing or 0", path, name);
+    if (facts.whole(name) < 1) document.refuse(fmt::format("facts.{} is missing or 0", name));
   }
-  if (json.contains("measured") && json["measured"].is_object()) {
-    for (const auto& one : kFigures) gpu.figures.*one.member = number(json["measured"], one.name);
+  if (members.has("measured")) {
+    const Members measured(document, document.json["measured"], "measured");
+    for (const auto& one : kFigures) gpu.figures.*one.member = measured.number(one.name, 0, kMostFigure);
   }
   return gpu;
 }

@@ -53,31 +53,6 @@ bool inside(const std::string& path, const std::string& folder) {
 
 }  // namespace
 
-bool ReportData::has_outputs() const {
-  return std::any_of(layers.begin(), layers.end(), [](const LayerNumbers& layer) { return layer.output_error >= 0; });
-}
-
-namespace {
-std::vector<const LayerNumbers*> by_error(const ReportData& data) {
-  std::vector<const LayerNumbers*> list;
-  for (const LayerNumbers& layer : data.layers) {
-    if (!layer.values.before.empty()) list.push_back(&layer);
-  }
-  std::stable_sort(list.begin(), list.end(), [](const LayerNumbers* a, const LayerNumbers* b) { return a->error() < b->error(); });
-  return list;
-}
-}  // namespace
-
-const LayerNumbers* ReportData::worst() const {
-  const auto list = by_error(*this);
-  return list.empty() ? nullptr : list.back();
-}
-
-const LayerNumbers* ReportData::typical() const {
-  const auto list = by_error(*this);
-  return list.empty() ? nullptr : list[(list.size() - 1) / 2];
-}
-
 struct QuantizeReport::State {
   std::string folder;
   ReportData data;

@@ -4,6 +4,7 @@
 //
 //   quantize_report.cpp          the files, in order of time: report.json, layers.csv and report.md after every layer, pictures at the end
 //   quantize_report_measure.cpp  a finished layer -> its numbers (histograms, channels, error against group size)
+//   quantize_report_data.cpp     what is picked out of those numbers, and the names of methods and kinds of layers
 //   quantize_report_json.cpp     those numbers in report.json and back, so that --resume goes on with them
 //   quantize_report_text.cpp     report.md, layers.csv, groups.csv, channels.csv
 //   quantize_report_plots.cpp    the pictures as gnuplot scripts; those with one value a layer in quantize_report_panels.cpp, what they

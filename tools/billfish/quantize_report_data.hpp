@@ -77,7 +77,10 @@ void begin_report_folder(const std::string& folder);
 
 // quantize_report_measure.cpp. with_trials: also quantise a sample of it in groups of other sizes.
 LayerNumbers numbers_of(const billfish_quantize_layer& layer, const billfish_quantize_options& options, bool with_trials);
+
+// quantize_report_data.cpp
 std::string kind_of(const std::string& layer);
+std::string method_text(const billfish_quantize_options& options);  // "gptq, 4 bits, groups of 128"
 
 // quantize_report_json.cpp
 std::string report_json(const ReportData& data);
@@ -89,7 +92,6 @@ std::string report_text(const ReportData& data, const std::vector<std::string>& 
 std::string layers_csv(const ReportData& data);
 std::string groups_csv(const ReportData& data);
 std::string channels_csv(const ReportData& data);
-std::string method_text(const billfish_quantize_options& options);  // "gptq, 4 bits, groups of 128"
 
 // quantize_report_plots.cpp. Into `folder`; the names without suffix. A picture that gnuplot cannot draw is told of in `skipped`, a line
 // each; otherwise throws as draw_with_gnuplot does.

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // report.json: everything the pictures are made of, and what --resume goes on with. Numbers that are not known are null.
-#include <cmath>
-
 #include "json.hpp"
 #include "quantize_report_data.hpp"
 
@@ -30,26 +28,17 @@ Json json_of(const std::vector<GroupTrial>& trials) {
 }
 
 // A report is a file like others: what is missing or of another kind in it becomes what nobody knows.
-double number(const Json& value, double otherwise) { return value.is_number() ? value.get<double>() : otherwise; }
-double number(const Json& object, const char* name, double otherwise) {
-  return object.contains(name) ? number(object[name], otherwise) : otherwise;
-}
-std::int64_t whole(double value) { return std::abs(value) < 9e15 ? static_cast<std::int64_t>(value) : 0; }
-std::int64_t whole(const Json& object, const char* name) { return whole(number(object, name, 0)); }
-std::string words(const Json& object, const char* name) {
-  return object.contains(name) && object[name].is_string() ? object[name].get<std::string>() : "";
-}
 std::vector<double> numbers(const Json& object, const char* name) {
   std::vector<double> values;
   if (!object.contains(name) || !object[name].is_array()) return values;
-  for (const Json& value : object[name]) values.push_back(number(value, 0));
+  for (const Json& value : object[name]) values.push_back(number_of(value, 0.0));
   return values;
 }
 
 Spread spread_of(const Json& object, const char* name) {
   if (!object.contains(name) || !object[name].is_object()) return {};
   const Json& entry = object[name];
-  Spread spread{number(entry, "low", 0), number(entry, "high", 0), numbers(entry, "before"), numbers(entry, "after")};
+  Spread spread{number_of(entry, "low", 0), number_of(entry, "high", 0), numbers(entry, "before"), numbers(entry, "after")};
   return spread.high > spread.low ? spread : Spread{};
 }
 
@@ -60,7 +49,7 @@ std::vector<std::vector<double>> rows_of(const Json& object, const char* name, s
   for (const Json& entry : object[name]) {
     if (!entry.is_array() || entry.size() != width) continue;
     std::vector<double> row;
-    for (const Json& value : entry) row.push_back(number(value, -1));
+    for (const Json& value : entry) row.push_back(number_of(value, -1));
     rows.push_back(std::move(row));
   }
   return rows;
@@ -69,7 +58,7 @@ std::vector<std::vector<double>> rows_of(const Json& object, const char* name, s
 std::vector<Channel> channels_of(const Json& object, const char* name) {
   std::vector<Channel> channels;
   for (const auto& row : rows_of(object, name, 5)) {
-    channels.push_back({whole(row[0]), row[1], row[2], row[3], row[4]});
+    channels.push_back({whole_of(row[0]), row[1], row[2], row[3], row[4]});
   }
   return channels;
 }
@@ -136,41 +125,41 @@ std::vector<LayerNumbers> layers_of_json(const std::string& text, const Quantize
   std::vector<LayerNumbers> layers;
   const Json document = parse_json(text);
   if (!document.is_object() || !document.contains("layers") || !document["layers"].is_array()) return layers;
-  if (words(document, "out") != facts.out || words(document, "method") != method_text(facts.options.matrix)) return layers;
+  if (words_of(document, "out") != facts.out || words_of(document, "method") != method_text(facts.options.matrix)) return layers;
   for (const Json& entry : document["layers"]) {
-    if (!entry.is_object() || words(entry, "name").empty()) continue;
+    if (!entry.is_object() || words_of(entry, "name").empty()) continue;
     LayerNumbers layer;
-    layer.name = words(entry, "name");
+    layer.name = words_of(entry, "name");
     layer.kind = kind_of(layer.name);
-    layer.type = words(entry, "type");
-    layer.note = words(entry, "note");
-    layer.n = whole(entry, "n");
-    layer.k = whole(entry, "k");
-    layer.group = whole(entry, "group");
-    layer.tokens = whole(entry, "tokens");
-    layer.groups = whole(entry, "groups");
-    layer.clipped_groups = whole(entry, "clipped_groups");
-    layer.dead_columns = whole(entry, "dead_columns");
-    layer.bytes_before = whole(entry, "bytes_before");
-    layer.bytes_after = whole(entry, "bytes_after");
-    layer.weight_error = number(entry, "weight_error", -1);
-    layer.output_error = number(entry, "output_error", -1);
-    layer.nearest_weight_error = number(entry, "nearest_weight_error", -1);
-    layer.nearest_output_error = number(entry, "nearest_output_error", -1);
-    layer.held_out_error = number(entry, "held_out_error", -1);
-    layer.held_out_cosine = number(entry, "held_out_cosine", -2);
-    layer.damping = number(entry, "damping", 0);
-    layer.seconds = number(entry, "seconds", 0);
-    layer.outside = number(entry, "outside", 0);
+    layer.type = words_of(entry, "type");
+    layer.note = words_of(entry, "note");
+    layer.n = whole_of(entry, "n");
+    layer.k = whole_of(entry, "k");
+    layer.group = whole_of(entry, "group");
+    layer.tokens = whole_of(entry, "tokens");
+    layer.groups = whole_of(entry, "groups");
+    layer.clipped_groups = whole_of(entry, "clipped_groups");
+    layer.dead_columns = whole_of(entry, "dead_columns");
+    layer.bytes_before = whole_of(entry, "bytes_before");
+    layer.bytes_after = whole_of(entry, "bytes_after");
+    layer.weight_error = number_of(entry, "weight_error", -1);
+    layer.output_error = number_of(entry, "output_error", -1);
+    layer.nearest_weight_error = number_of(entry, "nearest_weight_error", -1);
+    layer.nearest_output_error = number_of(entry, "nearest_output_error", -1);
+    layer.held_out_error = number_of(entry, "held_out_error", -1);
+    layer.held_out_cosine = number_of(entry, "held_out_cosine", -2);
+    layer.damping = number_of(entry, "damping", 0);
+    layer.seconds = number_of(entry, "seconds", 0);
+    layer.outside = number_of(entry, "outside", 0);
     layer.values = spread_of(entry, "values");
     if (layer.values.before.size() != layer.values.after.size()) layer.values = {};
     layer.grid = spread_of(entry, "grid");
     layer.salient = channels_of(entry, "salient");
     layer.across = channels_of(entry, "across");
     layer.awq_losses = numbers(entry, "awq_losses");
-    layer.no_trials = words(entry, "no_trials");
+    layer.no_trials = words_of(entry, "no_trials");
     for (const auto& row : rows_of(entry, "trials", 6)) {
-      layer.trials.push_back({whole(row[0]), row[1], row[2], row[3], row[4], row[5]});
+      layer.trials.push_back({whole_of(row[0]), row[1], row[2], row[3], row[4], row[5]});
     }
     layers.push_back(std::move(layer));
   }

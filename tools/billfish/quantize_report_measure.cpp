@@ -256,16 +256,6 @@ void measure_trials(const billfish_quantize_layer& layer, billfish_quantize_opti
 
 }  // namespace
 
-std::string kind_of(const std::string& layer) {
-  std::string name = layer;
-  while (true) {  // the last part that is not a number: "h.0.mlp.experts.3" is of the kind "experts"
-    const std::size_t dot = name.rfind('.');
-    const std::string last = dot == std::string::npos ? name : name.substr(dot + 1);
-    if (dot == std::string::npos || last.find_first_not_of("0123456789") != std::string::npos) return last;
-    name.resize(dot);
-  }
-}
-
 std::string note_of(const billfish_quantize_layer& layer, const billfish_quantize_options& options) {
   std::string note = layer.note == nullptr ? "" : layer.note;
   if (layer.quantized == nullptr) return note;

@@ -93,7 +93,8 @@ std::string summary(const ReportData& data) {
                                              : fmt::format(", {} to {} tokens a layer", low, high);
     row("calibration", code_text(options.calibration) + tokens);
   }
-  const double weights = sum_of(layers, [](const LayerNumbers& layer) { return layer.n * layer.k; });
+  const double weights =
+      sum_of(layers, [](const LayerNumbers& layer) { return static_cast<double>(layer.n) * static_cast<double>(layer.k); });
   const std::string count = weights >= 1e6 ? fmt::format("{:.1f} million", weights / 1e6) : fmt::format("{:.0f}", weights);
   row("layers", fmt::format("{} quantised with {} weights{}", layers.size(), count,
                             data.untouched.empty() ? "" : fmt::format("; {} left as they are", data.untouched.size())));
@@ -228,16 +229,6 @@ std::string notes(const ReportData& data) {
 }
 
 }  // namespace
-
-std::string method_text(const billfish_quantize_options& options) {
-  static constexpr const char* kMethods[] = {"rtn (round to nearest)", "gptq", "awq"};
-  static constexpr const char* kOrders[] = {", act order none", ", act order static", ", act order by group"};
-  std::string text = options.method >= 0 && options.method < 3 ? kMethods[options.method] : "?";
-  text += fmt::format(", {} bits{}, {}", bits_of(options.type), has_zeros(options.type) ? " with zero points" : "",
-                      options.group > 0 ? fmt::format("groups of {}", options.group) : "one scale a column");
-  if (options.method == BILLFISH_QUANTIZE_GPTQ && options.act_order >= 0 && options.act_order < 3) text += kOrders[options.act_order];
-  return text + (options.clip != 0 ? ", clipped" : "");
-}
 
 std::string report_text(const ReportData& data, const std::vector<std::string>& pictures, const std::string& no_pictures) {
   const bool awq = data.facts.options.matrix.method == BILLFISH_QUANTIZE_AWQ;

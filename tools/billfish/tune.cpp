@@ -107,16 +107,16 @@ void print_header() {
 }
 
 double gain_of(const Json& entry) {
-  const double us = entry.value("us", 0.0), model = entry.value("model_us", 0.0);
+  const double us = number_of(entry, "us"), model = number_of(entry, "model_us");
   return us > 0 && model > 0 ? model / us : 1;
 }
 
 void print_row(const Json& entry) {
   const double gain = gain_of(entry);
   const bool known = entry.contains("model_plan");
-  fmt::print("{:28} {:6} {:5}  {:30} {:9.2f}  {:30} {:9.2f} {:6.1f}%\n", entry.value("label", "").substr(0, 28),
+  fmt::print("{:28} {:6} {:5}  {:30} {:9.2f}  {:30} {:9.2f} {:6.1f}%\n", words_of(entry, "label").substr(0, 28),
              entry["m_to"].get<std::int64_t>(), entry["candidates"]["rows"].size(), known ? text_of_plan(entry["model_plan"]) : "-",
-             entry.value("model_us", 0.0), gain > 1 || !known ? text_of_plan(entry["plan"]) : "the same", entry.value("us", 0.0),
+             number_of(entry, "model_us"), gain > 1 || !known ? text_of_plan(entry["plan"]) : "the same", number_of(entry, "us"),
              (gain - 1) * 100);
   std::fflush(stdout);
 }

@@ -50,6 +50,10 @@ class TuneDevice {
 std::unique_ptr<TuneDevice> tune_on_cpu(const TuneOptions& options);
 std::unique_ptr<TuneDevice> tune_on_cuda(const TuneOptions& options);
 
+constexpr int kTuneSchema = 1;
+// An earlier file of plans. facts: of the device here. Failure(kBadInput) if it is no such file, or of another device.
+Json read_tune_file(const std::string& path, const Json& facts);
+
 // The file of plans: written after every cell, so that a search that was cut short goes on.
 class TuneFile {
  public:

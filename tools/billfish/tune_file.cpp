@@ -12,25 +12,11 @@
 namespace billfish::cli {
 namespace {
 
-constexpr int kSchema = 1;
 constexpr const char* kProblem[] = {"type", "act", "n", "k", "group", "zeroed_workspace", "dependent_launch"};
 
 bool same_problem(const Json& x, const Json& y) {
   return std::all_of(std::begin(kProblem), std::end(kProblem),
                      [&](const char* name) { return x.value(name, Json()) == y.value(name, Json()); });
-}
-
-std::int64_t number(const Json& json, const char* name) {
-  return json.contains(name) && json[name].is_number_integer() ? json[name].get<std::int64_t>() : 0;
-}
-
-Json read_json(const std::string& path) {
-  const std::vector<std::byte> bytes = read_file(path);
-  return parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-}
-
-bool is_entry(const Json& json) {
-  return json.is_object() && json.contains("plan") && json["plan"].is_object() && number(json, "m_to") > 0;
 }
 
 std::string driver_of(const Device& device) {
@@ -43,12 +29,12 @@ std::string driver_of(const Device& device) {
 
 TuneFile::TuneFile(const TuneOptions& options, const std::string& command, const Json& device)
     : path_(options.bench.out), beside_(options.bench.out + ".trying") {
-  Json facts = {{"kind", device.value("kind", "")}};
+  Json facts = {{"kind", words_of(device, "kind")}};
   for (const char* name : {"architecture", "multiprocessors"}) {
-    if (facts["kind"] == "cuda") facts[name] = number(device, name);
+    if (facts["kind"] == "cuda") facts[name] = whole_of(device, name);
   }
   facts["name"] = machine_name(options.bench.device);
-  document_ = {{"schema", kSchema},
+  document_ = {{"schema", kTuneSchema},
                {"device", facts},
                {"driver", driver_of(options.bench.device)},
                {"version", billfish_version_string()},
@@ -59,18 +45,9 @@ TuneFile::TuneFile(const TuneOptions& options, const std::string& command, const
                {"plans", Json::array()}};
   std::error_code error;
   if (std::filesystem::exists(path_, error)) {
-    const Json before = read_json(path_);
-    const bool whole = before.is_object() && before.contains("plans") && before["plans"].is_array() &&
-                       std::all_of(before["plans"].begin(), before["plans"].end(), is_entry);
-    if (!whole || before.value("schema", Json()) != kSchema) {
-      fail(kBadInput, "{}: not a file of plans of schema {}; remove it or choose another --out", path_, kSchema);
-    }
-    if (before.value("device", Json()) != facts) {
-      fail(kBadInput, "{}: of {}, this is {}; one device, one file: choose another --out", path_,
-           text_of_json(before.value("device", Json())), text_of_json(facts));
-    }
+    const Json before = read_tune_file(path_, facts);
     for (const char* name : {"plans", "given_up"}) {
-      if (before.contains(name) && before[name].is_array()) document_[name] = before[name];
+      if (before.contains(name)) document_[name] = before[name];
     }
   }
   // A kernel that never ended: what was being tried is left out from now on.
@@ -84,7 +61,7 @@ TuneFile::TuneFile(const TuneOptions& options, const std::string& command, const
 
 bool TuneFile::has(const Json& entry) const {
   return std::any_of(document_["plans"].begin(), document_["plans"].end(),
-                     [&](const Json& there) { return same_problem(there, entry) && number(there, "m_to") == number(entry, "m_to"); });
+                     [&](const Json& there) { return same_problem(there, entry) && whole_of(there, "m_to") == whole_of(entry, "m_to"); });
 }
 
 void TuneFile::add(Json entry) {
@@ -121,10 +98,10 @@ void TuneFile::trying(const std::string& candidate) {
 void TuneFile::set_ranges() {
   const bool cuda = document_["device"]["kind"] == "cuda";
   for (Json& entry : document_["plans"]) {
-    const std::int64_t m = number(entry, "m_to"), tile = number(entry["plan"], "tile_m");
+    const std::int64_t m = whole_of(entry, "m_to"), tile = whole_of(entry["plan"], "tile_m");
     std::int64_t from = cuda && tile > 0 ? (m - 1) / tile * tile + 1 : m;
     for (const Json& other : document_["plans"]) {
-      if (number(other, "m_to") < m && same_problem(other, entry)) from = std::max(from, number(other, "m_to") + 1);
+      if (whole_of(other, "m_to") < m && same_problem(other, entry)) from = std::max(from, whole_of(other, "m_to") + 1);
     }
     entry["m_from"] = from;
   }
