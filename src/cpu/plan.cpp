@@ -16,7 +16,7 @@ namespace {
 constexpr std::int64_t kSlotGap = 32768;
 
 // AMX: up to so many rows the streams of AVX-512 are the faster ones (docs/kernels/cpu.md).
-constexpr std::int64_t rows_without_matrices(Precision precision) { return precision == Precision::int8 ? 4 : 2; }
+constexpr std::int64_t rows_without_matrices(Precision precision) { return precision == Precision::int8 ? 8 : 2; }
 
 std::int64_t chunk_count(std::int64_t steps, std::int64_t group_steps, std::int64_t chunk_steps) {
   if (steps == 0) return 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every set of kernels that a test can run on this machine: the implementations that it supports, and the AVX-512 and AMX sources with emulated
-// instructions, which run everywhere.
+// Every set of kernels that a test can run on this machine: the implementations that it supports, and the AVX-512 and AMX sources with
+// emulated instructions, which run everywhere.
 #pragma once
 
 #include <ostream>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kernels for registers that hold matrices. A panel of codes is decoded in L1 and multiplied by every tile of rows. The sums of a chunk leave
-// their registers for memory, and are scaled and added up between the products of the chunk after it, which take 16 cycles each.
+// Kernels for registers that hold matrices. A panel of codes is decoded in L1 and multiplied by every tile of rows. The sums of a chunk
+// leave their registers for memory, and are scaled and added up between the products of the chunk after it, which take 16 cycles each.
 // Included by the kernels' translation units only.
 //
 //   for each panel (64 columns x 8 steps, int8 16)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Arithmetic with registers that hold matrices: products of 16 rows of activations with 16 columns of weights. The weights are decoded as for
-// dots, column vectors below each other: 16 of those are one matrix. Included by the kernels' translation units only.
+// Arithmetic with registers that hold matrices: products of 16 rows of activations with 16 columns of weights. The weights are decoded as
+// for dots, column vectors below each other: 16 of those are one matrix. Included by the kernels' translation units only.
 //
 //   registers 0-3  sums          a row a line, 16 columns
 //             4-5  activations   a row a line, 16 dwords of k

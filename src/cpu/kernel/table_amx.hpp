@@ -41,7 +41,7 @@ struct ArithmeticsAmx {
   using Rounded = Tuned<Bf16Matrices<Isa, 1>>;
   using Int8 = Tuned<Int8Matrices<Isa>>;
   // Blocks side by side: codes are read in long rows, and a panel's activations stay in L2 with the sums.
-  static constexpr int kFewRowsBlocks = kStreamBlocks, kManyRowsBlocks = 8, kFewRows = 32;
+  static constexpr int kFewRowsBlocks = kStreamBlocks, kManyRowsBlocks = 8, kFewRows = 128;
   static constexpr Arithmetic kTable[kAmxArithmetics] = {
       arithmetic<Split>("bf16 matrices, activations hi + lo", kRest),
       arithmetic<Rounded>("bf16 matrices", nullptr),
