@@ -71,7 +71,7 @@ gemm::Plan plan(const gemm::Problem& p, const gemm::DeviceFacts& facts) {
   result.policy_name = kernels.name;
   result.tile_m = static_cast<int>(ceil_div(w.rows, w.tiles));
   result.tile_n = kBlockColumns;
-  result.tile_k = kChunkSteps * kStepRows;
+  result.tile_k = kernels.chunk_steps * kStepRows;
   result.threads = w.slots;
   result.blocks = w.items * w.row_parts;
   result.workspace_bytes = w.bytes;

@@ -130,6 +130,7 @@ std::string describe(const DeviceFacts& facts) {
   if (facts.avx512) features += " avx512";
   if (facts.avx512_vnni) features += " avx512_vnni";
   if (facts.avx512_bf16) features += " avx512_bf16";
+  if (facts.amx) features += " amx";
   return "cpu (" + (features.empty() ? "no vector extension used here" : features.substr(1)) + ")";
 }
 
