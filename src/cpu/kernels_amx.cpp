@@ -8,9 +8,7 @@
 
 namespace billfish::cpu {
 namespace {
-// In f32, any activation: AVX-512's.
-constexpr const Kernels* kRest = &kAvx512Arithmetic[4].tile;
-using Arithmetics = ArithmeticsAmx<Amx, kRest>;
+using Arithmetics = ArithmeticsAmx<Amx, kAvx512Arithmetic>;
 }  // namespace
 
 constinit const Arithmetic kAmxOwnArithmetic[kAmxArithmetics] = {Arithmetics::kTable[0], Arithmetics::kTable[1], Arithmetics::kTable[2]};

@@ -14,7 +14,7 @@
 namespace billfish::cpu_tests {
 
 using cpu::EmulatedAmx;
-using EmulatedArithmetics = cpu::ArithmeticsAmx<EmulatedAmx, &kEmulatedAvx512[4].tile>;
+using EmulatedArithmetics = cpu::ArithmeticsAmx<EmulatedAmx, kEmulatedAvx512>;
 
 const cpu::Arithmetic* emulated_amx() {
   static const auto joined = cpu::join_arithmetics(EmulatedArithmetics::kTable, kEmulatedAvx512);

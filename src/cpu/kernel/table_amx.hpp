@@ -26,8 +26,8 @@ constexpr Kernels matrix_kernels(const char* name, int blocks) {
   return k;
 }
 
-// kRest: for activations that are not the sum of two bf16.
-template <class Isa, const Kernels* kRest>
+// kAvx512: whose f32 tiles take activations that are not the sum of two bf16.
+template <class Isa, const Arithmetic (&kAvx512)[kAvx512Arithmetics]>
 struct ArithmeticsAmx {
   template <class Arith>
   static constexpr Arithmetic arithmetic(const char* name, const Kernels* rest) {
@@ -43,7 +43,7 @@ struct ArithmeticsAmx {
   // Blocks side by side: codes are read in long rows, and a panel's activations stay in L2 with the sums.
   static constexpr int kFewRowsBlocks = kStreamBlocks, kManyRowsBlocks = 8, kFewRows = 128;
   static constexpr Arithmetic kTable[kAmxArithmetics] = {
-      arithmetic<Split>("bf16 matrices, activations hi + lo", kRest),
+      arithmetic<Split>("bf16 matrices, activations hi + lo", &kAvx512[4].tile),
       arithmetic<Rounded>("bf16 matrices", nullptr),
       arithmetic<Int8>("int8 matrices", nullptr),
   };
