@@ -166,7 +166,7 @@ TEST(OtherMessages, PoolsAndPreparation) {
 TEST(OtherMessages, ImplementationsAndExplain) {
   billfish_implementation_info info = BILLFISH_IMPLEMENTATION_INFO_INIT;
   expect_said(billfish_implementation(-1, &info), BILLFISH_INVALID_ARGUMENT, "index is -1");
-  expect_said(billfish_implementation(billfish_implementation_count(), &info), BILLFISH_INVALID_ARGUMENT, "there are 6");
+  expect_said(billfish_implementation(billfish_implementation_count(), &info), BILLFISH_INVALID_ARGUMENT, "there are 7");
   expect_said(billfish_implementation(0, nullptr), BILLFISH_INVALID_ARGUMENT, "out is NULL");
   billfish_problem problem = BILLFISH_PROBLEM_INIT;
   problem.m = 1;
