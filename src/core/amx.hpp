@@ -4,7 +4,8 @@
 
 namespace billfish {
 
-// AMX with bf16 and int8, asked for once. False on every other processor.
+// AMX with bf16 and int8, asked for once. False on every other processor. Asking lasts: from then on Linux refuses the process stacks for
+// signals (sigaltstack) that have no room for these registers, 11 KB.
 bool amx_usable();
 
 }  // namespace billfish

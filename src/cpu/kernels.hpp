@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The seam between the CPU backend's host half and its kernels: plain argument structs, and one table of functions an instruction set.
-// Called by run.cpp and plan.cpp; filled by kernels_scalar.cpp, kernels_avx2.cpp and kernels_avx512.cpp.
+// Called by run.cpp and plan.cpp; filled by kernels_scalar.cpp, _avx2, _avx512 and _amx.
 //
 // Words of this room. A *step* is one k block of 16 rows of Marlin bytes. A *chunk* is at most 16 steps of one group: the sums of a chunk
 // start at zero, and are multiplied by the group's scales when they join the result. A *block* is 64 columns. A *panel* is one block of
@@ -125,7 +125,7 @@ struct Kernels {
 };
 
 struct Arithmetic {
-  Kernels stream, tile;
+  Kernels stream, tile;           // AMX: the same kernels, with more blocks and fewer of them side by side
   int stream_rows;                // up to so many rows the stream kernels are the faster ones
   const Kernels* rest = nullptr;  // for activations that `tile` screens
 };

@@ -15,7 +15,7 @@ namespace {
 // between, 376 with 32 KB or more.
 constexpr std::int64_t kSlotGap = 32768;
 
-// AMX: up to so many rows the streams of AVX-512 are the faster ones (docs/kernels/cpu.md).
+// AMX: up to so many rows the streams of AVX-512 are the faster ones (docs/kernels/cpu-amx.md).
 constexpr std::int64_t rows_without_matrices(Precision precision) { return precision == Precision::int8 ? 8 : 2; }
 
 std::int64_t chunk_count(std::int64_t steps, std::int64_t group_steps, std::int64_t chunk_steps) {
@@ -46,7 +46,9 @@ const Arithmetic* amx_arithmetic() {
 int arithmetic_index(const gemm::Problem& p, const gemm::DeviceFacts& facts, const Arithmetic* table) {
   if (table == amx_arithmetic()) {
     const bool few = p.m <= rows_without_matrices(p.precision) && !p.batch_invariant;
-    if (few) return kAmxArithmetics + arithmetic_index(p, facts, kAvx512Arithmetic);
+    // One row that cannot be split sends all of a call elsewhere, so that rows would depend on each other.
+    const bool split = p.precision == Precision::full && p.a != ElementType::bf16;
+    if (few || (split && p.batch_invariant)) return kAmxArithmetics + arithmetic_index(p, facts, kAvx512Arithmetic);
     return static_cast<int>(p.precision == Precision::full && p.a == ElementType::bf16 ? Precision::bf16 : p.precision);
   }
   constexpr int kOther = 3, kFullWithoutDots = 4, kInt8WithoutDots = 5, kSubnormals = 4, kWideBf16 = 6;

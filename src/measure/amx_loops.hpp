@@ -29,10 +29,6 @@ template <int kFrom>
 [[gnu::always_inline]] inline void write_matrix(void* to, std::int64_t line = 64) {
   __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(line), "i"(kFrom) : "memory");
 }
-template <int kTo>
-[[gnu::always_inline]] inline void clear_matrix() {
-  __asm__ volatile("tilezero %%tmm%c0" : : "i"(kTo));
-}
 template <int kSums, int kA, int kB>
 [[gnu::always_inline]] inline void add_bf16_product() {
   __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSums), "i"(kA), "i"(kB));

@@ -34,11 +34,7 @@ void multiply(const float* packed_a, const void* packed_b, std::int64_t units, f
   const auto* b = static_cast<const char*>(packed_b);
   const std::int64_t line = ldc * 4;
   float* const second = c + (rows - first) * ldc;  // of an odd number of rows the tiles share one
-  use_matrices(first);
-  clear_matrix<0>();
-  clear_matrix<1>();
-  clear_matrix<2>();
-  clear_matrix<3>();
+  use_matrices(first);                             // and zeros in them
   if (accumulate) {
     read_matrix<0>(c, line);
     read_matrix<1>(c + 16, line);
@@ -55,6 +51,7 @@ void multiply(const float* packed_a, const void* packed_b, std::int64_t units, f
     write_matrix<2>(second, line);
     write_matrix<3>(second + 16, line);
   }
+  release_matrices();
 }
 
 template <int kRows>

@@ -52,7 +52,10 @@ TEST(CpuImplementations, UseMatricesWhereTheMachineHasThem) {
   EXPECT_EQ(gemm::choose_plan(p, facts)->implementation, &cpu::amx);
   EXPECT_EQ(std::string(cpu::amx.plan(p, facts).policy_name), cpu::avx512.plan(p, facts).policy_name);  // one row: AVX-512's streams
   p.batch_invariant = true;
-  EXPECT_EQ(std::string(cpu::amx.plan(p, facts).policy_name), "bf16 matrices, activations hi + lo");
+  EXPECT_EQ(std::string(cpu::amx.plan(p, facts).policy_name), "f32");  // which takes every activation
+  p.precision = Precision::bf16;
+  EXPECT_EQ(std::string(cpu::amx.plan(p, facts).policy_name), "bf16 matrices");
+  p.precision = Precision::full;
   p.batch_invariant = false;
   p.m = 16;
   EXPECT_EQ(std::string(cpu::amx.plan(p, facts).policy_name), "bf16 matrices, activations hi + lo");

@@ -52,7 +52,10 @@ std::vector<BenchShape> parse_shapes(const std::string& text, const std::string&
     std::istringstream words(line.substr(0, line.find('#')));
     if ((words >> std::ws).eof()) continue;
     BenchShape shape;
-    if (!(words >> shape.k >> shape.n) || !is_side(shape.k) || !is_side(shape.n)) {
+    const auto cut_short = [&words] {
+      return words.peek() != std::istringstream::traits_type::eof() && words.peek() != ' ' && words.peek() != '\t' && words.peek() != '\r';
+    };
+    if (!(words >> shape.k >> shape.n) || cut_short() || !is_side(shape.k) || !is_side(shape.n)) {
       fail(kBadInput, "{}:{}: '{}' is no shape: write \"K N label\", two whole numbers from 1 to {} and words", path, number, line,
            kLargestSide);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows of A into matrices: [chunk][tile of rows][matrix along k][part][row][16 dwords of k]. Zeros fill a chunk's last matrix; lines beyond
-// a tile's rows are never read. Included by the kernels' translation units only.
+// Rows of A into matrices: [chunk][tile of rows][matrix along k][part][row][16 dwords of k]. Zeros fill a chunk's last matrix; of lines
+// beyond a tile's rows one may be read, for sums that nobody reads. Included by the kernels' translation units only.
 #pragma once
 
 #include "cpu/kernel/matrix_arithmetic.hpp"
