@@ -99,7 +99,9 @@ Workspace cut(const gemm::Problem& p, const Kernels& kernels, int rows, int slot
 }
 
 std::array<const Kernels*, 3> kernels_in_turn(const Arithmetic& arithmetic, bool stream) {
-  return {stream ? &arithmetic.stream : nullptr, &arithmetic.tile, arithmetic.rest};
+  // Where there is a rest, streams and tiles screen alike.
+  const bool tile = !stream || arithmetic.rest == nullptr;
+  return {stream ? &arithmetic.stream : nullptr, tile ? &arithmetic.tile : nullptr, arithmetic.rest};
 }
 
 namespace {
