@@ -18,7 +18,7 @@
 namespace billfish::cpu_tests {
 namespace {
 
-const gemm::Implementation* const kAll[] = {&cpu::avx512, &cpu::avx2, &cpu::scalar};
+const gemm::Implementation* const kAll[] = {&cpu::amx, &cpu::avx512, &cpu::avx2, &cpu::scalar};
 
 void print_machine(const gemm::DeviceFacts& facts, int threads) {
   std::ifstream file("/proc/cpuinfo");
@@ -100,13 +100,18 @@ Timing time_product(const gemm::Implementation& implementation, const gemm::Devi
   gemm::Problem problem = problem_of(copies[0], m, a.type, c.type, precision, parallel.threads());
   problem.batch_invariant = stream == 0;
   gemm::Plan plan = implementation.plan(problem, facts);
-  const cpu::Arithmetic* table = &implementation == &cpu::avx512 ? cpu::kAvx512Arithmetic
-                                 : &implementation == &cpu::avx2 ? cpu::kAvx2Arithmetic
-                                                                 : cpu::kScalarArithmetic;
+  const cpu::Arithmetic* table = &implementation == &cpu::amx      ? cpu::amx_arithmetic()
+                                 : &implementation == &cpu::avx512 ? cpu::kAvx512Arithmetic
+                                 : &implementation == &cpu::avx2   ? cpu::kAvx2Arithmetic
+                                                                   : cpu::kScalarArithmetic;
   if (stream == 1) {
     plan.detail[0] = 1;
     plan.detail[1] = m;
-    plan.workspace_bytes = cpu::cut(problem, table[plan.policy].stream, static_cast<int>(m), parallel.threads()).bytes;
+    plan.workspace_bytes = 0;
+    for (const cpu::Kernels* kernels : cpu::kernels_in_turn(table[plan.policy], true)) {
+      if (kernels == nullptr) continue;
+      plan.workspace_bytes = std::max(plan.workspace_bytes, cpu::cut(problem, *kernels, static_cast<int>(m), parallel.threads()).bytes);
+    }
   }
   std::vector<unsigned char> workspace(static_cast<std::size_t>(plan.workspace_bytes));
   std::vector<double> times, reads;
